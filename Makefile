@@ -1,0 +1,49 @@
+.PHONY: install demo ui test lint format clean
+.DELETE_ON_ERROR:
+
+export DAGSTER_HOME := $(CURDIR)/.dagster
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
+export UV_COMPILE_BYTECODE := 1
+export PYTHONWARNINGS := ignore::dagster.BetaWarning
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := .uv/bin/uv
+FAISS ?= faiss-gpu
+
+install: .venv/.installed $(DAGSTER_HOME)/dagster.yaml
+
+$(UV):
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv==0.13.9
+
+.venv/.installed: pyproject.toml uv.lock | $(UV)
+	$(UV) sync --locked --python $(PYTHON) --extra $(FAISS) --extra demo
+	touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	mkdir -p $(DAGSTER_HOME)
+	ln -sf ../dagster.yaml $@
+
+demo: install
+	$(BIN)/python -m curator_assets.demo.run
+
+ui: install
+	$(BIN)/dagster instance info > /dev/null
+	$(BIN)/dagster dev -w workspace.yaml
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv .uv .dagster data/demo

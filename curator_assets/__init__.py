@@ -1,0 +1,1 @@
+"""Image-dataset curation as Dagster assets."""

@@ -1,0 +1,45 @@
+"""The only place where things are wired."""
+
+import dagster as dg
+
+from curator_assets.defs.centroids import build_centroids
+from curator_assets.defs.cluster_assignments import build_cluster_assignments
+from curator_assets.defs.curation_report import build_curation_report
+from curator_assets.defs.deduplicated_shards import build_deduplicated_shards
+from curator_assets.defs.duplicate_groups import build_duplicate_groups
+from curator_assets.defs.duplicate_ids import duplicate_ids
+from curator_assets.defs.filter_scores import build_filter_scores
+from curator_assets.defs.image_embeddings import build_image_embeddings
+from curator_assets.defs.near_duplicate_pairs import build_near_duplicate_pairs
+from curator_assets.defs.tar_shards import tar_shards
+from curator_assets.partitions import register_at_load
+from curator_assets.resources import resources
+from curator_assets.settings import Settings, load_settings
+
+
+def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The ten assets for these settings."""
+    return [
+        tar_shards,
+        build_image_embeddings(settings),
+        build_filter_scores(settings),
+        build_centroids(settings),
+        build_cluster_assignments(settings),
+        build_near_duplicate_pairs(settings),
+        build_duplicate_groups(settings),
+        duplicate_ids,
+        build_deduplicated_shards(settings),
+        build_curation_report(settings),
+    ]
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The definitions for the settings file in force; new tars become partitions."""
+    settings = load_settings()
+    register_at_load(settings)
+    return dg.Definitions(
+        assets=build_assets(settings),
+        resources=resources(settings),
+        executor=dg.in_process_executor,
+    )

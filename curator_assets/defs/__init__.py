@@ -1,0 +1,10 @@
+"""One module a stage: its asset and checks."""
+
+import warnings
+
+import dagster as dg
+
+# Pinned below the next minor release; without this every command prints a page of warnings.
+warnings.filterwarnings(
+    "ignore", category=dg.BetaWarning, message=".*(backfill_policy|observable_source_asset)"
+)

@@ -1,0 +1,112 @@
+"""`cluster_assignments`: the cell each image lives in, and the cells it must also visit."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from curator_assets.defs.describe import column_schema
+from curator_assets.defs.ensure import EnsureConfig, Made, Outcome, ensure, require
+from curator_assets.defs.progress import Progress
+from curator_assets.partitions import SHARDS
+from curator_assets.resources import Storage
+from curator_assets.settings import Settings
+from curator_assets.storage import layout, schemas
+from curator_assets.storage.assignments import assignment_table, group_digests
+from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.tables import embedding_matrix, read_table, write_table
+
+ASSET = "cluster_assignments"
+
+FAST_MAX_VISITS = 4
+
+
+def code_version(settings: Settings) -> str:
+    """What the assignment depends on beside embeddings and centroids."""
+    duplicates = settings.duplicates.model_dump(include={"max_eps", "search"})
+    return f"1-{hash_of(duplicates, settings.clusters.n_cell_groups)}"
+
+
+def build_cluster_assignments(settings: Settings) -> dg.AssetsDefinition:
+    """The asset for these settings."""
+
+    @dg.asset(
+        name=ASSET,
+        partitions_def=SHARDS,
+        deps=["image_embeddings", "centroids"],
+        group_name="deduplicate",
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version=code_version(settings),
+        kinds={"torch", "parquet"},
+        metadata=column_schema(schemas.ASSIGNMENTS),
+        description="One row an embedding: its nearest centroid's cell, and the other cells that "
+        "could hold a near-duplicate of it.",
+    )
+    def cluster_assignments(
+        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+    ) -> Iterator[Any]:
+        from curator_assets.kernels.cells import visit_cells
+        from curator_assets.kernels.device import resolve_device
+
+        store, ledger = storage.store, storage.ledger
+        codebook = require(ledger, "centroids")
+
+        def fingerprint(shard: str | None) -> str:
+            embeddings = require(ledger, "image_embeddings", shard)
+            return hash_of(code_version(settings), embeddings.data_version, codebook.data_version)
+
+        def make(shards: list[str | None]) -> Iterator[Outcome]:
+            device = resolve_device(settings.model.device)
+            with store.open(layout.CENTROIDS) as file:
+                centroids = np.load(file)
+            group_of = cell_group_of(len(centroids), settings.clusters.n_cell_groups)
+            progress = Progress(context.log, "images", len(shards))
+            for shard in shards:
+                assert shard is not None
+                columns = ["image_id", "position", "embedding"]
+                samples = read_table(store, layout.embeddings(shard), columns)
+                embeddings, rows = embedding_matrix(samples)
+                fast = settings.duplicates.search == "fast"
+                assignment = visit_cells(
+                    embeddings,
+                    centroids,
+                    min_cosine=1 - settings.duplicates.max_eps,
+                    max_visits=FAST_MAX_VISITS if fast else None,
+                    bound_fraction=1.0,
+                    device=device,
+                )
+                name = layout.assignments(shard)
+                table = assignment_table(samples, rows, assignment)
+                write_table(store, name, table, schemas.ASSIGNMENTS)
+                data_version, files = hash_files(store, [name])
+                metadata = {
+                    "dagster/row_count": len(rows),
+                    "visits_per_image": len(assignment.visits) / max(len(rows), 1),
+                    "mean_cosine_to_centroid": float(assignment.cosine.mean()) if len(rows) else 0,
+                    "n_clusters": len(centroids),
+                    "search": settings.duplicates.search,
+                    "max_eps": settings.duplicates.max_eps,
+                    "url": store.url(name),
+                }
+                state = {
+                    "embeddings": require(ledger, "image_embeddings", shard).data_version,
+                    "groups": group_digests(embeddings, rows, assignment, group_of),
+                    "centroids": codebook.data_version,
+                    "n_samples": len(samples),
+                }
+                progress.advance(len(rows))
+                progress.finish_partition()
+                yield Made(
+                    shard,
+                    Entry(fingerprint(shard), data_version, files, metadata, state=state),
+                )
+
+        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+
+    return cluster_assignments
+
+
+def cell_group_of(n_clusters: int, n_cell_groups: int) -> np.ndarray:
+    """int64 [K]: the cell group, a partition of `near_duplicate_pairs`, of each cell."""
+    return np.arange(n_clusters) * n_cell_groups // n_clusters

@@ -1,0 +1,192 @@
+"""`deduplicated_shards`: the curated tars, and what became of every sample."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from curator_assets.defs.describe import column_schema
+from curator_assets.defs.ensure import (
+    EnsureConfig,
+    Failed,
+    Made,
+    Outcome,
+    ensure,
+    require,
+    require_covered,
+)
+from curator_assets.defs.progress import Progress
+from curator_assets.defs.verdicts import filter_reasons, read_samples_table
+from curator_assets.partitions import SHARDS
+from curator_assets.resources import Storage
+from curator_assets.settings import Settings
+from curator_assets.storage import layout, schemas
+from curator_assets.storage.curated import CuratedTarError, write_curated_tar
+from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import read_table, write_table
+from curator_assets.storage.tars import BrokenTarError
+
+ASSET = "deduplicated_shards"
+CODE_VERSION = "1"
+
+
+def code_version(settings: Settings) -> str:
+    """What the verdicts depend on beside scores and duplicate ids."""
+    return f"{CODE_VERSION}-{hash_of(settings.filters, settings.columns)}"
+
+
+def build_deduplicated_shards(settings: Settings) -> dg.AssetsDefinition:
+    """The asset for these settings."""
+
+    @dg.asset(
+        name=ASSET,
+        partitions_def=SHARDS,
+        deps=["tar_shards", "image_embeddings", "filter_scores", "duplicate_ids"],
+        group_name="output",
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version=code_version(settings),
+        check_specs=[
+            dg.AssetCheckSpec("accounting", asset=ASSET, blocking=True),
+            dg.AssetCheckSpec("bytes_equal_source", asset=ASSET, blocking=True),
+        ],
+        kinds={"webdataset", "parquet"},
+        metadata=column_schema(schemas.curated(settings.columns)),
+        description="The curated tar: every member of every kept sample, byte for byte, in the "
+        "order it came; and a table of what was kept and what was dropped, and why.",
+    )
+    def deduplicated_shards(
+        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+    ) -> Iterator[Any]:
+        ledger = storage.ledger
+        groups = require(ledger, "duplicate_groups")
+
+        def fingerprint(shard: str | None) -> str:
+            assert shard is not None
+            require_covered(ledger, groups, shard)
+            inputs = [
+                require(ledger, asset, shard).data_version
+                for asset in ("image_embeddings", "filter_scores", "duplicate_ids")
+            ]
+            return hash_of(code_version(settings), inputs)
+
+        def make(shards: list[str | None]) -> Iterator[Outcome]:
+            progress = Progress(context.log, "samples", len(shards))
+            for shard in shards:
+                assert shard is not None
+                try:
+                    yield _curate(shard, fingerprint(shard), settings, storage, progress)
+                except (BrokenTarError, CuratedTarError, FileNotFoundError) as error:
+                    yield Failed(shard, str(error), check="bytes_equal_source")
+                progress.finish_partition()
+
+        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+
+    return deduplicated_shards
+
+
+def _curate(
+    shard: str, fingerprint: str, settings: Settings, storage: Storage, progress: Progress
+) -> Outcome:
+    """Write the shard's table, and its tar if what it keeps has changed."""
+    store, ledger = storage.store, storage.ledger
+    table = _verdicts(store, shard, settings)
+    counts = Counter(table["verdict"].to_pylist())
+    if counts.total() != len(read_table(store, layout.embeddings(shard), ["position"])):
+        return Failed(shard, f"{dict(counts)} is not every sample of {shard!r}", "accounting")
+    kept_keys = [k for k, v in zip(*_columns(table, "key", "verdict"), strict=True) if v == "kept"]
+    tar_version = require(ledger, "image_embeddings", shard).state["tar"]
+    kept = hash_of(CODE_VERSION, tar_version, kept_keys)
+    tar, beside = layout.curated_tar(shard), layout.curated_table(shard)
+    before = ledger.read(ASSET, shard)
+    rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
+    if rewrite and kept_keys:
+        write_curated_tar(storage.tars, store, shard, set(kept_keys), tar_version)
+    elif rewrite:
+        store.remove(tar)
+    write_table(store, beside, table, schemas.curated(settings.columns))
+    data_version, files = hash_files(store, [beside, tar] if kept_keys else [beside])
+    progress.advance(len(table))
+    return Made(
+        shard,
+        Entry(
+            fingerprint,
+            data_version,
+            files,
+            metadata=_metadata(table, counts, settings, store, shard, rewrite),
+            checks={"accounting": dict(counts), "bytes_equal_source": {}},
+            state={"kept": kept},
+        ),
+    )
+
+
+def _in_place(store: Store, before: Entry, tar: str) -> bool:
+    """Whether the tar that was written last is still there; it may rightly be none."""
+    return before.files.get(tar) == store.size(tar)
+
+
+def _verdicts(store: Store, shard: str, settings: Settings) -> pa.Table:
+    """The table beside the curated tar."""
+    table = read_samples_table(store, shard, settings)
+    removed = {row["id"]: row for row in read_table(store, layout.duplicate_ids(shard)).to_pylist()}
+    filtered = filter_reasons(table, settings.filters)
+    verdicts, reasons, kept_ids, cosines = [], [], [], []
+    for image_id, error, reason in zip(
+        *_columns(table, "image_id", "error"), filtered, strict=True
+    ):
+        duplicate = removed.get(image_id)
+        if error:
+            verdict = ("unreadable", error)
+        elif reason:
+            verdict = ("filtered", reason)
+        elif duplicate:
+            verdict = ("duplicate", f"cosine {duplicate['cosine']:.4f} to {duplicate['kept_id']}")
+        else:
+            verdict = ("kept", None)
+        duplicate = duplicate if verdict[0] == "duplicate" else None
+        verdicts.append(verdict[0])
+        reasons.append(verdict[1])
+        kept_ids.append(duplicate["kept_id"] if duplicate else None)
+        cosines.append(duplicate["cosine"] if duplicate else None)
+    columns = {"verdict": verdicts, "reason": reasons, "kept_id": kept_ids, "cosine": cosines}
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values, schemas.curated(()).field(name).type))
+    return table
+
+
+def _columns(table: pa.Table, *names: str) -> list[list[Any]]:
+    return [table[name].to_pylist() for name in names]
+
+
+def _metadata(
+    table: pa.Table,
+    counts: Counter[str],
+    settings: Settings,
+    store: Store,
+    shard: str,
+    rewritten: bool,
+) -> dict[str, Any]:
+    n = max(len(table), 1)
+    dropped = Counter(
+        "duplicate" if verdict == "duplicate" else f"{verdict}: {reason}"
+        for verdict, reason in zip(*_columns(table, "verdict", "reason"), strict=True)
+        if verdict != "kept"
+    )
+    return {
+        "dagster/row_count": counts["kept"],
+        "n_samples": len(table),
+        "n_kept": counts["kept"],
+        "n_filtered": counts["filtered"],
+        "n_duplicates": counts["duplicate"],
+        "n_unreadable": counts["unreadable"],
+        "kept_fraction": counts["kept"] / n,
+        "duplicate_fraction": counts["duplicate"] / n,
+        "dropped": [{"why": why, "samples": count} for why, count in dropped.most_common()],
+        "eps": settings.duplicates.eps,
+        "filters": [rule.reason for rule in settings.filters],
+        "tar": store.url(layout.curated_tar(shard)) if counts["kept"] else "none: nothing is kept",
+        "table": store.url(layout.curated_table(shard)),
+        "tar_rewritten": rewritten,
+    }

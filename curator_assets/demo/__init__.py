@@ -1,0 +1,1 @@
+"""The demo: real photographs, planted cases, and what was found of them."""

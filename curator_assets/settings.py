@@ -1,0 +1,281 @@
+"""`curator.yaml` as one model: every setting, its bounds, and what it means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curator_assets.kernels.known_heads import KNOWN_HEADS, find_known_head
+
+STATISTIC_COLUMNS = (
+    "width",
+    "height",
+    "n_bytes",
+    "aspect_ratio",
+    "mean_luminance",
+    "sharpness",
+)
+"""Numeric columns of `image_embeddings` that a filter rule may name."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class SettingsError(ValueError):
+    """The settings file is missing or says something that can't be done."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Section):
+    """The embedding model: any that open_clip loads."""
+
+    name: str = Field("ViT-L-14", description="open_clip model name, or efficientnet_lite0")
+    pretrained: str = Field("openai", description="pretrained tag, checkpoint path or local-dir:")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="arithmetic of the encoder; the stored embedding is float32"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if present")
+    batch_size: int = Field(32, ge=1, le=4096, description="images a batch")
+
+
+class DecodeSettings(_Section):
+    """What is accepted as an image."""
+
+    max_pixels: int = Field(
+        178_956_970, ge=1, description="width x height above this is refused: 'too many pixels'"
+    )
+    max_unreadable_fraction: Fraction = Field(
+        1.0, description="a shard with a larger share of unreadable samples fails"
+    )
+
+
+class HeadSettings(_Section):
+    """A score head: a small network on the embedding, one number an image.
+
+    Either a public head (`head`, by default the one for this score and model), or one of your own,
+    which names the model that it was trained on (`embedding_model`).
+    """
+
+    weights: str = Field(description="path of the state dict, or 'fetch': from its public home")
+    head: str | None = Field(None, description="a public head by name")
+    embedding_model: str | None = Field(
+        None, description="of a head of your own: name of the model that it was trained on"
+    )
+    relu: bool = Field(False, description="of a head of your own: ReLU between its layers")
+    sigmoid: bool = Field(False, description="of a head of your own: sigmoid at its end")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.embedding_model and self.head:
+            raise ValueError("give head (a public one) or embedding_model (your own), not both")
+        if self.embedding_model and self.weights == "fetch":
+            raise ValueError("a head of your own can't be fetched; give the path of its weights")
+        if (self.relu or self.sigmoid) and not self.embedding_model:
+            raise ValueError("relu and sigmoid are for a head of your own; add embedding_model")
+        if self.head and self.head not in KNOWN_HEADS:
+            raise ValueError(f"no public head {self.head!r}; known: {', '.join(KNOWN_HEADS)}")
+        return self
+
+
+class FilterRule(_Section):
+    """Keep a sample only if `min <= column <= max`."""
+
+    score: str = Field(description="a stored column: a score or an image statistic")
+    min: float | None = Field(None, description="smallest value that is kept")
+    max: float | None = Field(None, description="largest value that is kept")
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError(f"filter on {self.score!r}: expected min, max or both, got neither")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"filter on {self.score!r}: min {self.min} is above max {self.max}")
+        return self
+
+    @property
+    def reason(self) -> str:
+        """The reason written beside a sample that this rule drops."""
+        bounds = [f"{self.score} < {self.min:g}"] if self.min is not None else []
+        bounds += [f"{self.score} > {self.max:g}"] if self.max is not None else []
+        return " or ".join(bounds)
+
+
+class ClusterSettings(_Section):
+    """The codebook that divides the near-duplicate search into cells."""
+
+    n_clusters: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="cells; auto: by the cost of search against assignment"
+    )
+    seed: int = Field(42, ge=0, description="of the training sample and of k-means")
+    sample_size: int = Field(
+        1_000_000, ge=1, description="at most this many embeddings train the codebook"
+    )
+    n_iterations: int = Field(12, ge=1, le=300, description="k-means iterations")
+    n_cell_groups: int = Field(16, ge=1, le=4096, description="partitions of near_duplicate_pairs")
+
+
+class DuplicateSettings(_Section):
+    """What counts as a near-duplicate, and which copy stays."""
+
+    eps: float = Field(0.03, ge=0, le=0.5, description="near-duplicates: cosine >= 1 - eps")
+    max_eps: float = Field(0.05, ge=0, le=0.5, description="pairs are stored up to this eps")
+    search: Literal["exact", "fast"] = Field(
+        "exact", description="exact: every pair; fast: the nearest four neighbouring cells"
+    )
+    keep: Literal["first", "best", "hard", "easy", "random"] = Field(
+        "first", description="the order in which images claim to be kept"
+    )
+    best_by: tuple[str, ...] = Field(
+        (), description="keep: best - columns, most important first, larger is better"
+    )
+    rule: Literal["greedy", "semdedup"] = Field(
+        "greedy", description="semdedup: the peers' rule, without a kept copy's guarantee"
+    )
+    seed: int = Field(42, ge=0, description="of keep: random")
+
+    @model_validator(mode="after")
+    def _eps_is_stored(self) -> Self:
+        if self.eps > self.max_eps:
+            raise ValueError(
+                f"eps {self.eps} is above max_eps {self.max_eps}: pairs beyond max_eps are not "
+                "stored; raise max_eps (the pair search reruns) or lower eps"
+            )
+        if self.best_by and self.keep != "best":
+            raise ValueError(f"best_by is for keep: best; keep is {self.keep!r}")
+        return self
+
+
+class Settings(_Section):
+    """The whole of `curator.yaml`."""
+
+    source: str = Field(description="a folder or fsspec URI; tars are found below it")
+    output: str = Field(description="a folder or fsspec URI; everything made lies below it")
+    model: ModelSettings = ModelSettings()
+    decode: DecodeSettings = DecodeSettings()
+    heads: dict[str, HeadSettings] = Field({}, description="score column -> head")
+    filters: tuple[FilterRule, ...] = ()
+    clusters: ClusterSettings = ClusterSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Numeric columns that filters and `keep: best` may name."""
+        return (*STATISTIC_COLUMNS, *self.heads)
+
+    def known_head(self, score: str) -> str | None:
+        """The public head behind a score; None if the head is the user's own."""
+        head, model = self.heads[score], self.model
+        return head.head or find_known_head(score, model.name, model.pretrained)
+
+    @model_validator(mode="after")
+    def _output_is_apart(self) -> Self:
+        source, output = self.source.rstrip("/") + "/", self.output.rstrip("/") + "/"
+        if output.startswith(source):
+            raise ValueError(
+                f"output {self.output!r} lies inside source {self.source!r}: curated tars would be "
+                "taken for new ones; choose a folder outside it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        for score, head in self.heads.items():
+            if head.embedding_model:
+                wanted = head.embedding_model
+            elif name := self.known_head(score):
+                wanted = KNOWN_HEADS[name].model
+            else:
+                raise ValueError(
+                    f"heads.{score}: no public head gives {score!r} on the embeddings of "
+                    f"{self.model.name!r} / {self.model.pretrained!r}; remove it, or give "
+                    "embedding_model if the head is your own. Known: " + ", ".join(KNOWN_HEADS)
+                )
+            if wanted != self.model.name.removesuffix("-quickgelu"):
+                raise ValueError(
+                    f"heads.{score}: made for the embeddings of {wanted!r}, but the model is "
+                    f"{self.model.name!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        taken = sorted(set(self.heads) & set(STATISTIC_COLUMNS))
+        if taken:
+            raise ValueError(f"heads: {taken[0]!r} is an image statistic; name the score otherwise")
+        named = [("filters", rule.score) for rule in self.filters]
+        named += [("duplicates.best_by", column) for column in self.duplicates.best_by]
+        for where, column in named:
+            if column not in self.columns:
+                raise ValueError(
+                    f"{where}: no column {column!r} will be stored for model {self.model.name!r}; "
+                    f"expected one of {', '.join(self.columns)}. A score needs a head for this "
+                    "model under 'heads'"
+                )
+        return self
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """The settings in `path`, else in $CURATOR_CONFIG, else in ./curator.yaml.
+
+    Relative `source`, `output`, head and checkpoint paths are taken from the file's own folder.
+
+    Raises:
+        SettingsError: the file is missing, is not YAML, or a value is refused; says where.
+    """
+    path = (path or Path(os.environ.get("CURATOR_CONFIG", "curator.yaml"))).absolute()
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(
+            f"no settings file at {path}; write one (see README, 'Settings') or name another in "
+            "CURATOR_CONFIG"
+        ) from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{path}: expected a mapping at top level, got {type(raw).__name__}")
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from None
+    return _anchored(settings, path.parent)
+
+
+def _explain(error: object) -> str:
+    assert isinstance(error, dict)
+    where = ".".join(str(part) for part in error["loc"]) or "settings"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    if error["type"] in {"value_error", "missing"}:
+        return f"{where}: {message}"
+    return f"{where}: {message}, got {error['input']!r}"
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    def anchor(location: str) -> str:
+        return location if "://" in location else str((folder / location).resolve())
+
+    pretrained = settings.model.pretrained
+    if (folder / pretrained).is_file():
+        pretrained = anchor(pretrained)
+    heads = {
+        score: head
+        if head.weights == "fetch"
+        else head.model_copy(update={"weights": anchor(head.weights)})
+        for score, head in settings.heads.items()
+    }
+    return settings.model_copy(
+        update={
+            "source": anchor(settings.source),
+            "output": anchor(settings.output),
+            "model": settings.model.model_copy(update={"pretrained": pretrained}),
+            "heads": heads,
+        }
+    )

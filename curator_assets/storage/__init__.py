@@ -1,0 +1,1 @@
+"""Every byte that is read or written: paths, schemas, tars, tables, the ledger."""

@@ -1,0 +1,74 @@
+"""Cell assignments as tables, and the digests that tell a cell group's members apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.storage import schemas
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.cells import CellAssignment
+
+
+def assignment_table(samples: pa.Table, rows: np.ndarray, assignment: CellAssignment) -> pa.Table:
+    """The table of `cluster_assignments`.
+
+    Args:
+        samples: the shard's `image_id` and `position` columns.
+        rows: int64 [N], the rows of `samples` that have an embedding.
+        assignment: of those N images.
+    """
+    offsets = pa.array(assignment.visit_offsets.astype(np.int32))
+    return pa.table(
+        {
+            "image_id": samples["image_id"].take(rows),
+            "position": samples["position"].take(rows),
+            "cell": assignment.home,
+            "centroid_cosine": assignment.cosine,
+            "visits": pa.ListArray.from_arrays(offsets, pa.array(assignment.visits)),
+        },
+        schema=schemas.ASSIGNMENTS,
+    )
+
+
+def assignment_of(table: pa.Table) -> CellAssignment:
+    """The inverse: the assignment of the images of a table."""
+    from curator_assets.kernels.cells import CellAssignment
+
+    visits = table["visits"].combine_chunks()
+    counts = visits.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    return CellAssignment(
+        home=table["cell"].to_numpy(),
+        cosine=table["centroid_cosine"].to_numpy(),
+        visit_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        visits=visits.flatten().to_numpy(),
+    )
+
+
+def group_digests(
+    embeddings: np.ndarray, rows: np.ndarray, assignment: CellAssignment, group_of: np.ndarray
+) -> dict[str, str]:
+    """A hash of what a shard brings to each cell group, residents and visitors.
+
+    Args:
+        embeddings: float32 [N, D].
+        rows: int64 [N], positions in the shard.
+        assignment: of the N images.
+        group_of: int64 [K], the group of each cell.
+
+    Returns:
+        group number, as text -> 128-bit hex hash, for the groups that any image touches.
+    """
+    digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
+    for i, row in enumerate(rows.tolist()):
+        visits = assignment.visits[assignment.visit_offsets[i] : assignment.visit_offsets[i + 1]]
+        member = hashlib.sha256(embeddings[i].tobytes())
+        member.update(np.array([row, assignment.home[i], *visits], dtype=np.int64).tobytes())
+        for group in {int(group_of[assignment.home[i]]), *group_of[visits].tolist()}:
+            digests[str(group)].update(member.digest())
+    return {group: digest.hexdigest()[:32] for group, digest in digests.items()}

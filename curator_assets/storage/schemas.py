@@ -1,0 +1,110 @@
+"""The columns of every table, written down once."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+
+def embeddings(embedding_dim: int) -> pa.Schema:
+    """`image_embeddings`: one row a sample, in the order of the tar.
+
+    `embedding` is null, and the statistics with it, where `error` says why there is none.
+    """
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("shard", pa.string(), nullable=False),
+            pa.field("key", pa.string(), nullable=False),
+            pa.field("position", pa.int32(), nullable=False),
+            pa.field("ext", pa.string()),
+            pa.field("embedding", pa.list_(pa.float32(), embedding_dim)),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("n_bytes", pa.int64(), nullable=False),
+            pa.field("content_hash", pa.string()),
+            pa.field("format", pa.string()),
+            pa.field("aspect_ratio", pa.float32()),
+            pa.field("mean_luminance", pa.float32()),
+            pa.field("sharpness", pa.float32()),
+            pa.field("error", pa.string()),
+        ]
+    )
+
+
+def scores(columns: tuple[str, ...]) -> pa.Schema:
+    """`filter_scores`: one row a sample, a column a head; null where there is no embedding."""
+    return pa.schema(
+        [pa.field("image_id", pa.string(), nullable=False)]
+        + [pa.field(column, pa.float32()) for column in columns]
+    )
+
+
+ASSIGNMENTS = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("cell", pa.int32(), nullable=False),
+        pa.field("centroid_cosine", pa.float32(), nullable=False),
+        pa.field("visits", pa.list_(pa.int32()), nullable=False),
+    ]
+)
+"""`cluster_assignments`: one row an embedding; `visits` are the other cells to search."""
+
+_SHARD = pa.dictionary(pa.int32(), pa.string())
+
+PAIRS = pa.schema(
+    [
+        pa.field("shard_a", _SHARD, nullable=False),
+        pa.field("position_a", pa.int32(), nullable=False),
+        pa.field("shard_b", _SHARD, nullable=False),
+        pa.field("position_b", pa.int32(), nullable=False),
+        pa.field("cosine", pa.float32(), nullable=False),
+        pa.field("same_cell", pa.bool_(), nullable=False),
+        pa.field("identical", pa.bool_(), nullable=False),
+    ]
+)
+"""`near_duplicate_pairs`: (shard, position) names a sample; `identical` rows tie an image to the
+one that stands for all with its very embedding, which alone was searched."""
+
+DUPLICATE_IDS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("kept_id", pa.string(), nullable=False),
+        pa.field("cosine", pa.float32(), nullable=False),
+    ]
+)
+"""`duplicate_ids`: an image to remove, the kept one that stands for it, their cosine."""
+
+DUPLICATE_GROUPS = pa.schema(
+    [
+        pa.field("shard", _SHARD, nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        *DUPLICATE_IDS,
+    ]
+)
+"""`duplicate_groups`: `duplicate_ids` of all shards; the rows with one `kept_id` are a group."""
+
+
+def curated(score_columns: tuple[str, ...]) -> pa.Schema:
+    """The table beside a curated tar: one row a sample of the source tar, and its verdict.
+
+    `verdict` is kept, filtered, duplicate or unreadable; `reason` says by what.
+    """
+    fields = [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("kept_id", pa.string()),
+        pa.field("cosine", pa.float32()),
+    ]
+    return pa.schema(fields + [pa.field(column, pa.float64()) for column in score_columns])
+
+
+ARRIVALS = pa.schema(
+    [
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("rank", pa.int64(), nullable=False),
+    ]
+)
+"""The rank in which each shard was first seen."""

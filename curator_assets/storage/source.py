@@ -1,0 +1,71 @@
+"""The tars as they lie under `source`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, Any
+
+import fsspec
+
+READ_BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a listing tells of a tar; equal signatures mean equal bytes."""
+
+    size: int
+    modified: str
+
+
+class Source:
+    """The tars below a folder or an fsspec URI; a shard is a tar's path without `.tar`."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self.fs, self.root = fsspec.core.url_to_fs(location)
+
+    def list_shards(self) -> dict[str, Signature]:
+        """Every shard below the root and its signature, in name order.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+        if not self.fs.isdir(self.root):
+            raise FileNotFoundError(
+                f"source {self.location} is not a folder; set 'source' in the settings to where "
+                "the tars lie"
+            )
+        found = self.fs.find(self.root, detail=True)
+        return {
+            path[len(self.root.rstrip("/")) + 1 : -len(".tar")]: _signature(info)
+            for path, info in sorted(found.items())
+            if path.endswith(".tar") and not path.rpartition("/")[2].startswith(".")
+        }
+
+    def signature(self, shard: str) -> Signature:
+        """The signature of one shard.
+
+        Raises:
+            FileNotFoundError: the tar is gone.
+        """
+        try:
+            return _signature(self.fs.info(self._path(shard)))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"shard {shard!r}: no tar at {self._path(shard)}; it was removed or renamed"
+            ) from None
+
+    def open(self, shard: str) -> IO[bytes]:
+        """The tar of a shard, open for sequential reading in large blocks."""
+        return self.fs.open(  # type: ignore[no-any-return]
+            self._path(shard), "rb", block_size=READ_BLOCK_BYTES, cache_type="readahead"
+        )
+
+    def _path(self, shard: str) -> str:
+        return f"{self.root}/{shard}.tar"
+
+
+def _signature(info: dict[str, Any]) -> Signature:
+    modified = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified")
+    return Signature(size=int(info["size"]), modified=str(modified))

@@ -1,0 +1,92 @@
+"""The folder or bucket under `output`: whole files in, whole files out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+
+class Store:
+    """Files below one root, on any filesystem that fsspec knows.
+
+    Args:
+        location: a folder or an fsspec URI such as `s3://bucket/curated`.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self.fs, self.root = fsspec.core.url_to_fs(location)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files lie on this machine's own filesystem."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """The filesystem's own path of the file called `name` below the root."""
+        return f"{self.root}/{name}"
+
+    def url(self, name: str) -> str:
+        """Where a person finds the file called `name`."""
+        return self.path(name) if self.is_local else self.fs.unstrip_protocol(self.path(name))
+
+    def size(self, name: str) -> int | None:
+        """Size in bytes, or None if there is no such file."""
+        try:
+            return int(self.fs.size(self.path(name)))
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file called `name`, open for reading.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return self.fs.open(self.path(name), "rb")  # type: ignore[no-any-return]
+
+    def remove(self, name: str) -> None:
+        """Remove the file called `name`, if it is there."""
+        if self.size(name) is not None:
+            self.fs.rm_file(self.path(name))
+
+    @contextmanager
+    def write(self, name: str) -> Iterator[IO[bytes]]:
+        """A file to write that appears under `name` whole when the block ends, or not at all."""
+        if self.is_local:
+            with self._write_local(Path(self.path(name))) as file:
+                yield file
+            return
+        with tempfile.NamedTemporaryFile() as file:
+            yield file
+            file.flush()
+            self.fs.put_file(file.name, self.path(name))
+
+    @contextmanager
+    def _write_local(self, target: Path) -> Iterator[IO[bytes]]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(target)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _remove_orphans(target: Path) -> None:
+    """Remove what killed processes left half-written beside `target`."""
+    for partial in target.parent.glob(f".{target.name}.*.partial"):
+        pid = int(partial.name.split(".")[-2])
+        if not Path(f"/proc/{pid}").exists():
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from curator_assets.kernels.kmeans import choose_n_clusters, deduplicate_sample, train_centroids
+
+
+def unit(rows):
+    rows = np.asarray(rows, np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("n_images", "expected"),
+    [(0, 1), (1, 1), (50, 1), (500, 10), (1_000_000, 3162), (1_000_000_000, 100_000)],
+)
+def test_number_of_clusters_follows_the_cost_model(n_images, expected):
+    n_clusters = choose_n_clusters(n_images, skew=2.5, visits=4, min_images_per_cluster=50)
+    assert n_clusters == expected
+
+
+def test_finds_planted_clusters_and_keeps_unit_norm():
+    rng = np.random.default_rng(0)
+    planted = np.eye(4, 16, dtype=np.float32)
+    rows = unit(np.repeat(planted, 50, axis=0) + rng.normal(size=(200, 16)) * 0.05)
+    centroids = train_centroids(rows, n_clusters=4, n_iterations=20, seed=1)
+    assert centroids.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1.0, atol=1e-6)
+    assert sorted((centroids @ planted.T).argmax(axis=1).tolist()) == [0, 1, 2, 3]
+
+
+def test_same_seed_same_centroids_other_seed_others(capfd):
+    rows = unit(np.random.default_rng(0).normal(size=(500, 8)))
+    first = train_centroids(rows, n_clusters=30, n_iterations=5, seed=1)
+    again = train_centroids(rows, n_clusters=30, n_iterations=5, seed=1)
+    other = train_centroids(rows, n_clusters=30, n_iterations=5, seed=2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_fewer_distinct_rows_than_clusters():
+    rows = np.repeat(np.eye(3, dtype=np.float32), [1, 2, 2], axis=0)
+    for n_clusters in (4, 5, 100):
+        centroids = train_centroids(rows, n_clusters=n_clusters, n_iterations=5, seed=0)
+        np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1.0, atol=1e-6)
+        assert len(np.unique(centroids, axis=0)) == len(centroids) <= n_clusters
+    identical = np.repeat(rows[:1], 40, axis=0)
+    centroids = train_centroids(identical, n_clusters=8, n_iterations=5, seed=0)
+    np.testing.assert_allclose(centroids @ rows[0], 1.0, atol=1e-2)
+    assert train_centroids(rows[:0], n_clusters=8, n_iterations=5, seed=0).shape == (0, 3)
+
+
+def test_opposite_members_leave_no_zero_centroid():
+    rows = np.array([[1, 0], [-1, 0]] * 10, np.float32)
+    centroids = train_centroids(rows, n_clusters=1, n_iterations=5, seed=0)
+    assert np.isfinite(centroids).all()
+
+
+@pytest.mark.parametrize("change", [{"n_clusters": 0}, {"n_iterations": 0}])
+def test_bad_arguments_are_named(change):
+    arguments = {"n_clusters": 2, "n_iterations": 2, "seed": 0, **change}
+    with pytest.raises(ValueError, match="at least 1, got"):
+        train_centroids(np.eye(3, dtype=np.float32), **arguments)
+
+
+def test_sample_loses_copies_and_near_duplicates_but_no_lone_image():
+    rng = np.random.default_rng(0)
+    lone = unit(rng.normal(size=(600, 32)))
+    near = unit(np.repeat(lone[:5], 200, axis=0) + rng.normal(size=(1000, 32)) * 0.005)
+    rows = np.concatenate([lone, near, np.repeat(lone[7:8], 3000, axis=0)])
+    kept = deduplicate_sample(rows, min_cosine=0.95, seed=0)
+    assert (np.diff(kept) > 0).all()
+    assert np.isin(np.arange(5, 600), kept).all()
+    assert len(kept) < 600 + 20
+    np.testing.assert_array_equal(kept, deduplicate_sample(rows, min_cosine=0.95, seed=0))
+
+
+def test_sample_of_none_one_and_all_identical():
+    row = np.eye(1, 4, dtype=np.float32)
+    for n_rows in (0, 1, 5):
+        rows = np.repeat(row, n_rows, axis=0)
+        kept = deduplicate_sample(rows, min_cosine=0.95, seed=0)
+        assert kept.tolist() == [0][:n_rows]

@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curator_assets.kernels.cells import visit_cells
+from curator_assets.kernels.kmeans import train_centroids
+from curator_assets.kernels.pairs import Pairs, exact_cosines, find_pairs
+
+EXACT = {"max_visits": None, "bound_fraction": 1.0, "device": "cpu"}
+FLOAT32 = {"product_dtype": "float32", "device": "cpu"}
+
+
+def unit(rows):
+    rows = np.asarray(rows, np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def search(rows, centroids, min_cosine, *, cells=None, **changes):
+    assignment = visit_cells(rows, centroids, min_cosine=min_cosine, **EXACT)
+    cells = np.arange(len(centroids)) if cells is None else np.asarray(cells)
+    return find_pairs(
+        rows, assignment, cells=cells, min_cosine=min_cosine, **{**FLOAT32, **changes}
+    )
+
+
+def brute_force(rows, min_cosine):
+    """{(a, b): cosine} over all pairs, from float64 products."""
+    exact = rows.astype(np.float64)
+    cosine = np.minimum(np.float32(exact @ exact.T), np.float32(1.0))
+    a, b = np.nonzero(np.triu(cosine >= np.float32(min_cosine), 1))
+    return {(int(i), int(j)): cosine[i, j] for i, j in zip(a, b, strict=True)}
+
+
+def as_dict(pairs):
+    keys = list(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
+    assert keys == sorted(set(keys))
+    return dict(zip(keys, pairs.cosine, strict=True))
+
+
+def clumped(seed, n_rows, width, spread):
+    rng = np.random.default_rng(seed)
+    centres = unit(rng.normal(size=(max(1, n_rows // 6), width)))
+    picks = centres[rng.integers(len(centres), size=n_rows)]
+    return unit(picks + rng.normal(size=picks.shape) * spread)
+
+
+def test_three_images_across_a_cell_boundary():
+    rows = unit([[1, 0.95, 0], [0.95, 1, 0], [0, 0, 1]])
+    found = search(rows, np.eye(3, dtype=np.float32), 0.99)
+    assert as_dict(found) == {(0, 1): np.float32(rows[0].astype(float) @ rows[1].astype(float))}
+    assert not found.identical.any()
+    assert found.cosine.dtype == np.float32
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_rows=st.integers(0, 120),
+    width=st.integers(2, 24),
+    n_cells=st.integers(1, 12),
+    eps=st.floats(0.001, 0.4),
+    tile=st.sampled_from([(1, 1), (3, 5), (7, 64), (256, 8192)]),
+    dtype=st.sampled_from(["float32", "float16", "bfloat16"]),
+)
+def test_equals_brute_force_for_any_cells_tiles_and_precision(
+    seed, n_rows, width, n_cells, eps, tile, dtype
+):
+    rows = clumped(seed, n_rows, width, 0.1)
+    centroids = unit(np.random.default_rng(seed).normal(size=(n_cells, width)))
+    found = search(
+        rows, centroids, 1 - eps, product_dtype=dtype, tile_rows=tile[0], tile_columns=tile[1]
+    )
+    assert as_dict(found) == brute_force(rows, 1 - eps)
+
+
+def test_disjoint_cell_groups_give_disjoint_pairs():
+    rows = clumped(1, 400, 8, 0.15)
+    rows[50:60] = rows[0]
+    centroids = unit(np.random.default_rng(2).normal(size=(10, 8)))
+    whole = search(rows, centroids, 0.9)
+    parts = [
+        search(rows, centroids, 0.9, cells=group) for group in ([0, 3, 9], [1], [2, 4, 5, 6, 7, 8])
+    ]
+    assert sum(len(part.a) for part in parts) == len(whole.a)
+    together = Pairs.concatenate(parts)
+    for name in ("a", "b", "cosine", "identical"):
+        np.testing.assert_array_equal(getattr(together, name), getattr(whole, name))
+
+
+def test_permuting_rows_permutes_pairs():
+    rows = clumped(3, 300, 8, 0.15)
+    centroids = unit(np.random.default_rng(2).normal(size=(9, 8)))
+    shuffled = np.random.default_rng(4).permutation(len(rows))
+    found = as_dict(search(rows[shuffled], centroids, 0.9))
+    renamed = {
+        tuple(sorted((int(shuffled[a]), int(shuffled[b])))): c for (a, b), c in found.items()
+    }
+    assert renamed == as_dict(search(rows, centroids, 0.9))
+
+
+def test_copies_are_a_star_not_a_clique():
+    rng = np.random.default_rng(0)
+    blank = unit(rng.normal(size=(1, 16)))
+    near = unit(blank + rng.normal(size=(3, 16)).astype(np.float32) * 0.01)
+    others = unit(rng.normal(size=(500, 16)))
+    rows = np.concatenate([others, np.repeat(blank, 3000, axis=0), near])
+    rows = rows[rng.permutation(len(rows))]
+    centroids = train_centroids(others, n_clusters=20, n_iterations=5, seed=0)
+    found = search(rows, centroids, 0.9)
+    copies = np.flatnonzero((rows == blank).all(axis=1))
+    assert found.a[found.identical].tolist() == [copies[0]] * 2999
+    assert found.b[found.identical].tolist() == copies[1:].tolist()
+    assert (found.cosine[found.identical] == 1.0).all()
+    distinct = np.setdiff1d(np.arange(len(rows)), copies[1:])
+    expected = {
+        (distinct[a], distinct[b]): c for (a, b), c in brute_force(rows[distinct], 0.9).items()
+    }
+    searched = as_dict(found)
+    assert {pair: searched[pair] for pair in searched if pair[1] in distinct} == expected
+    assert len(expected) < 100
+
+
+def test_copies_collapse_as_visitors_too():
+    x, y = unit([[1, 0.99]]), unit([[0.99, 1]])
+    rows = np.concatenate([np.repeat(x, 50, axis=0), np.repeat(y, 50, axis=0)])
+    found = search(rows, np.eye(2, dtype=np.float32), 0.99)
+    assert len(found.a) == 49 + 49 + 1
+    only_second = search(rows, np.eye(2, dtype=np.float32), 0.99, cells=[1])
+    assert as_dict(only_second).keys() == {(50, b) for b in range(51, 100)}
+
+
+def test_signed_zeros_are_identical():
+    rows = np.array([[1.0, 0.0], [1.0, -0.0]], np.float32)
+    assert search(rows, rows[:1], 0.9).identical.tolist() == [True]
+
+
+def test_equal_cosines_of_different_vectors_are_not_copies():
+    rows = unit([[1, 0.1, 0], [1, 0, 0.1], [1, 0, 0.1]])
+    found = search(rows, np.eye(3, dtype=np.float32)[:1], 0.9)
+    assert dict(zip(as_dict(found), found.identical, strict=True)) == {(0, 1): False, (1, 2): True}
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 5])
+def test_few_or_only_identical_rows(n_rows):
+    rows = np.repeat(np.eye(1, 4, dtype=np.float32), n_rows, axis=0)
+    found = search(rows, np.eye(4, dtype=np.float32), 0.97)
+    assert found.b.tolist() == list(range(1, n_rows))
+    assert found.identical.all()
+
+
+def test_cosines_do_not_depend_on_block_or_path():
+    rng = np.random.default_rng(5)
+    left, right = (
+        torch.from_numpy(unit(rng.normal(size=(40, 300)))),
+        torch.from_numpy(unit(rng.normal(size=(50, 300)))),
+    )
+    row, column = (
+        grid.ravel() for grid in torch.meshgrid(torch.arange(40), torch.arange(50), indexing="ij")
+    )
+    dense = exact_cosines(left, right, row, column)
+    lone = [exact_cosines(left, right, row[k : k + 1], column[k : k + 1])[0] for k in range(2000)]
+    swapped = exact_cosines(right, left, column, row)
+    np.testing.assert_array_equal(dense, np.array(lone))
+    np.testing.assert_array_equal(dense, swapped)
+
+
+def test_real_clip_vectors_equal_brute_force(shared_data):
+    raw = np.load(shared_data / "clip_vectors" / "manuscripts_vit_b_32_629x512.npy")
+    rows = unit(raw)
+    centroids = train_centroids(rows, n_clusters=24, n_iterations=10, seed=0)
+    found = search(rows, centroids, 0.98)
+    expected = brute_force(rows, 0.98)
+    distinct = {pair: c for pair, c in as_dict(found).items()}
+    copies = set(found.b[found.identical].tolist())
+    assert distinct == {
+        pair: c for pair, c in expected.items() if not copies.intersection(pair) or pair in distinct
+    }
+    assert len(expected) == 1636
+
+
+def test_bad_arguments_are_named():
+    rows = np.eye(3, dtype=np.float32)
+    assignment = visit_cells(rows, rows, min_cosine=0.9, **EXACT)
+    cells = np.arange(3)
+    with pytest.raises(ValueError, match="2 embeddings but 3 cell assignments"):
+        find_pairs(rows[:2], assignment, cells=cells, min_cosine=0.9, **FLOAT32)
+    with pytest.raises(ValueError, match="product_dtype"):
+        find_pairs(
+            rows, assignment, cells=cells, min_cosine=0.9, product_dtype="int8", device="cpu"
+        )

@@ -1,0 +1,108 @@
+"""A whole project in a temporary folder, run in this process."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import yaml
+
+from curator_assets.definitions import build_assets
+from curator_assets.partitions import SHARDS_NAME, cell_groups, register_shards
+from curator_assets.resources import resources
+from curator_assets.settings import Settings, load_settings
+from curator_assets.storage.ledger import Ledger
+from curator_assets.storage.source import Source
+from curator_assets.storage.store import Store
+
+STAGES = (
+    ("image_embeddings", "filter_scores", "centroids", "cluster_assignments"),
+    ("near_duplicate_pairs",),
+    ("duplicate_groups", "duplicate_ids", "deduplicated_shards", "curation_report"),
+)
+
+
+@dataclass
+class Pipeline:
+    """Tars in `folder/tars`, results in `folder/curated`, an instance in memory."""
+
+    folder: Path
+    changes: dict = field(default_factory=dict)
+    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+
+    @property
+    def settings(self) -> Settings:
+        path = self.folder / "curator.yaml"
+        base = {
+            "source": "tars",
+            "output": "curated",
+            "model": {"name": "efficientnet_lite0", "pretrained": "imagenet", "batch_size": 16},
+            "clusters": {"n_clusters": 4, "n_cell_groups": 2},
+        }
+        path.write_text(yaml.safe_dump(base | self.changes))
+        return load_settings(path)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.settings.output)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.store)
+
+    def shards(self) -> list[str]:
+        return list(self.instance.get_dynamic_partitions(SHARDS_NAME))
+
+    def register(self) -> None:
+        register_shards(self.instance, Source(self.settings.source), self.store)
+
+    def materialize(
+        self, *assets: str, partitions: tuple[str, str] | None = None, fails: bool = False
+    ) -> dg.ExecuteInProcessResult:
+        settings = self.settings
+        tags = {}
+        if partitions:
+            tags = {
+                "dagster/asset_partition_range_start": partitions[0],
+                "dagster/asset_partition_range_end": partitions[1],
+            }
+        return dg.materialize(
+            build_assets(settings),
+            selection=list(assets),
+            resources=resources(settings),
+            instance=self.instance,
+            tags=tags,
+            raise_on_error=not fails,
+        )
+
+    def run_all(self) -> dict[str, int]:
+        """Materialise everything for all partitions; how many partitions of each were made."""
+        self.register()
+        done = {}
+        for stage in STAGES:
+            keys = self.shards()
+            if stage == ("near_duplicate_pairs",):
+                n_groups = self.settings.clusters.n_cell_groups
+                keys = cell_groups(n_groups).get_partition_keys()
+            result = self.materialize(*stage, partitions=(keys[0], keys[-1]))
+            done |= work_done(result)
+        return done
+
+    def table(self, pattern: str) -> pl.DataFrame:
+        """All tables that match, one below the other."""
+        return pl.read_parquet(self.folder / "curated" / pattern)
+
+    def output_bytes(self) -> dict[str, bytes]:
+        """Every curated tar and its table."""
+        root = self.folder / "curated" / "shards"
+        return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.*"))}
+
+
+def work_done(result: dg.ExecuteInProcessResult) -> dict[str, int]:
+    """How many partitions of each asset were made, not only found fresh."""
+    done: dict[str, int] = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.materialization
+        name = materialization.asset_key.to_user_string()
+        done[name] = done.get(name, 0) + bool(materialization.metadata["work_done"].value)
+    return done

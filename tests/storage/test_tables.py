@@ -1,0 +1,102 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curator_assets.kernels.cells import CellAssignment
+from curator_assets.kernels.pairs import Pairs
+from curator_assets.storage import schemas
+from curator_assets.storage.assignments import assignment_of, assignment_table, group_digests
+from curator_assets.storage.pair_tables import RowNumbers, pair_table, pairs_of
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import (
+    embedding_column,
+    embedding_matrix,
+    read_table,
+    write_table,
+)
+
+
+def test_embeddings_round_trip_with_unreadable_rows_left_out(tmp_path):
+    store = Store(str(tmp_path))
+    embeddings = np.array([[1, 0], [0, 1]], np.float32)
+    schema = pa.schema([schemas.embeddings(2).field("embedding")])
+    column = embedding_column(embeddings, np.array([0, 2]), 4)
+    write_table(store, "t.parquet", pa.table({"embedding": column}), schema)
+    matrix, rows = embedding_matrix(read_table(store, "t.parquet"))
+    np.testing.assert_array_equal(matrix, embeddings)
+    assert rows.tolist() == [0, 2]
+
+
+def test_no_embedding_at_all_is_an_empty_matrix():
+    column = embedding_column(np.zeros((0, 3), np.float32), np.zeros(0, np.int64), 2)
+    matrix, rows = embedding_matrix(pa.table({"embedding": column}))
+    assert matrix.shape == (0, 3)
+    assert len(rows) == 0
+
+
+def test_two_writes_give_identical_bytes(tmp_path):
+    store = Store(str(tmp_path))
+    table = pa.table({"shard": ["a", "b"], "rank": [0, 1]})
+    for name in ("1.parquet", "2.parquet"):
+        write_table(store, name, table, schemas.ARRIVALS)
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+
+
+def test_a_null_in_a_required_column_is_refused(tmp_path):
+    table = pa.table({"shard": ["a", None], "rank": [0, 1]})
+    with pytest.raises(ValueError, match="'shard' holds 1 nulls"):
+        write_table(Store(str(tmp_path)), "t.parquet", table, schemas.ARRIVALS)
+    assert not list(tmp_path.iterdir())
+
+
+def assignment() -> CellAssignment:
+    return CellAssignment(
+        home=np.array([0, 1, 3], np.int32),
+        cosine=np.array([0.9, 0.8, 0.7], np.float32),
+        visit_offsets=np.array([0, 2, 2, 3]),
+        visits=np.array([1, 3, 0], np.int32),
+    )
+
+
+def test_assignments_round_trip(tmp_path):
+    store = Store(str(tmp_path))
+    samples = pa.table({"image_id": list("abcd"), "position": pa.array([0, 1, 2, 3], pa.int32())})
+    table = assignment_table(samples, np.array([0, 2, 3]), assignment())
+    write_table(store, "t.parquet", table, schemas.ASSIGNMENTS)
+    loaded = read_table(store, "t.parquet")
+    assert loaded["image_id"].to_pylist() == ["a", "c", "d"]
+    back = assignment_of(loaded)
+    for name in ("home", "cosine", "visit_offsets", "visits"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(assignment(), name))
+
+
+def test_a_group_digest_covers_residents_and_visitors_and_no_others():
+    embeddings = np.eye(3, dtype=np.float32)
+    rows, group_of = np.array([0, 1, 2]), np.array([0, 0, 1, 1])
+    before = group_digests(embeddings, rows, assignment(), group_of)
+    assert set(before) == {"0", "1"}
+    changed = embeddings.copy()
+    changed[1] = [0, 0, 1]  # lives in cell 1, visits nothing: group 0 alone
+    after = group_digests(changed, rows, assignment(), group_of)
+    assert after["0"] != before["0"]
+    assert after["1"] == before["1"]
+
+
+def test_pairs_round_trip_by_shard_and_position_and_forget_removed_shards(tmp_path):
+    store = Store(str(tmp_path))
+    numbers = RowNumbers({"late": 2, "empty": 0, "early": 3})
+    pairs = Pairs(
+        a=np.array([0, 1]),
+        b=np.array([1, 4]),
+        cosine=np.array([0.99, 1], np.float32),
+        identical=np.array([False, True]),
+    )
+    table = pair_table(pairs, np.array([True, False]), numbers)
+    write_table(store, "t.parquet", table, schemas.PAIRS)
+    loaded = read_table(store, "t.parquet")
+    assert loaded["shard_b"].to_pylist() == ["late", "early"]
+    assert loaded["position_b"].to_pylist() == [1, 2]
+    back = pairs_of(loaded, numbers)
+    assert back.a.tolist() == [0, 1]
+    assert back.b.tolist() == [1, 4]
+    assert pairs_of(loaded, RowNumbers({"late": 2})).b.tolist() == [1]

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from curator_assets.settings import SettingsError, load_settings
+
+
+def load(tmp_path: Path, text: str):
+    path = tmp_path / "curator.yaml"
+    path.write_text("source: tars\noutput: out\n" + text)
+    return load_settings(path)
+
+
+def test_defaults_and_paths_relative_to_the_file(tmp_path):
+    settings = load(tmp_path, "")
+    assert (settings.model.name, settings.model.pretrained) == ("ViT-L-14", "openai")
+    assert settings.source == str(tmp_path / "tars")
+    assert settings.duplicates.eps == 0.03
+    assert load(tmp_path, "decode: {max_pixels: 9}").decode.max_pixels == 9
+
+
+def test_uris_are_left_alone(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("source: s3://bucket/tars\noutput: s3://bucket/out\n")
+    assert load_settings(path).source == "s3://bucket/tars"
+
+
+def test_a_checkpoint_path_is_relative_to_the_file_and_a_tag_is_not_a_path(tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"")
+    assert load(tmp_path, "model: {pretrained: w.pt}").model.pretrained == str(tmp_path / "w.pt")
+    assert load(tmp_path, "model: {pretrained: laion2b}").model.pretrained == "laion2b"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("duplicate: {}", "duplicate: unknown key"),
+        ("duplicates: {epsilon: 1}", "duplicates.epsilon: unknown key"),
+        ("duplicates: {eps: lots}", "duplicates.eps: .* got 'lots'"),
+        ("duplicates: {eps: 0.06}", "eps 0.06 is above max_eps 0.05"),
+        ("duplicates: {best_by: [width]}", "best_by is for keep: best"),
+        ("filters: [{score: width}]", "expected min, max or both"),
+        ("filters: [{score: width, min: 2, max: 1}]", "min 2.0 is above max 1.0"),
+        ("filters: [{score: nsfw, max: 0.5}]", "no column 'nsfw' will be stored .* width"),
+        ("duplicates: {keep: best, best_by: [nsfw]}", "duplicates.best_by: no column 'nsfw'"),
+        ("heads: {width: {weights: a.pt, embedding_model: ViT-L-14}}", "is an image statistic"),
+        ("heads: {beauty: {weights: a.pt}}", "no public head gives 'beauty'"),
+        ("heads: {a: {weights: a.pt, embedding_model: ViT-B-32}}", "the model is 'ViT-L-14'"),
+        ("heads: {a: {weights: fetch, embedding_model: ViT-L-14}}", "can't be fetched"),
+        ("heads: {a: {weights: a.pt, head: nsfw_vit_b_32}}", "embeddings of 'ViT-B-32'"),
+        ("heads: {a: {weights: a.pt, head: other}}", "no public head 'other'"),
+        ("heads: {aesthetic: {weights: a.pt, relu: true}}", "add embedding_model"),
+        ("model: {name: efficientnet_lite0}\nheads: {nsfw: {weights: fetch}}", "heads.nsfw: no"),
+        ("[", "not valid YAML"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_its_place(tmp_path, text, message):
+    with pytest.raises(SettingsError, match=message):
+        load(tmp_path, text)
+
+
+def test_output_inside_source_is_refused(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("source: data\noutput: data/out\n")
+    with pytest.raises(SettingsError, match="lies inside source"):
+        load_settings(path)
+
+
+def test_a_missing_file_names_the_ways_out(tmp_path):
+    with pytest.raises(SettingsError, match="CURATOR_CONFIG"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_the_public_head_is_chosen_by_score_and_model(tmp_path):
+    settings = load(tmp_path, "heads: {aesthetic: {weights: fetch}, nsfw: {weights: n.pth}}")
+    assert settings.known_head("aesthetic") == "aesthetic_mlp_vit_l_14"
+    assert settings.known_head("nsfw") == "nsfw_vit_l_14"
+    assert settings.heads["nsfw"].weights == str(tmp_path / "n.pth")
+    linear = "heads: {aesthetic: {weights: fetch, head: aesthetic_linear_vit_l_14}}"
+    assert load(tmp_path, linear).known_head("aesthetic") == "aesthetic_linear_vit_l_14"
+    small = "model: {name: ViT-B-32}\nheads: {nsfw: {weights: fetch}}"
+    assert load(tmp_path, small).known_head("nsfw") == "nsfw_vit_b_32"
+
+
+def test_a_filter_may_name_statistics_and_scores(tmp_path):
+    settings = load(
+        tmp_path,
+        "heads: {nsfw: {weights: fetch}}\n"
+        "filters: [{score: nsfw, max: 0.5}, {score: width, min: 10, max: 90}]",
+    )
+    assert [rule.reason for rule in settings.filters] == ["nsfw > 0.5", "width < 10 or width > 90"]
