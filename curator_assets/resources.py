@@ -1,10 +1,10 @@
 """What assets share: where things lie, and the embedding model."""
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import PrivateAttr
 
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Ledger
@@ -39,7 +39,7 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class Encoder(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The embedding model and the decoder that feeds it, loaded once a process."""
+    """The embedding model and the decoder that feeds it."""
 
     name: str
     pretrained: str
@@ -48,36 +48,53 @@ class Encoder(dg.ConfigurableResource):  # type: ignore[type-arg]
     batch_size: int
     max_pixels: int
 
-    _loaded: "tuple[ImageDecoder, EncoderModel] | None" = PrivateAttr(default=None)
+    def weights_identity(self) -> str:
+        """A text that changes when the weights do."""
+        from curator_assets.kernels.weights import weights_identity
+
+        return weights_identity(self.name, self.pretrained)
 
     def load(self) -> "tuple[ImageDecoder, EncoderModel]":
-        """The decoder and the model, on the device in use.
+        """The decoder and the model, on the device in use; loaded once a process.
 
         Raises:
             ModelUnavailableError: the weights can't be had; says the ways out.
         """
-        from curator_assets.kernels.decode import ImageDecoder
-        from curator_assets.kernels.device import resolve_device
-        from curator_assets.kernels.encode import load_model
+        return _load(
+            self.name,
+            self.pretrained,
+            self.weights_identity(),
+            self.device,
+            self.precision,
+            self.batch_size,
+            self.max_pixels,
+        )
 
-        if self._loaded is None:
-            device = resolve_device(self.device)
-            model = load_model(
-                self.name,
-                self.pretrained,
-                device=device,
-                precision=self.precision,
-                batch_size=self.batch_size,
-            )
-            decoder = ImageDecoder(
-                model.preprocessing,
-                device=device,
-                batch_size=self.batch_size,
-                max_pixels=self.max_pixels,
-                n_threads=len(os.sched_getaffinity(0)),
-            )
-            self._loaded = decoder, model
-        return self._loaded
+
+@lru_cache(maxsize=1)
+def _load(
+    name: str,
+    pretrained: str,
+    weights: str,  # part of the key only: a checkpoint that was replaced is loaded again
+    device: str,
+    precision: str,
+    batch_size: int,
+    max_pixels: int,
+) -> "tuple[ImageDecoder, EncoderModel]":
+    from curator_assets.kernels.decode import ImageDecoder
+    from curator_assets.kernels.device import resolve_device
+    from curator_assets.kernels.encode import load_model
+
+    device = resolve_device(device)
+    model = load_model(name, pretrained, device=device, precision=precision, batch_size=batch_size)
+    decoder = ImageDecoder(
+        model.preprocessing,
+        device=device,
+        batch_size=batch_size,
+        max_pixels=max_pixels,
+        n_threads=len(os.sched_getaffinity(0)),
+    )
+    return decoder, model
 
 
 def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]

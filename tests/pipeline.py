@@ -27,8 +27,8 @@ class Pipeline:
     """Tars in `folder/tars`, results in `folder/curated`, an instance in memory."""
 
     folder: Path
+    instance: dg.DagsterInstance
     changes: dict = field(default_factory=dict)
-    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
 
     @property
     def settings(self) -> Settings:

@@ -41,6 +41,7 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
         name=ASSET,
         deps=["image_embeddings"],
         group_name="deduplicate",
+        backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         kinds={"faiss", "numpy"},
         description="K unit vectors: spherical k-means on a seeded, de-duplicated sample of the "

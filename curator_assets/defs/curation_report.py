@@ -28,6 +28,7 @@ def build_curation_report(settings: Settings) -> dg.AssetsDefinition:
         name=ASSET,
         deps=["deduplicated_shards", "duplicate_groups"],
         group_name="output",
+        backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=f"{CODE_VERSION}-{hash_of(settings)}",
         kinds={"html"},
         description="The funnel from read to kept, in total and by shard, with every reason.",

@@ -42,6 +42,7 @@ def build_duplicate_groups(settings: Settings) -> dg.AssetsDefinition:
         name=ASSET,
         deps=["near_duplicate_pairs", "image_embeddings", "filter_scores", "cluster_assignments"],
         group_name="deduplicate",
+        backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         check_specs=[
             dg.AssetCheckSpec("every_kept_id_is_kept", asset=ASSET, blocking=True),

@@ -203,8 +203,8 @@ def _report(
         DATA_VERSION_TAG: made.entry.data_version,
         DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
     }
-    if context.has_tag(BACKFILL_ID_TAG):
-        tags[BACKFILL_ID_TAG] = context.get_tag(BACKFILL_ID_TAG) or ""
+    if BACKFILL_ID_TAG in context.run.tags:
+        tags[BACKFILL_ID_TAG] = context.run.tags[BACKFILL_ID_TAG]
     metadata = {name: _metadata_value(value) for name, value in made.entry.metadata.items()}
     metadata["work_done"] = dg.MetadataValue.bool(made_now)
     yield dg.AssetMaterialization(

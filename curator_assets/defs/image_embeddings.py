@@ -64,10 +64,8 @@ def build_image_embeddings(settings: Settings) -> dg.AssetsDefinition:
         storage: Storage,
         encoder: Encoder,
     ) -> Iterator[Any]:
-        from curator_assets.kernels.weights import weights_identity
-
         ledger = storage.ledger
-        weights = weights_identity(settings.model.name, settings.model.pretrained)
+        weights = encoder.weights_identity()
 
         def fingerprint(shard: str | None) -> str | None:
             assert shard is not None

@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from curator_assets.demo.samples import make_shards
+from curator_assets.demo.samples import make_shards, write_truth
 from curator_assets.demo.summary import print_summary
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage.source import Source
+
+N_PHOTOGRAPHS = 313
 
 STAGES = (
     ("image_embeddings,filter_scores,centroids,cluster_assignments", "shards"),
@@ -24,7 +26,7 @@ def main() -> None:
     settings = load_settings()
     source, truth = Path(settings.source), Path(settings.source).parent / "truth.json"
     print(f"Sample tars with planted cases go to {source}")
-    make_shards(source, truth)
+    write_truth(truth, make_shards(source, n_samples=N_PHOTOGRAPHS, seed=0))
     started = time.monotonic()
     log = Path(settings.output).parent / "demo.log"
     with log.open("w") as file:

@@ -47,6 +47,7 @@ class EncoderModel:
             or the pretrained tag.
         device: Where it runs.
         dtype: What it computes in.
+        memory_format: Channels last for a convolutional tower, which runs twice as fast so.
         batch_size: Images a forward pass; always exactly that many, the last padded.
     """
 
@@ -56,6 +57,7 @@ class EncoderModel:
     weights: str
     device: torch.device
     dtype: torch.dtype
+    memory_format: torch.memory_format
     batch_size: int
 
     def encode(self, pixels: torch.Tensor) -> np.ndarray:
@@ -79,10 +81,10 @@ class EncoderModel:
         embeddings = np.empty((len(pixels), self.embedding_dim), dtype=np.float32)
         for start in range(0, len(pixels), self.batch_size):
             chunk = pixels[start : start + self.batch_size]
-            batch = chunk.to(self.device, self.dtype)
-            if len(chunk) < self.batch_size:
-                padding = batch.new_zeros((self.batch_size - len(chunk), *batch.shape[1:]))
-                batch = torch.cat([batch, padding])
+            batch = torch.zeros(
+                (self.batch_size, 3, side, side), dtype=self.dtype, device=self.device
+            ).to(memory_format=self.memory_format)
+            batch[: len(chunk)] = chunk
             features = _forward(self.visual, batch)[: len(chunk)]
             embeddings[start : start + len(chunk)] = features.cpu().numpy()
         return embeddings
@@ -117,6 +119,8 @@ def load_model(
     except Exception as error:  # open_clip, hub and torch raise whatever they meet
         raise ModelUnavailableError(_ways_out(name, pretrained, error)) from error
     visual = model.visual.eval().requires_grad_(False).to(device, _DTYPES[precision])
+    memory_format = _memory_format(visual)
+    visual = visual.to(memory_format=memory_format)
     preprocessing = _preprocessing(visual.preprocess_cfg)
     side = preprocessing.size
     probe = torch.zeros((1, 3, side, side), device=device, dtype=_DTYPES[precision])
@@ -127,8 +131,14 @@ def load_model(
         weights=weights,
         device=torch.device(device),
         dtype=_DTYPES[precision],
+        memory_format=memory_format,
         batch_size=batch_size,
     )
+
+
+def _memory_format(visual: torch.nn.Module) -> torch.memory_format:
+    n_convolutions = sum(isinstance(part, torch.nn.Conv2d) for part in visual.modules())
+    return torch.channels_last if n_convolutions > 1 else torch.contiguous_format
 
 
 @torch.inference_mode()

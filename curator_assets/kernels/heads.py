@@ -54,52 +54,6 @@ HEAD_KINDS = {
 
 
 @dataclass(frozen=True)
-class KnownHead:
-    """A public head: what it scores, on which embeddings, and where it is published."""
-
-    score: str
-    kind: str
-    embedding_model: str
-    embedding_dim: int
-    url: str
-
-
-_AESTHETIC = "https://github.com/LAION-AI/aesthetic-predictor/raw/main/"
-_IMPROVED = "https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/"
-_NSFW = "https://github.com/LAION-AI/CLIP-based-NSFW-Detector/raw/main/models/"
-
-KNOWN_HEADS = {
-    "aesthetic_mlp_vit_l_14": KnownHead(
-        "aesthetic",
-        "laion_aesthetic_mlp",
-        "ViT-L-14/openai",
-        768,
-        _IMPROVED + "sac%2Blogos%2Bava1-l14-linearMSE.pth",
-    ),
-    "aesthetic_linear_vit_l_14": KnownHead(
-        "aesthetic", "linear", "ViT-L-14/openai", 768, _AESTHETIC + "sa_0_4_vit_l_14_linear.pth"
-    ),
-    "aesthetic_linear_vit_b_32": KnownHead(
-        "aesthetic", "linear", "ViT-B-32/openai", 512, _AESTHETIC + "sa_0_4_vit_b_32_linear.pth"
-    ),
-    "nsfw_vit_l_14": KnownHead(
-        "nsfw",
-        "laion_nsfw",
-        "ViT-L-14/openai",
-        768,
-        _NSFW + "clip_ViT-L-14_openai_binary_nsfw_head.pth",
-    ),
-    "nsfw_vit_b_32": KnownHead(
-        "nsfw",
-        "laion_nsfw",
-        "ViT-B-32/openai",
-        512,
-        _NSFW + "clip_ViT-B-32_openai_binary_nsfw_head.pth",
-    ),
-}
-
-
-@dataclass(frozen=True)
 class Head:
     """A score head, ready to be called.
 

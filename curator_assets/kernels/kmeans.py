@@ -19,7 +19,7 @@ from curator_assets.kernels.duplicates import identical_rows, semdedup_scores
 _PIVOT_CELL = 256
 _MAX_RUN = 2048
 _ASSIGN_ROWS = 8192
-_SPREAD_START_PRODUCTS = 5_000_000_000
+_SPREAD_START_PRODUCTS = 1_000_000_000
 _ROUNDING = 1e-5
 
 
@@ -93,8 +93,8 @@ def train_centroids(
     """Centroids of a spherical k-means by FAISS, on the GPU where there is one.
 
     Small problems start from k-means++ (Arthur and Vassilvitskii, 2007), which matters for few
-    clusters; large ones from random rows. All rows are used; thin them first with ``deduplicate_sample``. On CPU the result depends on
-    the arguments alone.
+    clusters; large ones from random rows. All rows are used: thin them first with
+    ``deduplicate_sample``. On CPU the result depends on the arguments alone.
 
     Args:
         embeddings: float32 [N, D], unit L2 norm.
@@ -133,27 +133,32 @@ def train_centroids(
     return _distinct_unit_rows(np.asarray(kmeans.centroids))
 
 
-def _spread_start(
-    vectors: NDArray[np.float32], n_clusters: int, seed: int
-) -> NDArray[np.float32]:
-    """Float32 [K, D]: rows drawn one by one, in proportion to the squared distance to the others.
+def _spread_start(vectors: NDArray[np.float32], n_clusters: int, seed: int) -> NDArray[np.float32]:
+    """Float32 [K, D]: rows drawn one by one, likelier the farther they lie from those drawn.
 
-    Once every row equals a drawn one, the rest are drawn evenly.
+    Of a few draws the one that leaves the smallest sum of squared distances is taken (the greedy
+    k-means++ of scikit-learn). Once every row equals a drawn one, draws are even.
     """
     rng = np.random.default_rng(seed)
+    n_draws = 2 + int(math.log(n_clusters))
     chosen = [int(rng.integers(len(vectors)))]
-    squared_distance = np.full(len(vectors), np.inf)
+    squared = _squared_distances(vectors, chosen)[:, 0]
     while len(chosen) < n_clusters:
-        to_last = 2.0 - 2.0 * (vectors @ vectors[chosen[-1]]).astype(np.float64)
-        squared_distance = np.minimum(squared_distance, np.maximum(to_last, 0.0))
-        squared_distance[squared_distance < _ROUNDING] = 0.0
-        cumulative = np.cumsum(squared_distance)
-        if cumulative[-1] > 0:
-            draw = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
-        else:
-            draw = rng.integers(len(vectors))
-        chosen.append(int(min(draw, len(vectors) - 1)))
+        cumulative = np.cumsum(squared if squared.any() else np.ones(len(vectors)))
+        places = np.searchsorted(cumulative, rng.random(n_draws) * cumulative[-1], side="right")
+        draws = np.minimum(places, len(vectors) - 1).tolist()
+        after = np.minimum(squared[:, None], _squared_distances(vectors, draws))
+        best = int(after.sum(axis=0).argmin())
+        chosen.append(draws[best])
+        squared = after[:, best]
     return vectors[chosen]
+
+
+def _squared_distances(vectors: NDArray[np.float32], rows: list[int]) -> NDArray[np.float64]:
+    """Float64 [N, n]: between unit vectors and some of them, 0 where only rounding is left."""
+    squared = 2.0 - 2.0 * (vectors @ vectors[rows].T).astype(np.float64)
+    squared[squared < _ROUNDING] = 0.0
+    return squared
 
 
 def _distinct_unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -52,7 +52,7 @@ def embedding_matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     column = table["embedding"].combine_chunks()
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     valid = column.drop_null()
-    matrix = valid.flatten().to_numpy(zero_copy_only=False)
+    matrix = np.array(valid.flatten())  # a copy: Arrow's own memory is read-only
     return matrix.reshape(len(rows), column.type.list_size), rows
 
 

@@ -3,12 +3,11 @@ import pytest
 import torch
 
 from curator_assets.kernels.heads import (
-    HEAD_KINDS,
-    KNOWN_HEADS,
     HeadKind,
     HeadMismatchError,
     load_head,
 )
+from curator_assets.kernels.known_heads import KNOWN_HEADS, find_known_head
 
 AESTHETIC = [
     ("aesthetic_sa_0_4_vit_l_14_linear.pth", "vit_l_14", -2.46, 11.30),
@@ -57,10 +56,19 @@ def test_nsfw_heads_follow_their_formula(shared_data, model):
 
 def test_known_heads_are_what_their_files_hold(shared_data):
     assert FILES.keys() == KNOWN_HEADS.keys()
+    dims = {"ViT-L-14": 768, "ViT-B-32": 512}
     for name, known in KNOWN_HEADS.items():
         head = load_head(shared_data / "heads" / FILES[name], name=name, kind=None)
-        assert head.kind == HEAD_KINDS[known.kind]
-        head.require_fit(embedding_model=known.embedding_model, embedding_dim=known.embedding_dim)
+        assert head.kind.sigmoid == (known.score == "nsfw")
+        head.require_fit(embedding_model=known.model, embedding_dim=dims[known.model])
+
+
+def test_the_head_is_chosen_by_score_and_embedding_model():
+    assert find_known_head("aesthetic", "ViT-L-14", "openai") == "aesthetic_mlp_vit_l_14"
+    assert find_known_head("aesthetic", "ViT-L-14-quickgelu", "openai") == "aesthetic_mlp_vit_l_14"
+    assert find_known_head("nsfw", "ViT-B-32", "openai") == "nsfw_vit_b_32"
+    assert find_known_head("nsfw", "ViT-B-32", "laion2b_s34b_b79k") is None
+    assert find_known_head("nsfw", "efficientnet_lite0", "imagenet") is None
 
 
 def test_a_linear_layer_of_ones_own():
@@ -91,7 +99,7 @@ def test_an_mlp_of_ones_own_says_its_activations(prefix):
 
 def test_a_head_of_another_width_is_refused_by_name_and_width():
     head = load_head({"weight": torch.zeros(1, 768)}, name="aesthetic", kind=None)
-    with pytest.raises(HeadMismatchError, match="'aesthetic'.*768.*'ViT-B-32/openai'.*512"):
+    with pytest.raises(HeadMismatchError, match=r"'aesthetic'.*768.*'ViT-B-32/openai'.*512"):
         head.require_fit(embedding_model="ViT-B-32/openai", embedding_dim=512)
     with pytest.raises(HeadMismatchError, match="width 512"):
         head(np.zeros((1, 512), np.float32))

@@ -75,8 +75,14 @@ def naive_greedy(rows, order, alive, content, min_cosine):
             continue
         standing = [k for k in kept if linked[image, k]]
         if standing:
-            best = [max(cosine[m, n] for m in np.flatnonzero(same[image])
-                        for n in np.flatnonzero(same[k])) for k in standing]
+            best = [
+                max(
+                    cosine[m, n]
+                    for m in np.flatnonzero(same[image])
+                    for n in np.flatnonzero(same[k])
+                )
+                for k in standing
+            ]
             kept_by[image] = standing[int(np.argmax(best))]
         else:
             kept.append(image)
@@ -119,7 +125,9 @@ def test_copies_share_the_verdict_of_their_best_live_member():
     assert last_first.kept_by.tolist() == [3, 4, 4, -1, -1]
     assert last_first.cosine[1] == 1.0
     dead_representative = np.array([True, False, True, True, True])
-    result = resolve(pairs, **settled(5, alive=dead_representative, order=np.arange(5)[::-1].copy()))
+    result = resolve(
+        pairs, **settled(5, alive=dead_representative, order=np.arange(5)[::-1].copy())
+    )
     assert result.kept_by.tolist() == [3, -1, 4, -1, -1]
 
 

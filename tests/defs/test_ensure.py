@@ -1,0 +1,170 @@
+import dagster as dg
+import pytest
+
+from curator_assets.defs.ensure import (
+    EnsureConfig,
+    Failed,
+    Made,
+    MissingInputError,
+    ensure,
+    require,
+)
+from curator_assets.storage.ledger import Entry, Ledger
+from curator_assets.storage.store import Store
+
+SHARDS = dg.DynamicPartitionsDefinition(name="shards")
+
+
+class Project:
+    """Two tiny assets: `raw` made of what `inputs` says, and `copy` that is downstream of it."""
+
+    def __init__(self, folder, instance):
+        self.store = Store(str(folder))
+        self.ledger = Ledger(self.store)
+        self.inputs = {"a": "1", "b": "1", "c": "1"}
+        self.failing = set()
+        self.made = []
+        self.instance = instance
+        self.instance.add_dynamic_partitions("shards", list(self.inputs))
+
+    def run(self, first="a", last="c", *, fails=False, force=False):
+        self.made = []
+        result = dg.materialize(
+            [self.asset("raw", []), self.asset("copy", ["raw"])],
+            instance=self.instance,
+            tags={
+                "dagster/asset_partition_range_start": first,
+                "dagster/asset_partition_range_end": last,
+            },
+            run_config={"ops": {"raw": {"config": {"force": force}}}},
+            raise_on_error=not fails,
+        )
+        return result
+
+    def asset(self, name, deps):
+        @dg.asset(
+            name=name,
+            deps=deps,
+            partitions_def=SHARDS,
+            code_version="1",
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            check_specs=[dg.AssetCheckSpec("sound", asset=name, blocking=True)],
+        )
+        def body(context: dg.AssetExecutionContext, config: EnsureConfig):
+            def fingerprint(partition):
+                if deps:
+                    return require(self.ledger, "raw", partition).data_version
+                return self.inputs[partition]
+
+            def make(partitions):
+                for partition in partitions:
+                    if (name, partition) in self.failing:
+                        yield Failed(partition, "it is broken", check="sound")
+                        continue
+                    self.made.append((name, partition))
+                    version = fingerprint(partition)
+                    checks = {"sound": {"n": 1}}
+                    yield Made(partition, Entry(version, version, metadata={"n": 3}, checks=checks))
+
+            yield from ensure(context, self.ledger, config, fingerprint=fingerprint, make=make)
+
+        return body
+
+
+@pytest.fixture
+def project(tmp_path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Project(tmp_path, instance)
+
+
+def test_what_is_fresh_is_reported_but_not_made(project):
+    project.run()
+    assert project.made == [(name, key) for name in ("raw", "copy") for key in "abc"]
+    result = project.run()
+    assert project.made == []
+    events = result.get_asset_materialization_events()
+    assert len(events) == 6
+    assert {e.materialization.metadata["work_done"].value for e in events} == {False}
+
+
+def test_one_event_a_partition_with_its_own_version(project):
+    project.inputs["b"] = "2"
+    result = project.run()
+    versions = [
+        (e.asset_key.to_user_string(), e.partition, e.materialization.tags["dagster/data_version"])
+        for e in result.get_asset_materialization_events()
+    ]
+    expected = [("a", "1"), ("b", "2"), ("c", "1")]
+    assert versions == [(name, *pair) for name in ("raw", "copy") for pair in expected]
+
+
+def test_only_the_changed_partition_is_made_again_all_the_way_down(project):
+    project.run()
+    project.inputs["b"] = "2"
+    project.run()
+    assert project.made == [("raw", "b"), ("copy", "b")]
+
+
+def test_what_is_downstream_is_left_alone_if_the_content_is_the_same(project):
+    project.run()
+    project.run(force=True)
+    assert project.made == [("raw", "a"), ("raw", "b"), ("raw", "c")]
+
+
+def test_a_failed_partition_costs_only_itself_and_is_tried_again(project):
+    project.failing = {("raw", "b")}
+    result = project.run(fails=True)
+    assert not result.success
+    assert project.made == [("raw", "a"), ("raw", "c")]
+    message = result.failure_data_for_node("raw").user_failure_data.description
+    assert "1 partition(s) could not be made" in message
+    assert "b: it is broken" in message
+    (failed,) = [e for e in result.get_asset_check_evaluations() if not e.passed]
+    assert (failed.check_name, failed.partition) == ("sound", "b")
+    project.failing = set()
+    project.run()
+    assert project.made == [("raw", "b"), ("copy", "a"), ("copy", "b"), ("copy", "c")]
+
+
+def test_passed_checks_are_reported_for_fresh_partitions_too(project):
+    project.run()
+    evaluations = project.run().get_asset_check_evaluations()
+    assert len(evaluations) == 6
+    assert all(e.passed and e.metadata["n"].value == 1 for e in evaluations)
+
+
+def test_dagsters_own_staleness_agrees(project):
+    from dagster._core.definitions.data_version import CachingStaleStatusResolver
+
+    def stale():
+        graph = dg.Definitions(
+            assets=[project.asset("raw", []), project.asset("copy", ["raw"])]
+        ).resolve_asset_graph()
+        from dagster._core.loader import LoadingContextForTest
+
+        resolver = CachingStaleStatusResolver(
+            project.instance, graph, LoadingContextForTest(project.instance)
+        )
+        return [
+            key for key in "abc" if resolver.get_status(dg.AssetKey("copy"), key).value != "FRESH"
+        ]
+
+    project.run()
+    assert stale() == []
+    project.inputs["b"] = "2"
+    project.run(fails=False)
+    assert stale() == []
+    project.failing = {("copy", "b")}
+    project.inputs["b"] = "3"
+    project.run(fails=True)
+    assert stale() == ["b"]
+
+
+def test_a_missing_input_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(MissingInputError, match="--select image_embeddings --partition x"):
+        require(Ledger(Store(str(tmp_path))), "image_embeddings", "x")
+
+
+def test_a_reversed_range_is_refused_not_passed_over(project):
+    result = project.run("c", "a", fails=True)
+    assert not result.success

@@ -1,0 +1,103 @@
+"""What bad input does to a run: it costs a row, or it is refused by name."""
+
+import pytest
+from tar_files import read_members, write_members
+
+REASONS = {"empty", "truncated", "not an image", "unsupported format", "too many pixels", "corrupt"}
+
+
+def test_every_malformed_file_is_counted_and_every_good_photo_embedded(shared_data, pipeline):
+    bad = sorted((shared_data / "malformed").iterdir())
+    good = sorted((shared_data / "flowers").rglob("*.jpg"))[:44]
+    members = [
+        (f"{kind}{i:03d}{path.suffix}", path.read_bytes())
+        for i, pair in enumerate(zip(good, bad, strict=True))
+        for kind, path in zip(("good", "bad"), pair, strict=True)
+    ]
+    write_members(pipeline.folder / "tars" / "mixed.tar", members)
+    pipeline.run_all()
+    table = pipeline.table("embeddings/mixed.parquet")
+    assert len(table) == 88
+    errors = dict(zip(table["key"], table["error"], strict=True))
+    assert all(errors[f"good{i:03d}"] is None for i in range(44))
+    refused = {key: error for key, error in errors.items() if error}
+    assert set(refused.values()) <= REASONS
+    assert len(refused) >= 30
+    print({reason: list(refused.values()).count(reason) for reason in sorted(REASONS)})
+    entry = pipeline.ledger.read("image_embeddings", "mixed")
+    assert entry.metadata["n_unreadable"] == len(refused)
+    verdicts = pipeline.table("shards/mixed.parquet")
+    assert (verdicts["verdict"] == "unreadable").sum() == len(refused)
+
+
+@pytest.fixture
+def photo(shared_data):
+    return (shared_data / "flowers/daisy/10993710036_2033222c91.jpg").read_bytes()
+
+
+def test_a_sample_without_an_image_is_a_row_with_a_reason(pipeline, photo):
+    members = [("a.jpg", photo), ("a.txt", b"a"), ("b.txt", b"alone")]
+    write_members(pipeline.folder / "tars" / "0.tar", members)
+    pipeline.run_all()
+    assert pipeline.table("embeddings/0.parquet")["error"].to_list() == [None, "no image"]
+    assert read_members(pipeline.folder / "curated/shards/0.tar") == dict(members[:2])
+
+
+def test_a_shard_that_keeps_nothing_writes_no_tar_and_says_so(pipeline, photo):
+    write_members(pipeline.folder / "tars" / "0.tar", [("a.jpg", photo)])
+    write_members(pipeline.folder / "tars" / "1.tar", [("b.jpg", photo), ("c.jpg", b"")])
+    pipeline.run_all()
+    shards = pipeline.folder / "curated/shards"
+    assert sorted(path.name for path in shards.iterdir()) == ["0.parquet", "0.tar", "1.parquet"]
+    metadata = pipeline.ledger.read("deduplicated_shards", "1").metadata
+    assert metadata["tar"] == "none: nothing is kept"
+    assert metadata["n_duplicates"] == metadata["n_unreadable"] == 1
+
+
+def test_a_cut_tar_fails_by_name_and_the_others_are_made(pipeline, photo):
+    for name in ("0", "1", "2"):
+        write_members(pipeline.folder / "tars" / f"{name}.tar", [("a.jpg", photo)])
+    broken = pipeline.folder / "tars" / "1.tar"
+    broken.write_bytes(broken.read_bytes()[:-10240])
+    pipeline.register()
+    result = pipeline.materialize("image_embeddings", partitions=("0", "2"), fails=True)
+    assert not result.success
+    description = result.failure_data_for_node("image_embeddings").user_failure_data.description
+    assert "1: shard '1': " in description
+    assert pipeline.ledger.read("image_embeddings", "0")
+    assert pipeline.ledger.read("image_embeddings", "2")
+    assert not pipeline.ledger.read("image_embeddings", "1")
+
+
+def test_too_many_unreadable_samples_fail_the_shard_if_asked_to(pipeline, photo):
+    pipeline.changes = {"decode": {"max_unreadable_fraction": 0.4}}
+    write_members(pipeline.folder / "tars" / "0.tar", [("a.jpg", photo), ("b.jpg", b"")])
+    pipeline.register()
+    result = pipeline.materialize("image_embeddings", partitions=("0", "0"), fails=True)
+    description = result.failure_data_for_node("image_embeddings").user_failure_data.description
+    assert "1 of 2 samples are unreadable" in description
+    assert "'empty': 1" in description
+
+
+def test_a_replaced_tar_is_not_curated_by_what_was_known_of_the_old_one(pipeline, photo):
+    tar = pipeline.folder / "tars" / "0.tar"
+    write_members(tar, [("a.jpg", photo)])
+    pipeline.run_all()
+    (pipeline.folder / "curated/shards/0.tar").unlink()
+    write_members(tar, [("a.jpg", photo), ("b.jpg", b"")])
+    result = pipeline.materialize("deduplicated_shards", partitions=("0", "0"), fails=True)
+    description = result.failure_data_for_node("deduplicated_shards").user_failure_data.description
+    assert "was replaced since it was embedded" in description
+
+
+def test_the_same_image_id_in_two_shards_is_refused(pipeline, photo):
+    write_members(pipeline.folder / "tars" / "a.tar", [("b/c.jpg", photo)])
+    write_members(pipeline.folder / "tars" / "a" / "b.tar", [("c.jpg", photo)])
+    pipeline.register()
+    keys = pipeline.shards()
+    for stage in (("image_embeddings", "filter_scores", "centroids", "cluster_assignments"),):
+        pipeline.materialize(*stage, partitions=(keys[0], keys[-1]))
+    pipeline.materialize("near_duplicate_pairs", partitions=("0000", "0001"))
+    result = pipeline.materialize("duplicate_groups", fails=True)
+    description = result.failure_data_for_node("duplicate_groups").user_failure_data.description
+    assert "image_id 'a/b/c'" in description
