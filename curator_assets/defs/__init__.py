@@ -4,7 +4,6 @@ import warnings
 
 import dagster as dg
 
-# Pinned below the next minor release; without this every command prints a page of warnings.
-warnings.filterwarnings(
-    "ignore", category=dg.BetaWarning, message=".*(backfill_policy|observable_source_asset)"
-)
+# Pinned below the next minor release; without these every command prints a page of warnings.
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy")
+warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*AssetCheckSpec")

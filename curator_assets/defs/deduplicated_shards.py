@@ -49,8 +49,10 @@ def build_deduplicated_shards(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         check_specs=[
-            dg.AssetCheckSpec("accounting", asset=ASSET, blocking=True),
-            dg.AssetCheckSpec("bytes_equal_source", asset=ASSET, blocking=True),
+            dg.AssetCheckSpec("accounting", asset=ASSET, blocking=True, partitions_def=SHARDS),
+            dg.AssetCheckSpec(
+                "bytes_equal_source", asset=ASSET, blocking=True, partitions_def=SHARDS
+            ),
         ],
         kinds={"webdataset", "parquet"},
         metadata=column_schema(schemas.curated(settings.columns)),

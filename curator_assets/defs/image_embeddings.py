@@ -50,8 +50,8 @@ def build_image_embeddings(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         check_specs=[
-            dg.AssetCheckSpec("unit_norms", asset=ASSET, blocking=True),
-            dg.AssetCheckSpec("unique_ids", asset=ASSET, blocking=True),
+            dg.AssetCheckSpec("unit_norms", asset=ASSET, blocking=True, partitions_def=SHARDS),
+            dg.AssetCheckSpec("unique_ids", asset=ASSET, blocking=True, partitions_def=SHARDS),
         ],
         kinds={"dali", "torch", "parquet"},
         metadata=column_schema(schemas.embeddings(1)),

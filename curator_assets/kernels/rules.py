@@ -26,4 +26,5 @@ def first_broken_rule(
         below = column <= (np.inf if high is None else high)
         broken.append(~(above & below))
     never = np.ones((1, len(columns[0]) if columns else 0), dtype=bool)
-    return np.argmax(np.vstack([*broken, never]), axis=0)
+    numbers: np.ndarray = np.argmax(np.vstack([*broken, never]), axis=0)
+    return numbers
