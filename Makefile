@@ -4,7 +4,6 @@
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_COMPILE_BYTECODE := 1
-export PYTHONWARNINGS := ignore::dagster.BetaWarning
 
 PYTHON ?= python3
 BIN := .venv/bin

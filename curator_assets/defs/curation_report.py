@@ -47,7 +47,7 @@ def build_curation_report(settings: Settings) -> dg.AssetsDefinition:
         def make(_: list[str | None]) -> Iterator[Outcome]:
             by_shard = {shard: entry.metadata for shard, entry in curated.items()}
             totals = {name: sum(m[name] for m in by_shard.values()) for name in _COUNTS}
-            dropped = Counter[str]()
+            dropped = Counter({f"filtered: {rule.reason}": 0 for rule in settings.filters})
             for metadata in by_shard.values():
                 dropped.update({row["why"]: row["samples"] for row in metadata["dropped"]})
             summary = totals | {
