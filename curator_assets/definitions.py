@@ -8,6 +8,7 @@ from curator_assets.defs.curation_report import build_curation_report
 from curator_assets.defs.deduplicated_shards import build_deduplicated_shards
 from curator_assets.defs.duplicate_groups import build_duplicate_groups
 from curator_assets.defs.duplicate_ids import duplicate_ids
+from curator_assets.defs.eps_calibration import build_eps_calibration
 from curator_assets.defs.filter_scores import build_filter_scores
 from curator_assets.defs.image_embeddings import build_image_embeddings
 from curator_assets.defs.near_duplicate_pairs import build_near_duplicate_pairs
@@ -18,7 +19,7 @@ from curator_assets.settings import Settings, load_settings
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """The ten assets for these settings."""
+    """The eleven assets for these settings."""
     return [
         tar_shards,
         build_image_embeddings(settings),
@@ -30,6 +31,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]
         duplicate_ids,
         build_deduplicated_shards(settings),
         build_curation_report(settings),
+        build_eps_calibration(settings),
     ]
 
 

@@ -38,7 +38,10 @@ class ModelSettings(_Section):
     name: str = Field("ViT-L-14", description="open_clip model name, or efficientnet_lite0")
     pretrained: str = Field("openai", description="pretrained tag, checkpoint path or local-dir:")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="arithmetic of the encoder; the stored embedding is float32"
+        "auto", description="arithmetic of the encoder"
+    )
+    storage: Literal["float32", "float16"] = Field(
+        "float32", description="type of the stored embeddings; float16 halves their size"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if present")
     batch_size: int = Field(32, ge=1, le=4096, description="images a batch")
@@ -126,7 +129,13 @@ class DuplicateSettings(_Section):
     eps: float = Field(0.03, ge=0, le=0.5, description="near-duplicates: cosine >= 1 - eps")
     max_eps: float = Field(0.05, ge=0, le=0.5, description="pairs are stored up to this eps")
     search: Literal["exact", "fast"] = Field(
-        "exact", description="exact: every pair; fast: the nearest four neighbouring cells"
+        "exact", description="exact: every pair; fast: fewer cells, recall measured, not proven"
+    )
+    max_search_share: Fraction = Field(
+        0.25, description="warn if the search costs more than this share of brute force"
+    )
+    recall_queries: int = Field(
+        2_000, ge=0, description="images whose neighbours are searched by brute force as a check"
     )
     keep: Literal["first", "best", "hard", "easy", "random"] = Field(
         "first", description="the order in which images claim to be kept"
@@ -151,6 +160,13 @@ class DuplicateSettings(_Section):
         return self
 
 
+class CalibrationSettings(_Section):
+    """The planted copies from which a person can choose eps."""
+
+    n_images: int = Field(200, ge=1, le=100_000, description="images that are copied")
+    seed: int = Field(42, ge=0, description="of the choice of images and of random pairs")
+
+
 class Settings(_Section):
     """The whole of `curator.yaml`."""
 
@@ -162,6 +178,7 @@ class Settings(_Section):
     filters: tuple[FilterRule, ...] = ()
     clusters: ClusterSettings = ClusterSettings()
     duplicates: DuplicateSettings = DuplicateSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
 
     @property
     def columns(self) -> tuple[str, ...]:

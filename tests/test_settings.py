@@ -1,8 +1,15 @@
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from curator_assets.settings import SettingsError, load_settings
+from curator_assets.settings import (
+    FilterRule,
+    HeadSettings,
+    Settings,
+    SettingsError,
+    load_settings,
+)
 
 
 def load(tmp_path: Path, text: str):
@@ -89,3 +96,20 @@ def test_a_filter_may_name_statistics_and_scores(tmp_path):
         "filters: [{score: nsfw, max: 0.5}, {score: width, min: 10, max: 90}]",
     )
     assert [rule.reason for rule in settings.filters] == ["nsfw > 0.5", "width < 10 or width > 90"]
+
+
+def test_every_setting_is_documented():
+    text = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+
+    def names(model: type[BaseModel], prefix: str = ""):
+        for name, field in model.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from names(inner, f"{name}.")
+            else:
+                yield f"{prefix}{name}"
+
+    expected = set(names(Settings)) - {"heads", "filters"}
+    expected |= {f"heads.<score>.{name}" for name in names(HeadSettings)}
+    expected |= {f"filters[].{name}" for name in names(FilterRule)}
+    assert [name for name in sorted(expected) if f"`{name}`" not in text] == []

@@ -19,7 +19,13 @@ from curator_assets.storage.tables import embedding_matrix, read_table, write_ta
 
 ASSET = "cluster_assignments"
 
-FAST_MAX_VISITS = 4
+# Of the cells within the exact bound, the fast search visits those well inside it, the nearest
+# first; docs/log.md has the recall of both constants.
+FAST_MAX_VISITS = 16
+FAST_BOUND_FRACTION = 0.6
+
+MAX_DRIFT = 1.5
+"""Mean distance to the centroid, in multiples of the training sample's, above which to retrain."""
 
 
 def code_version(settings: Settings) -> str:
@@ -38,6 +44,15 @@ def build_cluster_assignments(settings: Settings) -> dg.AssetsDefinition:
         group_name="deduplicate",
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
+        check_specs=[
+            dg.AssetCheckSpec(
+                "codebook_fits",
+                description="The shard's images lie about as near to their centroids as the "
+                "training sample did; if not, retraining would make the search cheaper.",
+                asset=ASSET,
+                partitions_def=SHARDS,
+            )
+        ],
         kinds={"torch", "parquet"},
         metadata=column_schema(schemas.ASSIGNMENTS),
         description="One row an embedding: its nearest centroid's cell, and the other cells that "
@@ -73,17 +88,19 @@ def build_cluster_assignments(settings: Settings) -> dg.AssetsDefinition:
                     centroids,
                     min_cosine=1 - settings.duplicates.max_eps,
                     max_visits=FAST_MAX_VISITS if fast else None,
-                    bound_fraction=1.0,
+                    bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
                     device=device,
                 )
                 name = layout.assignments(shard)
                 table = assignment_table(samples, rows, assignment)
                 write_table(store, name, table, schemas.ASSIGNMENTS)
                 data_version, files = hash_files(store, [name])
+                drift = _drift(assignment.cosine, codebook)
+                fits = "checks" if drift["drift"] <= MAX_DRIFT else "warnings"
                 metadata = {
                     "dagster/row_count": len(rows),
+                    **drift,
                     "visits_per_image": len(assignment.visits) / max(len(rows), 1),
-                    "mean_cosine_to_centroid": float(assignment.cosine.mean()) if len(rows) else 0,
                     "n_clusters": len(centroids),
                     "search": settings.duplicates.search,
                     "max_eps": settings.duplicates.max_eps,
@@ -99,12 +116,30 @@ def build_cluster_assignments(settings: Settings) -> dg.AssetsDefinition:
                 progress.finish_partition()
                 yield Made(
                     shard,
-                    Entry(fingerprint(shard), data_version, files, metadata, state=state),
+                    Entry(
+                        fingerprint(shard),
+                        data_version,
+                        files,
+                        metadata,
+                        state=state,
+                        **{fits: {"codebook_fits": drift}},
+                    ),
                 )
 
         yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
 
     return cluster_assignments
+
+
+def _drift(cosine: np.ndarray, codebook: Entry) -> dict[str, float]:
+    """How much farther from their centroids a shard's images lie than the training sample."""
+    distance = float(1 - cosine.mean()) if len(cosine) else 0.0
+    trained = 1 - codebook.metadata["mean_cosine_to_centroid"]
+    return {
+        "mean_distance_to_centroid": distance,
+        "training_distance_to_centroid": trained,
+        "drift": distance / max(trained, 1e-6),
+    }
 
 
 def cell_group_of(n_clusters: int, n_cell_groups: int) -> np.ndarray:

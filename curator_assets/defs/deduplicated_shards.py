@@ -49,9 +49,19 @@ def build_deduplicated_shards(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         check_specs=[
-            dg.AssetCheckSpec("accounting", asset=ASSET, blocking=True, partitions_def=SHARDS),
             dg.AssetCheckSpec(
-                "bytes_equal_source", asset=ASSET, blocking=True, partitions_def=SHARDS
+                "accounting",
+                description="kept + filtered + duplicates + unreadable = read.",
+                asset=ASSET,
+                blocking=True,
+                partitions_def=SHARDS,
+            ),
+            dg.AssetCheckSpec(
+                "bytes_equal_source",
+                description="The curated tar, read back, holds the source's very bytes.",
+                asset=ASSET,
+                blocking=True,
+                partitions_def=SHARDS,
             ),
         ],
         kinds={"webdataset", "parquet"},

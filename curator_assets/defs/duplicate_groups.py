@@ -45,8 +45,15 @@ def build_duplicate_groups(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         check_specs=[
-            dg.AssetCheckSpec("every_kept_id_is_kept", asset=ASSET, blocking=True),
-            dg.AssetCheckSpec("unique_ids", asset=ASSET, blocking=True),
+            dg.AssetCheckSpec(
+                "every_kept_id_is_kept",
+                description="Every removed image names a kept one that is itself kept.",
+                asset=ASSET,
+                blocking=True,
+            ),
+            dg.AssetCheckSpec(
+                "unique_ids", description="No image id occurs twice.", asset=ASSET, blocking=True
+            ),
         ],
         kinds={"parquet"},
         metadata=column_schema(schemas.DUPLICATE_GROUPS),

@@ -65,7 +65,16 @@ class Failed:
     check: str | None = None
 
 
-Outcome = Made | Failed
+@dataclass(frozen=True)
+class Observed:
+    """The outcome of a check on the asset as a whole, which holds nothing up."""
+
+    check: str
+    passed: bool
+    found: Mapping[str, Any]
+
+
+Outcome = Made | Failed | Observed
 
 
 def ensure(
@@ -108,22 +117,18 @@ def ensure(
             stale.append(partition)
     context.log.info("%s: %d to make", asset, len(stale))
     for outcome in _outcomes(make, stale):
-        if isinstance(outcome, Failed):
-            failed.append(outcome)
-            if outcome.check:
-                yield _evaluation(
-                    context,
-                    outcome.partition,
-                    outcome.check,
-                    {"error": outcome.error},
-                    passed=False,
-                )
-        else:
-            ledger.write(asset, outcome.partition, outcome.entry)
-            if outcome.tar_version:
-                yield _tar_observation(outcome.partition, outcome.tar_version)
-                provenance = _provenance(context)
-            yield from _report(context, outcome, provenance, made_now=True)
+        match outcome:
+            case Failed():
+                failed.append(outcome)
+                yield from _report_failed(context, outcome)
+            case Observed(check, passed, found):
+                yield _evaluation(context, None, check, found, passed=passed, blocking=False)
+            case Made():
+                ledger.write(asset, outcome.partition, outcome.entry)
+                if outcome.tar_version:
+                    yield _tar_observation(outcome.partition, outcome.tar_version)
+                    provenance = _provenance(context)
+                yield from _report(context, outcome, provenance, made_now=True)
     if failed:
         raise _failure(asset, failed)
     for spec in context.assets_def.check_specs:
@@ -212,6 +217,16 @@ def _report(
     )
     for check, found in made.entry.checks.items():
         yield _evaluation(context, made.partition, check, found, passed=True)
+    for check, found in made.entry.warnings.items():
+        yield _evaluation(context, made.partition, check, found, passed=False, blocking=False)
+
+
+def _report_failed(
+    context: dg.AssetExecutionContext, outcome: Failed
+) -> Iterator[dg.AssetCheckEvaluation]:
+    if outcome.check:
+        found = {"error": outcome.error}
+        yield _evaluation(context, outcome.partition, outcome.check, found, passed=False)
 
 
 def _tar_observation(shard: str | None, version: str) -> dg.AssetObservation:
@@ -226,13 +241,15 @@ def _evaluation(
     found: Mapping[str, Any],
     *,
     passed: bool,
+    blocking: bool = True,
 ) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=context.asset_key,
         check_name=check,
         passed=passed,
         metadata={name: _metadata_value(value) for name, value in found.items()},
-        blocking=True,
+        blocking=blocking,
+        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
         partition=partition,
     )
 

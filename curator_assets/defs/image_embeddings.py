@@ -15,7 +15,7 @@ from curator_assets.defs.ensure import EnsureConfig, Failed, Made, Outcome, ensu
 from curator_assets.defs.progress import Progress
 from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
-from curator_assets.settings import Settings
+from curator_assets.settings import ModelSettings, Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.ledger import Entry, hash_files, hash_of
 from curator_assets.storage.tables import embedding_column, embedding_matrix, write_table
@@ -35,7 +35,7 @@ MAX_NORM_ERROR = 1e-3
 
 def code_version(settings: Settings) -> str:
     """What the embeddings depend on beside the tar."""
-    model = settings.model.model_dump(include={"name", "pretrained", "precision"})
+    model = settings.model.model_dump(include={"name", "pretrained", "precision", "storage"})
     return f"1-{hash_of(model, settings.decode.max_pixels)}"
 
 
@@ -50,11 +50,23 @@ def build_image_embeddings(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         check_specs=[
-            dg.AssetCheckSpec("unit_norms", asset=ASSET, blocking=True, partitions_def=SHARDS),
-            dg.AssetCheckSpec("unique_ids", asset=ASSET, blocking=True, partitions_def=SHARDS),
+            dg.AssetCheckSpec(
+                "unit_norms",
+                description="Every embedding has unit L2 norm.",
+                asset=ASSET,
+                blocking=True,
+                partitions_def=SHARDS,
+            ),
+            dg.AssetCheckSpec(
+                "unique_ids",
+                description="No image id occurs twice.",
+                asset=ASSET,
+                blocking=True,
+                partitions_def=SHARDS,
+            ),
         ],
         kinds={"dali", "torch", "parquet"},
-        metadata=column_schema(schemas.embeddings(1)),
+        metadata=column_schema(schemas.embeddings(1, settings.model.storage)),
         description="One row a sample: its embedding, image statistics and content hash, or the "
         "reason why its image can't be read.",
     )
@@ -108,7 +120,7 @@ def _embed_shard(
     content = TarContent(shard)
     with tars.open(shard) as file:
         samples = content.samples(file)
-        table = _rows(shard, samples, decoder, model, settings.model.batch_size, progress, seconds)
+        table = _rows(shard, samples, decoder, model, settings.model, progress, seconds)
     if tars.signature(shard) != signature:
         return Failed(shard, f"shard {shard!r} was written to while it was read; run it again")
     failure = _failed_check(shard, table, settings)
@@ -116,7 +128,7 @@ def _embed_shard(
         return failure
     started = time.perf_counter()
     name = layout.embeddings(shard)
-    write_table(store, name, table, schemas.embeddings(model.embedding_dim))
+    write_table(store, name, table, schemas.embeddings(model.embedding_dim, settings.model.storage))
     data_version, files = hash_files(store, [name])
     seconds["write"] = time.perf_counter() - started
     record_version(storage.ledger, shard, signature, content.fingerprint)
@@ -140,7 +152,7 @@ def _rows(
     samples: Iterator[Sample],
     decoder: "ImageDecoder",
     model: "EncoderModel",
-    batch_size: int,
+    settings: ModelSettings,
     progress: Progress,
     seconds: dict[str, float],
 ) -> pa.Table:
@@ -153,7 +165,7 @@ def _rows(
         seconds[stage] += now - last
         last = now
 
-    while batch := list(islice(samples, batch_size)):
+    while batch := list(islice(samples, settings.batch_size)):
         lap("read")
         with_image = [i for i, sample in enumerate(batch) if sample.image]
         decoded = decoder([batch[i].image.data for i in with_image])  # type: ignore[union-attr]
@@ -162,12 +174,14 @@ def _rows(
         lap("encode")
         at = np.array(with_image, dtype=np.int64)
         part = _batch_columns(shard, batch)
-        part["embedding"] = embedding_column(embeddings, at[decoded.ok], len(batch))
+        part["embedding"] = embedding_column(
+            embeddings, at[decoded.ok], len(batch), settings.storage
+        )
         part |= _statistics(decoded, at, len(batch))
         parts.append(pa.table(part))
         progress.advance(len(batch))
         lap("assemble")
-    schema = schemas.embeddings(model.embedding_dim)
+    schema = schemas.embeddings(model.embedding_dim, settings.storage)
     tables = [part.select(schema.names).cast(schema) for part in parts]
     return pa.concat_tables(tables) if tables else schema.empty_table()
 

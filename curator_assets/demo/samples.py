@@ -79,7 +79,7 @@ _Case = Callable[[Image.Image], tuple[str, bytes]]
 
 COPIES: dict[str, _Case] = {
     "byte_identical": lambda image: ("jpg", _jpeg(image)),
-    "re_encoded": lambda image: ("jpg", _jpeg(image, quality=88)),
+    "re_encoded": lambda image: ("jpg", _jpeg(image, quality=92)),
     "resized": lambda image: ("jpg", _jpeg(_resized(image))),
     "cropped": lambda image: ("jpg", _jpeg(_cropped(image))),
     "brightened": lambda image: ("jpg", _jpeg(ImageEnhance.Brightness(image).enhance(1.05))),

@@ -11,13 +11,18 @@ Images with identical vectors are collapsed before: each but the first of them g
 (``identical``), only the first takes part, so 100,000 copies of one image are a star of 99,999
 rows. A pair that both sides would report (x visits b, y visits a) is reported by the cell of the
 lower number, so the results for disjoint sets of cells are disjoint.
+
+A clump is not written out. In a cell with more than ``dense_degree`` pairs a member, the members
+with more than ``dense_degree`` near neighbours there are *dense*: the pairs between two of them
+are left to the reader, who can compute those that matter from the vectors (``kernels.dense``). All
+other pairs are stored, so no cell stores more than ``dense_degree`` rows a member.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,28 +33,30 @@ from curator_assets.kernels.cells import (
     float32_product_error,
     full_float32_products,
 )
+from curator_assets.kernels.dense import DenseMembers, exact_cosines
 from curator_assets.kernels.duplicates import identical_rows
 
 _UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-_DENSE_ENTRIES_PER_PAIR = 64
-_RECHECK_ROWS = 1024
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Near-duplicate pairs, ordered by (a, b), each once.
+    """Near-duplicate pairs, ordered by (a, b), each once; those of dense members are not listed.
 
     Attributes:
         a: int64 [P], row of the first image.
         b: int64 [P], row of the second, ``a < b``.
         cosine: float32 [P], the float64 dot product of the two rows, rounded once.
         identical: bool [P], b is a copy of a (same vector, same cell): a was searched in its stead.
+        dense: members of pools; two members of one pool, one of them a resident, may be a pair
+            without being listed.
     """
 
     a: NDArray[np.int64]
     b: NDArray[np.int64]
     cosine: NDArray[np.float32]
     identical: NDArray[np.bool_]
+    dense: DenseMembers = field(default_factory=DenseMembers.none)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Pairs]) -> Pairs:
@@ -59,7 +66,8 @@ class Pairs:
         cosine = np.concatenate([np.zeros(0, np.float32), *(part.cosine for part in parts)])
         identical = np.concatenate([np.zeros(0, np.bool_), *(part.identical for part in parts)])
         order = np.lexsort((b, a))
-        return cls(a[order], b[order], cosine[order], identical[order])
+        dense = DenseMembers.concatenate([part.dense for part in parts])
+        return cls(a[order], b[order], cosine[order], identical[order], dense)
 
 
 def find_pairs(
@@ -70,6 +78,7 @@ def find_pairs(
     min_cosine: float,
     product_dtype: str,
     device: str,
+    dense_degree: int | None = 64,
     tile_rows: int = 256,
     tile_columns: int = 8192,
 ) -> Pairs:
@@ -82,15 +91,19 @@ def find_pairs(
         min_cosine: 1 - max_eps; compared as float32 with the float32 cosine.
         product_dtype: "float32", "float16" or "bfloat16"; does not change the result.
         device: torch device of the products; does not change the result.
+        dense_degree: a cell with more pairs a member leaves those between two members with more
+            near neighbours there to its pool; None to list all pairs.
         tile_rows: residents in one product; does not change the result.
         tile_columns: images they are compared with in one product; does not change the result.
 
     Returns:
         The pairs. Over all cells together: with an exact assignment, every pair of distinct
-        vectors, and one row for each copy of an identical one.
+        vectors, listed or in a pool, and one row for each copy of an identical one. Degrees count
+        unconfirmed products: tiles, precision and device may shift a few pairs list to pool.
 
     Raises:
-        ValueError: the assignment is of another number of rows, or ``product_dtype`` is unknown.
+        ValueError: the assignment is of another number of rows, ``product_dtype`` is unknown, or
+            ``dense_degree`` is below 1.
     """
     if len(embeddings) != len(assignment.home):
         raise ValueError(
@@ -100,15 +113,23 @@ def find_pairs(
         raise ValueError(
             f"product_dtype must be one of {sorted(_UNIT_ROUNDOFF)}, got '{product_dtype}'"
         )
+    if dense_degree is not None and dense_degree < 1:
+        raise ValueError(f"dense_degree must be None or at least 1, got {dense_degree}")
     group = _Group.select(embeddings, assignment, np.unique(cells))
-    search = _Search(embeddings, min_cosine, product_dtype, device, tile_rows, tile_columns)
+    search = _Search(
+        embeddings, min_cosine, product_dtype, device, dense_degree, tile_rows, tile_columns
+    )
     found = [group.stars()]
     with full_float32_products():
-        for residents, visitors in group.members():
-            resident, other, cosine = search.cell(residents, visitors)
+        for cell, residents, visitors in group.members():
+            members = np.concatenate([residents, visitors])
+            first, second, cosine, dense = search.cell(members, len(residents))
+            resident, other = members[first], members[second]
             once = group.reports(resident, other)
             low, high = np.minimum(resident, other)[once], np.maximum(resident, other)[once]
-            found.append(Pairs(low, high, cosine[once], np.zeros(len(low), np.bool_)))
+            pool_cell = np.full(len(dense), cell, np.int32)
+            pool = DenseMembers(members[dense], pool_cell, dense < len(residents))
+            found.append(Pairs(low, high, cosine[once], np.zeros(len(low), np.bool_), pool))
     return Pairs.concatenate(found)
 
 
@@ -158,27 +179,19 @@ class _Group:
             visit_keys=_visit_keys(assignment, residents, n_cells),
         )
 
-    def members(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Residents and visitors of each cell that has a resident."""
-        resident_ends = np.searchsorted(self.home[self.residents], self.cells, side="right")
-        resident_starts = np.searchsorted(self.home[self.residents], self.cells, side="left")
-        visitor_ends = np.searchsorted(self.visitor_cells, self.cells, side="right")
-        visitor_starts = np.searchsorted(self.visitor_cells, self.cells, side="left")
-        for cell in np.flatnonzero(resident_ends > resident_starts):
-            yield (
-                self.residents[resident_starts[cell] : resident_ends[cell]],
-                self.visitors[visitor_starts[cell] : visitor_ends[cell]],
-            )
+    def members(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Number, residents and visitors of each cell that has a resident."""
+        homes = self.home[self.residents]
+        residents = np.split(self.residents, np.searchsorted(homes, self.cells))[1:]
+        visitors = np.split(self.visitors, np.searchsorted(self.visitor_cells, self.cells))[1:]
+        for cell, inside, visiting in zip(self.cells, residents, visitors, strict=True):
+            if len(inside):
+                yield int(cell), inside, visiting
 
     def stars(self) -> Pairs:
         """One row for each copy of a vector."""
-        n_copies = len(self.copies)
-        return Pairs(
-            a=self.copies[:, 0],
-            b=self.copies[:, 1],
-            cosine=np.ones(n_copies, np.float32),
-            identical=np.ones(n_copies, np.bool_),
-        )
+        ones = np.ones(len(self.copies), np.bool_)
+        return Pairs(self.copies[:, 0], self.copies[:, 1], ones.astype(np.float32), ones)
 
     def reports(self, resident: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which pairs this cell reports: not those that a cell of lower number meets as well."""
@@ -192,6 +205,17 @@ class _Group:
 
 
 @dataclass(frozen=True)
+class _Tile:
+    """Residents against members: which pairs may be near, each unordered pair in one tile."""
+
+    top: int  # place of the first row among the members
+    left: int  # place of the first column
+    rows: torch.Tensor  # float32 [T, D]
+    columns: torch.Tensor  # float32 [C, D]
+    near: torch.Tensor  # bool [T, C]
+
+
+@dataclass(frozen=True)
 class _Search:
     """Blocked comparison of a cell's residents with its residents and visitors."""
 
@@ -199,30 +223,58 @@ class _Search:
     min_cosine: float
     product_dtype: str
     device: str
+    dense_degree: int | None
     tile_rows: int
     tile_columns: int
 
     def cell(
-        self, residents: NDArray[np.int64], visitors: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Rows (resident, other) and cosines of the pairs of one cell."""
-        columns = np.concatenate([residents, visitors])
-        firsts, seconds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        cosines = [np.zeros(0, np.float32)]
-        for left in range(0, len(columns), self.tile_columns):
-            block = self._fetch(columns[left : left + self.tile_columns])
-            reduced = block.to(getattr(torch, self.product_dtype))
-            stop = min(len(residents), left + len(block))
+        self, members: NDArray[np.int64], n_residents: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+        """Places (resident, other) among the members and cosines of the pairs; the dense places.
+
+        Pairs are collected as long as they are few. Else that pass only counts neighbours, and
+        a second one collects what is not between two dense members.
+        """
+        limit = math.inf if self.dense_degree is None else self.dense_degree
+        budget = limit * len(members)
+        degree = np.zeros(len(members), np.int64)
+        dense = np.zeros(len(members), np.bool_)
+        found = []
+        for tile in self._tiles(members, n_residents):
+            for start, across in ((tile.top, 1), (tile.left, 0)):
+                n_near = tile.near.sum(dim=across, dtype=torch.int32).cpu().numpy()
+                degree[start : start + len(n_near)] += n_near
+            if degree.sum() <= 2 * budget:
+                found.append(self._confirmed(tile, dense))
+        if degree.sum() > 2 * budget:
+            dense = degree > limit
+            found = [self._confirmed(tile, dense) for tile in self._tiles(members, n_residents)]
+        first, second, cosine = (np.concatenate(part) for part in zip(*found, strict=True))
+        return first, second, cosine, np.flatnonzero(dense)
+
+    def _tiles(self, members: NDArray[np.int64], n_residents: int) -> Iterator[_Tile]:
+        for left in range(0, len(members), self.tile_columns):
+            columns = self._fetch(members[left : left + self.tile_columns])
+            reduced = columns.to(getattr(torch, self.product_dtype))
+            stop = min(n_residents, left + len(columns))
             for top in range(0, stop, self.tile_rows):
-                tile = self._fetch(residents[top : min(top + self.tile_rows, stop)])
-                near = tile.to(reduced.dtype) @ reduced.T >= self._limit()
-                row, column = near.triu_(top - left + 1).nonzero(as_tuple=True)
-                cosine = exact_cosines(tile, block, row, column)
-                kept = cosine >= np.float32(self.min_cosine)
-                firsts.append(residents[top + row.cpu().numpy()[kept]])
-                seconds.append(columns[left + column.cpu().numpy()[kept]])
-                cosines.append(cosine[kept])
-        return np.concatenate(firsts), np.concatenate(seconds), np.concatenate(cosines)
+                rows = self._fetch(members[top : min(top + self.tile_rows, stop)])
+                near = rows.to(reduced.dtype) @ reduced.T >= self._limit()
+                yield _Tile(top, left, rows, columns, near.triu_(top - left + 1))
+
+    def _confirmed(
+        self, tile: _Tile, dense: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Places and cosines of a tile's pairs, those of two ``dense`` members left out."""
+        row, column = tile.near.nonzero(as_tuple=True)
+        if dense.any():
+            flags = torch.from_numpy(dense).to(row.device)
+            listed = ~(flags[tile.top + row] & flags[tile.left + column])
+            row, column = row[listed], column[listed]
+        cosine = exact_cosines(tile.rows, tile.columns, row, column)
+        near = cosine >= np.float32(self.min_cosine)
+        first, second = tile.top + row.cpu().numpy(), tile.left + column.cpu().numpy()
+        return first[near], second[near], cosine[near]
 
     def _fetch(self, rows: NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(self.embeddings[rows])).to(self.device)
@@ -235,46 +287,6 @@ class _Search:
         """
         reduced = 0.0 if self.product_dtype == "float32" else _UNIT_ROUNDOFF[self.product_dtype]
         return self.min_cosine - 4.0 * reduced - float32_product_error(self.embeddings.shape[1])
-
-
-def exact_cosines(
-    left: torch.Tensor, right: torch.Tensor, row: torch.Tensor, column: torch.Tensor
-) -> NDArray[np.float32]:
-    """Dot products of chosen rows, rounded to float32 from the correctly rounded float64 sum.
-
-    A float64 product in any order is within ``D * 2**-52`` of the true one, so its float32
-    rounding is final unless it lies that close to the middle of two float32 numbers; those few
-    are summed by ``math.fsum``. Hence the same bits on every device and in every block.
-
-    Args:
-        left: float32 [n, D], rows of norm about 1.
-        right: float32 [m, D], likewise.
-        row: int64 [P], rows of ``left``.
-        column: int64 [P], rows of ``right``.
-
-    Returns:
-        float32 [P], at most 1.
-    """
-    if not len(row):
-        return np.zeros(0, np.float32)
-    rows, row_at = torch.unique(row, return_inverse=True)
-    columns, column_at = torch.unique(column, return_inverse=True)
-    if len(rows) * len(columns) <= _DENSE_ENTRIES_PER_PAIR * len(row):
-        products = (left[rows].double() @ right[columns].double().T)[row_at, column_at]
-    else:
-        chunks = zip(
-            torch.split(row, _RECHECK_ROWS), torch.split(column, _RECHECK_ROWS), strict=True
-        )
-        products = torch.cat([(left[i].double() * right[j].double()).sum(dim=1) for i, j in chunks])
-    value = products.cpu().numpy()
-    rounded = value.astype(np.float32)
-    error = 4.0 * left.shape[1] * 2.0**-53
-    above = (rounded + np.nextafter(rounded, np.float32(2.0)).astype(np.float64)) / 2.0
-    below = (rounded + np.nextafter(rounded, np.float32(-2.0)).astype(np.float64)) / 2.0
-    for at in np.flatnonzero(np.minimum(np.abs(value - above), np.abs(value - below)) <= error):
-        exact = left[row[at]].double() * right[column[at]].double()
-        rounded[at] = np.float32(math.fsum(exact.tolist()))
-    return np.minimum(rounded, np.float32(1.0))
 
 
 def _visit_keys(

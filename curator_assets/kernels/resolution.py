@@ -8,6 +8,9 @@ are within eps, and the answer depends on the order alone. Images with identical
 identical bytes are one node, whose place in the order is that of its best live member.
 
 Nodes are numbered by priority, so "earlier" is "smaller" throughout.
+
+Pairs between two members of a dense pool are not listed; they are computed when a kept image's
+neighbours, or the nearest image before one, are asked for. The verdicts are the same bit by bit.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curator_assets.kernels.dense import DenseMembers, DensePools, Edges, Vectors, joined, strongest
 from curator_assets.kernels.duplicates import rank_of
 from curator_assets.kernels.pairs import Pairs
 
@@ -50,6 +54,8 @@ def resolve(
     alive: NDArray[np.bool_],
     order: NDArray[np.int64],
     min_cosine: float,
+    vectors: Vectors | None = None,
+    device: str = "cpu",
 ) -> Resolution:
     """The greedy resolution; each removed image names the nearest kept image before it.
 
@@ -61,13 +67,16 @@ def resolve(
         alive: bool [N], False for images that take no part (they failed a filter).
         order: int64 [N], a permutation: the image to keep first comes first.
         min_cosine: 1 - eps, compared as float32.
+        vectors: float32 [n, D] of int64 [n] rows, at most 8,192 at a time: the embeddings that
+            were searched. Needed, and called, only if ``pairs`` has dense members.
+        device: torch device of the products with them; does not change the result.
 
     Returns:
         The verdicts. A removed image names a kept one within eps of it, or identical to it;
         ties in cosine go to the earlier image.
 
     Raises:
-        ValueError: lengths differ, or ``order`` is no permutation.
+        ValueError: lengths differ, ``order`` is no permutation, or ``vectors`` are needed.
     """
     copies = [(pairs.a[pairs.identical], pairs.b[pairs.identical])]
     if content is not None:
@@ -78,8 +87,9 @@ def resolve(
     classes = identity_classes(len(alive), copies)
     node = _node_of_image(classes, alive, order)
     near = pairs.cosine >= np.float32(min_cosine)
-    first, second, cosine = _edges(node, pairs.a[near], pairs.b[near], pairs.cosine[near])
-    by_node, by_cosine = resolve_greedy(len(alive), first, second, cosine)
+    edges = _edges(node, pairs.a[near], pairs.b[near], pairs.cosine[near])
+    pools = _pools(pairs.dense, node, vectors, min_cosine, device)
+    by_node, by_cosine = resolve_greedy(len(alive), *edges, pools)
     return _verdicts(node, by_node, by_cosine, alive, order, copies_follow=True)
 
 
@@ -90,6 +100,8 @@ def resolve_semdedup(
     alive: NDArray[np.bool_],
     order: NDArray[np.int64],
     min_cosine: float,
+    vectors: Vectors | None = None,
+    device: str = "cpu",
 ) -> Resolution:
     """The peers' rule: remove an image if any earlier one of its cell is within eps.
 
@@ -102,12 +114,15 @@ def resolve_semdedup(
         alive: bool [N], False for images that take no part.
         order: int64 [N], a permutation, such as that of ``priority_order("hard", ...)``.
         min_cosine: 1 - eps, compared as float32.
+        vectors: float32 [n, D] of int64 [n] rows, at most 8,192 at a time: the embeddings that
+            were searched. Needed, and called, only if ``pairs`` has dense members.
+        device: torch device of the products with them; does not change the result.
 
     Returns:
         The verdicts.
 
     Raises:
-        ValueError: lengths differ, or ``order`` is no permutation.
+        ValueError: lengths differ, ``order`` is no permutation, or ``vectors`` are needed.
     """
     if len(home) != len(alive):
         raise ValueError(f"{len(home)} homes for {len(alive)} images")
@@ -115,8 +130,12 @@ def resolve_semdedup(
     same = near & pairs.identical
     classes = identity_classes(len(alive), [(pairs.a[same], pairs.b[same])])
     node = _node_of_image(classes, alive, order)
-    first, second, cosine = _edges(node, pairs.a[near], pairs.b[near], pairs.cosine[near])
-    by_node, by_cosine = _strongest(len(alive), first, second, cosine)
+    edges = _edges(node, pairs.a[near], pairs.b[near], pairs.cosine[near])
+    pools = _pools(pairs.dense.residents(), node, vectors, min_cosine, device)
+    if pools:
+        everyone = np.ones(len(pools.node), np.bool_)
+        edges = joined(edges, pools.strongest_links(everyone, everyone))
+    by_node, by_cosine = strongest(len(alive), *edges)
     return _verdicts(node, by_node, by_cosine, alive, order, copies_follow=False)
 
 
@@ -125,6 +144,7 @@ def resolve_greedy(
     first: NDArray[np.int64],
     second: NDArray[np.int64],
     cosine: NDArray[np.float32],
+    pools: DensePools | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first maximal independent set of a graph, and what stands for each other node.
 
@@ -135,6 +155,7 @@ def resolve_greedy(
         first: int64 [E], the earlier end of each edge.
         second: int64 [E], the later end, ``first < second``; an edge may come twice.
         cosine: float32 [E].
+        pools: edges that are not listed, if any.
 
     Returns:
         int64 [n_nodes], the kept neighbour of highest cosine, ties to the earlier, -1 for a kept
@@ -149,14 +170,30 @@ def resolve_greedy(
     sources, ends = sources[starts], np.append(starts[1:], len(targets))
     removed = bytearray(n_nodes)
     flags = np.frombuffer(removed, dtype=np.uint8)
-    for begin in range(0, len(sources), _LOOP_CHUNK):
-        part = slice(begin, begin + _LOOP_CHUNK)
-        edges = zip(sources[part].tolist(), starts[part].tolist(), ends[part].tolist(), strict=True)
-        for source, start, end in edges:
-            if not removed[source]:
-                flags[targets[start:end]] = 1
+
+    def sweep(begin: int, stop: int) -> None:
+        for left in range(begin, stop, _LOOP_CHUNK):
+            part = slice(left, min(left + _LOOP_CHUNK, stop))
+            spans = sources[part].tolist(), starts[part].tolist(), ends[part].tolist()
+            for source, start, end in zip(*spans, strict=True):
+                if not removed[source]:
+                    flags[targets[start:end]] = 1
+
+    done = 0
+    if pools:
+        for member, node in pools.by_priority():
+            stop = done + int(np.searchsorted(sources[done:], node))
+            sweep(done, stop)
+            done = stop
+            if not removed[node]:
+                flags[pools.later_neighbours(member, flags)] = 1
+    sweep(done, len(sources))
     from_kept = flags[first] == 0
-    return _strongest(n_nodes, first[from_kept], second[from_kept], cosine[from_kept])
+    edges = first[from_kept], second[from_kept], cosine[from_kept]
+    if pools:
+        is_removed = flags[pools.node] == 1
+        edges = joined(edges, pools.strongest_links(~is_removed, is_removed))
+    return strongest(n_nodes, *edges)
 
 
 def identity_classes(
@@ -202,33 +239,29 @@ def _edges(
     a: NDArray[np.int64],
     b: NDArray[np.int64],
     cosine: NDArray[np.float32],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> Edges:
     """Edges (earlier, later, cosine) between different live nodes."""
     first, second = np.minimum(node[a], node[b]), np.maximum(node[a], node[b])
     kept = (first != second) & (second < len(node))
     return first[kept], second[kept], cosine[kept]
 
 
-def _strongest(
-    n_nodes: int,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    cosine: NDArray[np.float32],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each node the edge to an earlier one of highest cosine, ties to the earliest.
-
-    One unsigned key an edge: the cosine's bits, made to ascend with its value, above the
-    complement of the earlier node. Node numbers stay below 2**32.
-    """
-    low = np.uint64(2**32 - 1)
-    bits = cosine.view(np.uint32)
-    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(2**31)).astype(np.uint64)
-    best = np.zeros(n_nodes, np.uint64)
-    np.maximum.at(best, second, ascending << np.uint64(32) | (low - first.astype(np.uint64)))
-    kept_by = np.where(best > 0, (low - (best & low)).astype(np.int64), -1)
-    ascending = (best >> np.uint64(32)).astype(np.uint32)
-    bits = np.where(ascending >> 31, ascending & np.uint32(2**31 - 1), ~ascending)
-    return kept_by, np.where(best > 0, bits.view(np.float32), np.float32(np.nan))
+def _pools(
+    dense: DenseMembers,
+    node: NDArray[np.int64],
+    vectors: Vectors | None,
+    min_cosine: float,
+    device: str,
+) -> DensePools | None:
+    """The pairs that are not listed; None if all are."""
+    if not len(dense.row):
+        return None
+    if vectors is None:
+        raise ValueError(
+            f"{len(dense.row)} dense members, whose pairs are not listed, but no vectors to "
+            "compute them from: pass vectors=, or search with dense_degree=None"
+        )
+    return DensePools(dense, node, vectors, min_cosine=min_cosine, device=device)
 
 
 def _verdicts(

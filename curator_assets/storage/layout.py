@@ -5,6 +5,9 @@ from __future__ import annotations
 CENTROIDS = "clusters/centroids.npy"
 DUPLICATE_GROUPS = "duplicates/groups.parquet"
 ARRIVALS = "arrivals.parquet"
+CALIBRATION_TABLE = "calibration/eps.parquet"
+CALIBRATION_COSINES = "calibration/cosines.parquet"
+CALIBRATION_PLOT = "calibration/eps.png"
 REPORT = "report/index.html"
 REPORT_SUMMARY = "report/summary.json"
 

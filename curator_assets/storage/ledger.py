@@ -25,6 +25,7 @@ class Entry:
         files: name below the store's root -> size in bytes.
         metadata: what was reported of it, plain JSON values.
         checks: name of each check that it passed -> what the check reported.
+        warnings: name of each check that it failed without being held up -> likewise.
         state: what the asset itself wants to know next time, plain JSON values.
     """
 
@@ -33,6 +34,7 @@ class Entry:
     files: Mapping[str, int] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    warnings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
 
 

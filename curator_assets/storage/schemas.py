@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 
-def embeddings(embedding_dim: int) -> pa.Schema:
+_FLOATS = {"float32": pa.float32(), "float16": pa.float16()}
+
+
+def embeddings(embedding_dim: int, storage: str) -> pa.Schema:
     """`image_embeddings`: one row a sample, in the order of the tar.
+
+    `storage` is the type of the embeddings, float32 or float16.
 
     `embedding` is null, and the statistics with it, where `error` says why there is none.
     """
@@ -17,7 +24,7 @@ def embeddings(embedding_dim: int) -> pa.Schema:
             pa.field("key", pa.string(), nullable=False),
             pa.field("position", pa.int32(), nullable=False),
             pa.field("ext", pa.string()),
-            pa.field("embedding", pa.list_(pa.float32(), embedding_dim)),
+            pa.field("embedding", pa.list_(_FLOATS[storage], embedding_dim)),
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
             pa.field("n_bytes", pa.int64(), nullable=False),
@@ -108,3 +115,27 @@ ARRIVALS = pa.schema(
     ]
 )
 """The rank in which each shard was first seen."""
+
+CALIBRATION_COSINES = pa.schema(
+    [
+        pa.field("transform", pa.string(), nullable=False),
+        pa.field("image_id", pa.string()),
+        pa.field("cosine", pa.float32(), nullable=False),
+    ]
+)
+"""`eps_calibration`: a planted copy's cosine to its original; `image_id` is null for random pairs."""
+
+
+def calibration(quantiles: Iterable[str], eps_grid: Iterable[float]) -> pa.Schema:
+    """`eps_calibration`: one row a transform, the last for random pairs of different images.
+
+    `found_at_eps_<eps>` is the share of its pairs that a search at that eps finds.
+    """
+    numbers = [*quantiles, *(f"found_at_eps_{eps:g}" for eps in eps_grid)]
+    return pa.schema(
+        [
+            pa.field("transform", pa.string(), nullable=False),
+            pa.field("n", pa.int64(), nullable=False),
+            *(pa.field(name, pa.float64(), nullable=False) for name in numbers),
+        ]
+    )

@@ -51,15 +51,22 @@ def embedding_matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """
     column = table["embedding"].combine_chunks()
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    valid = column.drop_null()
-    matrix = np.array(valid.flatten())  # a copy: Arrow's own memory is read-only
-    return matrix.reshape(len(rows), column.type.list_size), rows
+    stored = np.array(column.drop_null().flatten())  # a copy: Arrow's own memory is read-only
+    matrix = stored.astype(np.float32, copy=False).reshape(len(rows), column.type.list_size)
+    if stored.dtype == np.float16:
+        matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)  # rounding took it off unit norm
+    return matrix, rows
 
 
-def embedding_column(embeddings: np.ndarray, rows: np.ndarray, n_rows: int) -> pa.Array:
-    """The inverse of `embedding_matrix`: float32 [N, D] spread over `n_rows`, null elsewhere."""
+def embedding_column(
+    embeddings: np.ndarray, rows: np.ndarray, n_rows: int, storage: str
+) -> pa.Array:
+    """The inverse of `embedding_matrix`: float32 [N, D] spread over `n_rows`, null elsewhere.
+
+    `storage` is the type that they are stored in, float32 or float16.
+    """
     width = embeddings.shape[1]
-    spread = np.zeros((n_rows, width), dtype=np.float32)
+    spread = np.zeros((n_rows, width), dtype=storage)
     spread[rows] = embeddings
     missing = np.ones(n_rows, dtype=bool)
     missing[rows] = False

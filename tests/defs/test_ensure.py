@@ -24,6 +24,7 @@ class Project:
         self.inputs = {"a": "1", "b": "1", "c": "1"}
         self.failing = set()
         self.made = []
+        self.warnings = {}
         self.instance = instance
         self.instance.add_dynamic_partitions("shards", list(self.inputs))
 
@@ -63,8 +64,15 @@ class Project:
                         continue
                     self.made.append((name, partition))
                     version = fingerprint(partition)
-                    checks = {"sound": {"n": 1}}
-                    yield Made(partition, Entry(version, version, metadata={"n": 3}, checks=checks))
+                    checks = {} if self.warnings else {"sound": {"n": 1}}
+                    entry = Entry(
+                        version,
+                        version,
+                        metadata={"n": 3},
+                        checks=checks,
+                        warnings=self.warnings,
+                    )
+                    yield Made(partition, entry)
 
             yield from ensure(context, self.ledger, config, fingerprint=fingerprint, make=make)
 
@@ -131,6 +139,14 @@ def test_passed_checks_are_reported_for_fresh_partitions_too(project):
     evaluations = project.run().get_asset_check_evaluations()
     assert len(evaluations) == 6
     assert all(e.passed and e.metadata["n"].value == 1 for e in evaluations)
+
+
+def test_a_warning_is_shown_and_holds_nothing_up(project):
+    project.warnings = {"sound": {"n": 2}}
+    result = project.run()
+    assert result.success
+    evaluations = result.get_asset_check_evaluations()
+    assert {(e.passed, e.severity.value) for e in evaluations} == {(False, "WARN")}
 
 
 def test_dagsters_own_staleness_agrees(project):

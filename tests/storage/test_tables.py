@@ -16,19 +16,22 @@ from curator_assets.storage.tables import (
 )
 
 
-def test_embeddings_round_trip_with_unreadable_rows_left_out(tmp_path):
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_embeddings_round_trip_with_unreadable_rows_left_out(tmp_path, storage):
     store = Store(str(tmp_path))
-    embeddings = np.array([[1, 0], [0, 1]], np.float32)
-    schema = pa.schema([schemas.embeddings(2).field("embedding")])
-    column = embedding_column(embeddings, np.array([0, 2]), 4)
+    embeddings = np.array([[0.6, 0.8], [0, 1]], np.float32)
+    schema = pa.schema([schemas.embeddings(2, storage).field("embedding")])
+    column = embedding_column(embeddings, np.array([0, 2]), 4, storage)
     write_table(store, "t.parquet", pa.table({"embedding": column}), schema)
     matrix, rows = embedding_matrix(read_table(store, "t.parquet"))
-    np.testing.assert_array_equal(matrix, embeddings)
+    assert matrix.dtype == np.float32
+    np.testing.assert_allclose(matrix, embeddings, atol=0 if storage == "float32" else 5e-4)
+    np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
     assert rows.tolist() == [0, 2]
 
 
 def test_no_embedding_at_all_is_an_empty_matrix():
-    column = embedding_column(np.zeros((0, 3), np.float32), np.zeros(0, np.int64), 2)
+    column = embedding_column(np.zeros((0, 3), np.float32), np.zeros(0, np.int64), 2, "float32")
     matrix, rows = embedding_matrix(pa.table({"embedding": column}))
     assert matrix.shape == (0, 3)
     assert len(rows) == 0

@@ -1,0 +1,234 @@
+"""`eps_calibration`: how near copies of the user's own images come to their originals.
+
+Legend: *N images of the pool, D embedding width, P random pairs*.
+"""
+
+import base64
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.defs import image_embeddings
+from curator_assets.defs.describe import column_schema
+from curator_assets.defs.ensure import EnsureConfig, Failed, Made, Outcome, ensure
+from curator_assets.defs.inputs import made_shards
+from curator_assets.defs.progress import Progress
+from curator_assets.resources import Encoder, Storage
+from curator_assets.settings import Settings
+from curator_assets.storage import calibration, layout, schemas
+from curator_assets.storage.calibration_plot import draw
+from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import read_table, write_table
+from curator_assets.storage.tars import BrokenTarError
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.decode import ImageDecoder
+    from curator_assets.kernels.encode import EncoderModel
+
+ASSET = "eps_calibration"
+N_RANDOM_PAIRS = 100_000
+
+_SCHEMA = schemas.calibration(calibration.QUANTILES, calibration.EPS_GRID)
+_ORIGINAL = "original"
+_BLOCK_PAIRS = 8192
+
+
+def code_version(settings: Settings) -> str:
+    """What the calibration depends on beside the images; eps only moves a line in the plot."""
+    eps = settings.duplicates.model_dump(include={"eps", "max_eps"})
+    return f"1-{hash_of(_measure_version(settings), eps)}"
+
+
+def _measure_version(settings: Settings) -> str:
+    return hash_of("1", image_embeddings.code_version(settings), settings.calibration)
+
+
+def build_eps_calibration(settings: Settings) -> dg.AssetsDefinition:
+    """The asset for these settings; nothing depends on it."""
+
+    @dg.asset(
+        name=ASSET,
+        deps=[image_embeddings.ASSET],
+        group_name="deduplicate",
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version=code_version(settings),
+        kinds={"dali", "torch", "parquet"},
+        metadata=column_schema(_SCHEMA),
+        description="Optional: cosine of altered copies of a sample of the images to their "
+        "originals, and of random pairs of images; a table and a plot to choose eps by.",
+    )
+    def eps_calibration(
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
+    ) -> Iterator[Any]:
+        store, ledger = storage.store, storage.ledger
+        embedded = made_shards(context.instance, store, ledger, image_embeddings.ASSET)
+        versions = {shard: entry.data_version for shard, entry in embedded.items()}
+        measured = hash_of(_measure_version(settings), encoder.weights_identity(), versions)
+        wanted = hash_of(code_version(settings), measured)
+
+        def make(_: list[str | None]) -> Iterator[Outcome]:
+            before = ledger.read(ASSET)
+            known = before and before.state.get("measured") == measured
+            if known and ledger.is_fresh(before, before.fingerprint) and not config.force:
+                state = before.state
+            elif embedded:
+                progress = Progress(context.log, "images and copies", 1)
+                try:
+                    counts = _measure(list(embedded), settings, storage, encoder, progress)
+                except (BrokenTarError, calibration.ChangedTarError, FileNotFoundError) as error:
+                    yield Failed(None, str(error))
+                    return
+                state = counts | {"measured": measured}
+            else:
+                yield Failed(None, "no image to copy; materialise image_embeddings first")
+                return
+            yield Made(None, _summarised(wanted, state, settings, store))
+
+        yield from ensure(context, ledger, config, fingerprint=lambda _: wanted, make=make)
+
+    return eps_calibration
+
+
+def _measure(
+    embedded: list[str],
+    settings: Settings,
+    storage: Storage,
+    encoder: Encoder,
+    progress: Progress,
+) -> dict[str, int]:
+    """Write the table of cosines; returns how many images it took from how many shards.
+
+    Raises:
+        BrokenTarError: a tar can't be read.
+        ChangedTarError: a tar holds other images than when it was embedded.
+        FileNotFoundError: a tar is gone.
+    """
+    store, seed = storage.store, settings.calibration.seed
+    shards = calibration.choose_shards(embedded, seed=seed)
+    chosen = calibration.choose_samples(
+        store, shards, n_images=settings.calibration.n_images, seed=seed
+    )
+    images = (
+        image
+        for shard, positions in chosen.items()
+        for image in calibration.read_images(storage.tars, shard, positions)
+    )
+    decoder, model = encoder.load()
+    planted = _planted_cosines(images, decoder, model, progress)
+    embeddings, contents = calibration.embedding_pool(store, shards, seed=seed)
+    random = random_pair_cosines(embeddings, contents, n_pairs=N_RANDOM_PAIRS, seed=seed)
+    rows = {"transform": [calibration.RANDOM_PAIRS] * len(random), "cosine": random}
+    table = pa.concat_tables([planted, pa.table(rows)], promote_options="default")
+    write_table(store, layout.CALIBRATION_COSINES, table, schemas.CALIBRATION_COSINES)
+    progress.finish_partition()
+    n_chosen = sum(len(positions) for positions in chosen.values())
+    n_sampled = len(planted["image_id"].unique())
+    return {
+        "n_sampled": n_sampled,
+        "n_skipped": n_chosen - n_sampled,
+        "n_random_pairs": len(random),
+        "n_shards_read": len(chosen),
+    }
+
+
+def _planted_cosines(
+    images: Iterator[tuple[str, bytes]],
+    decoder: "ImageDecoder",
+    model: "EncoderModel",
+    progress: Progress,
+) -> pa.Table:
+    """Cosine of each copy to its original, all embedded anew; images Pillow can't open are left out.
+
+    Args:
+        images: image id and encoded bytes of each.
+        decoder: the project's own.
+        model: the model of the stored embeddings.
+        progress: counts originals and copies.
+
+    Returns:
+        a table of schema `CALIBRATION_COSINES`.
+    """
+    from curator_assets.kernels.augment import augmented_copies
+
+    def encoded() -> Iterator[tuple[str, str, bytes]]:
+        for image_id, data in images:
+            for transform, copy in (augmented_copies(data) or {}).items():
+                if image_id not in seen:
+                    seen.add(image_id)
+                    yield image_id, _ORIGINAL, data
+                yield image_id, transform, copy
+
+    seen, originals = set[str](), dict[str, np.ndarray]()
+    rows, items = list[dict[str, Any]](), encoded()
+    while batch := list(islice(items, decoder.batch_size)):
+        decoded = decoder([data for _, _, data in batch])
+        for i, embedding in zip(decoded.ok, model.encode(decoded.pixels), strict=True):
+            image_id, transform, _ = batch[i]
+            if transform == _ORIGINAL:
+                originals = {image_id: embedding}  # its copies come next
+            elif image_id in originals:
+                cosine = min(float(originals[image_id] @ embedding), 1.0)
+                rows.append({"transform": transform, "image_id": image_id, "cosine": cosine})
+        progress.advance(len(batch))
+    return pa.Table.from_pylist(rows, schema=schemas.CALIBRATION_COSINES)
+
+
+def random_pair_cosines(
+    embeddings: np.ndarray, contents: np.ndarray, *, n_pairs: int, seed: int
+) -> np.ndarray:
+    """Cosine of seeded random pairs of different images.
+
+    Args:
+        embeddings: float32 [N, D], unit L2 norm.
+        contents: int64 [N], equal for images with the very same bytes.
+        n_pairs: how many pairs are drawn, with replacement.
+        seed: of the draw.
+
+    Returns:
+        float32 [P], P at most `n_pairs`: pairs of one content are left out.
+    """
+    if len(embeddings) < 2:
+        return np.zeros(0, np.float32)
+    rng = np.random.default_rng(seed)
+    a = rng.integers(len(embeddings), size=n_pairs)
+    b = (a + rng.integers(1, len(embeddings), size=n_pairs)) % len(embeddings)
+    differ = contents[a] != contents[b]
+    a, b = a[differ], b[differ]
+    cosines = np.zeros(len(a), np.float32)
+    for start in range(0, len(a), _BLOCK_PAIRS):
+        block = slice(start, start + _BLOCK_PAIRS)
+        cosines[block] = np.einsum("pd,pd->p", embeddings[a[block]], embeddings[b[block]])
+    return np.minimum(cosines, 1)
+
+
+def _summarised(fingerprint: str, state: dict[str, Any], settings: Settings, store: Store) -> Entry:
+    """The entry of the table and the plot, written from the stored cosines."""
+    cosines = read_table(store, layout.CALIBRATION_COSINES)
+    table = calibration.summarise(cosines)
+    write_table(store, layout.CALIBRATION_TABLE, table, _SCHEMA)
+    eps, max_eps = settings.duplicates.eps, settings.duplicates.max_eps
+    image = draw(calibration.by_transform(cosines), eps=eps, max_eps=max_eps)
+    with store.write(layout.CALIBRATION_PLOT) as file:
+        file.write(image)
+    names = [layout.CALIBRATION_TABLE, layout.CALIBRATION_COSINES, layout.CALIBRATION_PLOT]
+    data_version, files = hash_files(store, names)
+    metadata = {
+        **{name: value for name, value in state.items() if name != "measured"},
+        "seed": settings.calibration.seed,
+        "cosines": [
+            {name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()}
+            for row in table.to_pylist()
+        ],
+        "plot": "data:image/png;base64," + base64.b64encode(image).decode(),
+        "plot_file": store.url(layout.CALIBRATION_PLOT),
+        "url": store.url(layout.CALIBRATION_TABLE),
+    }
+    return Entry(fingerprint, data_version, files, metadata, state=state)

@@ -1,0 +1,298 @@
+"""Exact cosines, and the near-duplicates within dense pools, computed only when asked for.
+
+Legend: N images, D embedding width, P pairs, M memberships of pools, C members of one pool.
+
+Where thousands of images lie within eps of each other, a list of their pairs would be quadratic.
+The search leaves such members of a cell as a pool (``DenseMembers``). Greedy resolution needs the
+neighbours of kept images only, and few images of a clump are kept, so they are computed from the
+vectors, a block of images at a time, with the decisions and cosines that stored pairs would give:
+a float32 product proposes, and what lies within its error bound of the threshold is confirmed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curator_assets.kernels.cells import float32_product_error, full_float32_products
+
+Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+
+_DENSE_ENTRIES_PER_PAIR = 64
+_RECHECK_ROWS = 1024
+_FIRST_ROWS = 16
+_TILE_ROWS = 256
+_TILE_COLUMNS = 8192
+_BLOCK_BYTES = 2**25
+_ALL_BLOCKS_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class DenseMembers:
+    """Which images are dense in which cell: the pool of a cell is its dense members.
+
+    The search compares residents of a cell with residents and visitors, so two visitors of one
+    pool are no pair of that cell.
+
+    Attributes:
+        row: int64 [M], the image.
+        cell: int32 [M], the pool.
+        resident: bool [M], whether the cell is the image's home; else it visits.
+    """
+
+    row: NDArray[np.int64]
+    cell: NDArray[np.int32]
+    resident: NDArray[np.bool_]
+
+    @classmethod
+    def none(cls) -> DenseMembers:
+        """No pool at all."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.bool_))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[DenseMembers]) -> DenseMembers:
+        """The pools of disjoint sets of cells, ordered by (cell, row)."""
+        row = np.concatenate([np.zeros(0, np.int64), *(part.row for part in parts)])
+        cell = np.concatenate([np.zeros(0, np.int32), *(part.cell for part in parts)])
+        resident = np.concatenate([np.zeros(0, np.bool_), *(part.resident for part in parts)])
+        order = np.lexsort((row, cell))
+        return cls(row[order], cell[order], resident[order])
+
+    def residents(self) -> DenseMembers:
+        """Without the visitors: pairs within one cell."""
+        at_home = np.flatnonzero(self.resident)
+        return DenseMembers(self.row[at_home], self.cell[at_home], self.resident[at_home])
+
+
+class DensePools:
+    """The near-duplicates that no list holds, between nodes numbered by priority.
+
+    Members are ordered by (pool, node), so the later ones of a pool follow a member.
+
+    Args:
+        members: of the pools, by row.
+        node: int64 [N], the node of each row; N for a row that takes no part.
+        vectors: float32 [n, D] of int64 [n] rows, unit L2 norm; asked for at most 8,192 at a time.
+        min_cosine: 1 - eps, compared as float32.
+        device: torch device of the products; does not change the result.
+
+    Attributes:
+        node: int64 [M], nodes of the members that take part.
+    """
+
+    def __init__(
+        self,
+        members: DenseMembers,
+        node: NDArray[np.int64],
+        vectors: Vectors,
+        *,
+        min_cosine: float,
+        device: str,
+    ) -> None:
+        live = np.flatnonzero(node[members.row] < len(node))
+        order = live[np.lexsort((members.row[live], node[members.row[live]], members.cell[live]))]
+        self.row, self.resident = members.row[order], members.resident[order]
+        self.node = node[self.row]
+        starts = np.flatnonzero(np.diff(members.cell[order], prepend=-1))
+        self._bounds = np.append(starts, len(order))
+        self._vectors, self._device = vectors, device
+        self._min_cosine = min_cosine
+        self._blocks: dict[int, _Block] = {}
+
+    def by_priority(self) -> Iterator[tuple[int, int]]:
+        """Each membership and its node, by node."""
+        order = np.argsort(self.node, kind="stable")
+        return zip(order.tolist(), self.node[order].tolist(), strict=True)
+
+    def later_neighbours(self, member: int, removed: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Nodes that a kept member removes: its later near-duplicates in this pool.
+
+        Args:
+            member: which of the memberships; within a pool to be asked in ascending order.
+            removed: [n_nodes], not 0 for nodes that are removed by now and need not be named.
+
+        Returns:
+            int64, nodes; maybe some that were removed since a block of members was compared.
+        """
+        pool = int(np.searchsorted(self._bounds, member, side="right")) - 1
+        block = self._blocks.get(pool)
+        if block is None or member > block.sources[-1]:
+            n_before = 0 if block is None else len(block.sources)
+            block = self._compare(member, int(self._bounds[pool + 1]), removed, n_before)
+            self._blocks[pool] = block
+        verdict = block.verdict[np.searchsorted(block.sources, member)]
+        unsure = block.members[verdict == 1]
+        near = np.concatenate([block.members[verdict == 2], self._confirm(member, unsure)])
+        return np.asarray(self.node[near])
+
+    def strongest_links(self, is_source: NDArray[np.bool_], is_target: NDArray[np.bool_]) -> Edges:
+        """For each target its near-duplicate of highest cosine among the earlier sources.
+
+        Args:
+            is_source: bool [M].
+            is_target: bool [M].
+
+        Returns:
+            Nodes int64 (source, target) and float32 cosine of at most one link a target, ties to
+            the earlier source; no link of a node with itself.
+        """
+        links = []
+        for start, end in zip(self._bounds[:-1], self._bounds[1:], strict=True):
+            sources = start + np.flatnonzero(is_source[start:end])
+            targets = start + np.flatnonzero(is_target[start:end])
+            for left in range(0, len(targets) * bool(len(sources)), _TILE_COLUMNS):
+                links.append(self._links_to(targets[left : left + _TILE_COLUMNS], sources))
+        return joined(*links)
+
+    def _links_to(self, targets: NDArray[np.int64], sources: NDArray[np.int64]) -> Edges:
+        """``strongest_links`` of one column of tiles, a tile of sources at a time."""
+        columns = self._fetch(targets)
+        error = float32_product_error(columns.shape[1])
+        top_product = torch.full((len(targets),), -torch.inf, device=self._device)
+        best = (np.full(len(targets), -1), np.full(len(targets), np.nan, np.float32))
+        sources = sources[sources < targets[-1]]
+        for top in range(0, len(sources), _TILE_ROWS):
+            chunk = sources[top : top + _TILE_ROWS]
+            rows = self._fetch(chunk)
+            with full_float32_products():
+                products = (rows @ columns.T).clamp_(max=1.0)
+            products.masked_fill_(~self._may_link(chunk, targets), -torch.inf)
+            top_product = torch.maximum(top_product, products.amax(dim=0))
+            hopeful = products >= top_product - 2.0 * error
+            hopeful &= products >= self._min_cosine - error
+            row, column = hopeful.nonzero(as_tuple=True)
+            cosine = exact_cosines(rows, columns, row, column)
+            near = cosine >= np.float32(self._min_cosine)
+            known = np.flatnonzero(best[0] >= 0)
+            best = strongest(
+                len(targets),
+                np.concatenate([best[0][known], top + row.cpu().numpy()[near]]),
+                np.concatenate([known, column.cpu().numpy()[near]]),
+                np.concatenate([best[1][known], cosine[near]]),
+            )
+        linked = np.flatnonzero(best[0] >= 0)
+        return self.node[sources[best[0][linked]]], self.node[targets[linked]], best[1][linked]
+
+    def _compare(self, member: int, end: int, removed: NDArray[np.uint8], n_before: int) -> _Block:
+        """The next members that live, from ``member`` on, against all that live from there on."""
+        members = member + np.flatnonzero(removed[self.node[member:end]] == 0)
+        share = min(_BLOCK_BYTES, _ALL_BLOCKS_BYTES // (len(self._bounds) - 1)) // len(members)
+        n_rows = max(1, min(share, _TILE_ROWS, max(_FIRST_ROWS, 4 * n_before)))
+        sources = members[:n_rows]
+        rows = self._fetch(sources)
+        error = float32_product_error(rows.shape[1])
+        verdict = np.zeros((len(sources), len(members)), np.uint8)
+        for left in range(0, len(members), _TILE_COLUMNS):
+            chunk = members[left : left + _TILE_COLUMNS]
+            with full_float32_products():
+                products = rows @ self._fetch(chunk).T
+            tile = (products >= self._min_cosine - error).to(torch.uint8)
+            tile += products >= self._min_cosine + error
+            tile *= self._may_link(sources, chunk)
+            verdict[:, left : left + len(chunk)] = tile.cpu().numpy()
+        return _Block(sources, members, verdict)
+
+    def _may_link(self, sources: NDArray[np.int64], targets: NDArray[np.int64]) -> torch.Tensor:
+        """Bool [sources, targets]: an earlier node with a later one, a resident among the two."""
+        earlier = self.node[sources][:, None] < self.node[targets]
+        earlier &= self.resident[sources][:, None] | self.resident[targets]
+        return torch.from_numpy(earlier).to(self._device)
+
+    def _confirm(self, member: int, others: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of ``others`` whose cosine with ``member`` reaches the threshold."""
+        near = [others[:0]]
+        for left in range(0, len(others), _TILE_COLUMNS):
+            chunk = others[left : left + _TILE_COLUMNS]
+            column = torch.arange(len(chunk), device=self._device)
+            row = self._fetch(np.array([member]))
+            cosine = exact_cosines(row, self._fetch(chunk), torch.zeros_like(column), column)
+            near.append(chunk[cosine >= np.float32(self._min_cosine)])
+        return np.concatenate(near)
+
+    def _fetch(self, members: NDArray[np.int64]) -> torch.Tensor:
+        rows = np.ascontiguousarray(self._vectors(self.row[members]), dtype=np.float32)
+        return torch.from_numpy(rows).to(self._device)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some members of a pool against the live ones from the first of them on."""
+
+    sources: NDArray[np.int64]  # members, ascending
+    members: NDArray[np.int64]  # members, ascending
+    verdict: NDArray[np.uint8]  # [sources, members]: 0 apart, 1 to be confirmed, 2 near
+
+
+def exact_cosines(
+    left: torch.Tensor, right: torch.Tensor, row: torch.Tensor, column: torch.Tensor
+) -> NDArray[np.float32]:
+    """Dot products of chosen rows, rounded to float32 from the correctly rounded float64 sum.
+
+    A float64 product in any order is within ``D * 2**-52`` of the true one, so its float32
+    rounding is final unless it lies that close to the middle of two float32 numbers; those few
+    are summed by ``math.fsum``. Hence the same bits on every device and in every block.
+
+    Args:
+        left: float32 [n, D], rows of norm about 1.
+        right: float32 [m, D], likewise.
+        row: int64 [P], rows of ``left``.
+        column: int64 [P], rows of ``right``.
+
+    Returns:
+        float32 [P], at most 1.
+    """
+    if not len(row):
+        return np.zeros(0, np.float32)
+    rows, row_at = torch.unique(row, return_inverse=True)
+    columns, column_at = torch.unique(column, return_inverse=True)
+    if len(rows) * len(columns) <= _DENSE_ENTRIES_PER_PAIR * len(row):
+        products = (left[rows].double() @ right[columns].double().T)[row_at, column_at]
+    else:
+        chunks = zip(
+            torch.split(row, _RECHECK_ROWS), torch.split(column, _RECHECK_ROWS), strict=True
+        )
+        products = torch.cat([(left[i].double() * right[j].double()).sum(dim=1) for i, j in chunks])
+    value = products.cpu().numpy()
+    rounded = value.astype(np.float32)
+    error = 4.0 * left.shape[1] * 2.0**-53
+    above = (rounded + np.nextafter(rounded, np.float32(2.0)).astype(np.float64)) / 2.0
+    below = (rounded + np.nextafter(rounded, np.float32(-2.0)).astype(np.float64)) / 2.0
+    for at in np.flatnonzero(np.minimum(np.abs(value - above), np.abs(value - below)) <= error):
+        exact = left[row[at]].double() * right[column[at]].double()
+        rounded[at] = np.float32(math.fsum(exact.tolist()))
+    return np.minimum(rounded, np.float32(1.0))
+
+
+def joined(*parts: Edges) -> Edges:
+    """All edges: nodes int64 [E] (earlier, later) and float32 [E] cosine."""
+    empty = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    first, second, cosine = zip(empty, *parts, strict=True)
+    return np.concatenate(first), np.concatenate(second), np.concatenate(cosine)
+
+
+def strongest(
+    n_nodes: int,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    cosine: NDArray[np.float32],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For each node the edge to an earlier one of highest cosine, ties to the earliest.
+
+    One unsigned key an edge: the cosine's bits, made to ascend with its value, above the
+    complement of the earlier node. Node numbers stay below 2**32.
+    """
+    low = np.uint64(2**32 - 1)
+    bits = cosine.view(np.uint32)
+    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(2**31)).astype(np.uint64)
+    best = np.zeros(n_nodes, np.uint64)
+    np.maximum.at(best, second, ascending << np.uint64(32) | (low - first.astype(np.uint64)))
+    kept_by = np.where(best > 0, (low - (best & low)).astype(np.int64), -1)
+    ascending = (best >> np.uint64(32)).astype(np.uint32)
+    bits = np.where(ascending >> 31, ascending & np.uint32(2**31 - 1), ~ascending)
+    return kept_by, np.where(best > 0, bits.view(np.float32), np.float32(np.nan))
