@@ -19,6 +19,7 @@ from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.ledger import Entry, hash_files, hash_of
 from curator_assets.storage.pair_tables import RowNumbers, pairs_of
+from curator_assets.storage.scratch import DenseVectors
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table, write_table
 
@@ -140,13 +141,22 @@ def _resolve(
     groups: list[str],
     settings: Settings,
 ) -> "Resolution":
+    from curator_assets.kernels.device import resolve_device
     from curator_assets.kernels.pairs import Pairs
     from curator_assets.kernels.resolution import resolve, resolve_semdedup
 
     duplicates = settings.duplicates
     pairs = Pairs.concatenate(
-        [pairs_of(read_table(store, layout.pairs(group)), numbers) for group in groups]
+        [
+            pairs_of(
+                read_table(store, layout.pairs(group)),
+                read_table(store, layout.dense_members(group)),
+                numbers,
+            )
+            for group in groups
+        ]
     )
+    vectors = DenseVectors(store, numbers, np.unique(pairs.dense.row))
     home, distance = np.full(numbers.n_rows, -1, np.int32), np.full(numbers.n_rows, np.inf)
     if _needs_assignments(settings):
         for shard in numbers.shards:
@@ -157,10 +167,24 @@ def _resolve(
     order = _order(samples, distance, settings)
     min_cosine = 1 - duplicates.eps
     if duplicates.rule == "semdedup":
-        return resolve_semdedup(pairs, home=home, alive=alive, order=order, min_cosine=min_cosine)
+        return resolve_semdedup(
+            pairs,
+            home=home,
+            alive=alive,
+            order=order,
+            min_cosine=min_cosine,
+            vectors=vectors,
+            device=resolve_device(settings.model.device),
+        )
     content = samples["content_hash"].combine_chunks().dictionary_encode().indices.fill_null(-1)
     return resolve(
-        pairs, content=content.to_numpy(), alive=alive, order=order, min_cosine=min_cosine
+        pairs,
+        content=content.to_numpy(),
+        alive=alive,
+        order=order,
+        min_cosine=min_cosine,
+        vectors=vectors,
+        device=resolve_device(settings.model.device),
     )
 
 

@@ -1,29 +1,37 @@
 """`near_duplicate_pairs`: every pair of images at cosine >= 1 - max_eps, by cell group."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
-import numpy as np
+import pyarrow.compute as pc
 
-from curator_assets.defs.cluster_assignments import cell_group_of
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, Made, MissingInputError, Outcome, ensure
+from curator_assets.defs.ensure import (
+    EnsureConfig,
+    Made,
+    MissingInputError,
+    Observed,
+    Outcome,
+    ensure,
+)
 from curator_assets.defs.inputs import made_shards
+from curator_assets.defs.pair_search import PairSearch, open_search
 from curator_assets.defs.progress import Progress
 from curator_assets.partitions import cell_groups
 from curator_assets.resources import Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
-from curator_assets.storage.assignments import assignment_of
 from curator_assets.storage.ledger import Entry, Ledger, hash_files, hash_of
-from curator_assets.storage.pair_tables import RowNumbers, pair_table
-from curator_assets.storage.scratch import all_embeddings
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import read_table, write_table
+from curator_assets.storage.tables import write_table
 
 ASSET = "near_duplicate_pairs"
+
+SMALL_SEARCH = 50_000
+"""Images below which any search is cheap."""
+
+MIN_RECALL = {"exact": 1.0, "fast": 0.9999}
 
 
 def code_version(settings: Settings) -> str:
@@ -41,6 +49,14 @@ def build_near_duplicate_pairs(settings: Settings) -> dg.AssetsDefinition:
         group_name="deduplicate",
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
+        check_specs=[
+            dg.AssetCheckSpec(
+                "recall",
+                description="Share of the near-duplicates of a seeded sample of images, found by "
+                "brute force, that the search found.",
+                asset=ASSET,
+            )
+        ],
         kinds={"torch", "parquet"},
         metadata=column_schema(schemas.PAIRS),
         description="Every pair at cosine >= 1 - max_eps whose search falls to a group of cells. "
@@ -64,23 +80,18 @@ def build_near_duplicate_pairs(settings: Settings) -> dg.AssetsDefinition:
         def make(groups: list[str | None]) -> Iterator[Outcome]:
             _refuse_mixed(ledger, assigned)
             progress = Progress(context.log, "pairs", len(groups))
-            for group, table in _search(store, assigned, settings, groups):
-                name = layout.pairs(group)
-                write_table(store, name, table, schemas.PAIRS)
-                data_version, files = hash_files(store, [name])
-                n_identical = int(np.count_nonzero(table["identical"]))
-                metadata = {
-                    "dagster/row_count": len(table),
-                    "n_pairs": len(table) - n_identical,
-                    "n_identical": n_identical,
-                    "n_across_cells": len(table) - int(np.count_nonzero(table["same_cell"])),
-                    "max_eps": settings.duplicates.max_eps,
-                    "n_shards": len(assigned),
-                    "url": store.url(name),
-                }
-                progress.advance(len(table))
-                progress.finish_partition()
-                yield Made(group, Entry(fingerprint(group), data_version, files, metadata))
+            with open_search(store, assigned, settings) as search:
+                cost = search.cost()
+                warning = _too_costly(cost, search.n_images, settings)
+                if warning:
+                    context.log.warning(warning)
+                for group in groups:
+                    assert group is not None
+                    made = _search_group(store, search, group, cost, settings, fingerprint(group))
+                    progress.advance(made.entry.metadata["dagster/row_count"])
+                    progress.finish_partition()
+                    yield made
+                yield from _measured_recall(store, ledger, search, settings, fingerprint)
 
         yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
 
@@ -101,38 +112,68 @@ def _refuse_mixed(ledger: Ledger, assigned: dict[str, Entry]) -> None:
             )
 
 
-def _search(
-    store: Store, assigned: dict[str, Entry], settings: Settings, groups: list[str | None]
-) -> Iterator[tuple[str, Any]]:
-    """The table of pairs of each group."""
-    from curator_assets.kernels.cells import CellAssignment
-    from curator_assets.kernels.device import resolve_device
-    from curator_assets.kernels.pairs import find_pairs
+def _search_group(
+    store: Store,
+    search: PairSearch,
+    group: str,
+    cost: dict[str, float],
+    settings: Settings,
+    fingerprint: str,
+) -> Made:
+    pairs, dense = search.tables(group)
+    names = [layout.pairs(group), layout.dense_members(group)]
+    write_table(store, names[0], pairs, schemas.PAIRS)
+    write_table(store, names[1], dense, schemas.DENSE_MEMBERS)
+    data_version, files = hash_files(store, names)
+    n_identical = pc.sum(pairs["identical"]).as_py() or 0
+    metadata = {
+        "dagster/row_count": len(pairs),
+        "n_pairs": len(pairs) - n_identical,
+        "n_identical": n_identical,
+        "n_across_cells": len(pairs) - (pc.sum(pairs["same_cell"]).as_py() or 0),
+        "n_in_dense_clumps": len(dense),
+        **cost,
+        "max_eps": settings.duplicates.max_eps,
+        "url": store.url(names[0]),
+    }
+    return Made(group, Entry(fingerprint, data_version, files, metadata))
 
-    device = resolve_device(settings.model.device)
-    tables = [read_table(store, layout.assignments(shard)) for shard in assigned]
-    assignment = CellAssignment.concatenate([assignment_of(table) for table in tables])
-    numbers = RowNumbers({shard: entry.state["n_samples"] for shard, entry in assigned.items()})
-    sample_of_image = np.concatenate(
-        [
-            numbers.rows_of(shard).start + table["position"].to_numpy()
-            for shard, table in zip(assigned, tables, strict=True)
-        ]
+
+def _too_costly(cost: dict[str, float], n_images: int, settings: Settings) -> str | None:
+    share = cost["share_of_brute_force"]
+    if n_images < SMALL_SEARCH or share <= settings.duplicates.max_search_share:
+        return None
+    return (
+        f"searching to max_eps {settings.duplicates.max_eps} compares {share:.0%} of all pairs of "
+        f"{n_images} images, above duplicates.max_search_share "
+        f"{settings.duplicates.max_search_share:.0%}; a smaller max_eps or search: fast costs less"
     )
-    with store.open(layout.CENTROIDS) as file:
-        n_clusters, width = np.load(file).shape
-    group_of = cell_group_of(n_clusters, settings.clusters.n_cell_groups)
-    with all_embeddings(store, assigned, len(sample_of_image), width) as embeddings:
-        for group in groups:
-            assert group is not None
-            found = find_pairs(
-                embeddings,
-                assignment,
-                cells=np.flatnonzero(group_of == int(group)),
-                min_cosine=1 - settings.duplicates.max_eps,
-                product_dtype="float32",
-                device=device,
-            )
-            same_cell = assignment.home[found.a] == assignment.home[found.b]
-            samples = replace(found, a=sample_of_image[found.a], b=sample_of_image[found.b])
-            yield group, pair_table(samples, same_cell, numbers)
+
+
+def _measured_recall(
+    store: Store,
+    ledger: Ledger,
+    search: PairSearch,
+    settings: Settings,
+    fingerprint: Callable[[str | None], str],
+) -> Iterator[Observed]:
+    """The recall of all groups together, once all are made."""
+    duplicates = settings.duplicates
+    groups = cell_groups(settings.clusters.n_cell_groups).get_partition_keys()
+    entries = {group: ledger.read(ASSET, group) for group in groups}
+    fresh = all(e and e.fingerprint == fingerprint(group) for group, e in entries.items())
+    if not (fresh and duplicates.recall_queries and search.n_images):
+        return
+    recall = search.recall(groups, n_queries=duplicates.recall_queries)
+    low, high = recall.interval()
+    found = {
+        "recall": recall.recall,
+        "recall_low": low,
+        "recall_high": high,
+        "n_queries": recall.n_queries,
+        "n_true": recall.n_true,
+        "n_missed": recall.n_true - recall.n_found,
+        "n_ties": recall.n_ties,
+        "search": duplicates.search,
+    }
+    yield Observed("recall", recall.recall >= MIN_RECALL[duplicates.search], found)

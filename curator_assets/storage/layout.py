@@ -32,6 +32,11 @@ def pairs(cell_group: str) -> str:
     return f"duplicates/pairs/{cell_group}.parquet"
 
 
+def dense_members(cell_group: str) -> str:
+    """The table beside `near_duplicate_pairs` of the images too many to list pairwise."""
+    return f"duplicates/dense/{cell_group}.parquet"
+
+
 def duplicate_ids(shard: str) -> str:
     """The table of `duplicate_ids`."""
     return f"duplicates/ids/{shard}.parquet"

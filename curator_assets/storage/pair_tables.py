@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from curator_assets.storage import schemas
 
 if TYPE_CHECKING:
+    from curator_assets.kernels.dense import DenseMembers
     from curator_assets.kernels.pairs import Pairs
 
 
@@ -71,13 +72,34 @@ def pair_table(pairs: Pairs, same_cell: np.ndarray, numbers: RowNumbers) -> pa.T
     )
 
 
-def pairs_of(table: pa.Table, numbers: RowNumbers) -> Pairs:
-    """The inverse; pairs with a shard that is not known are left out."""
+def dense_table(dense: DenseMembers, numbers: RowNumbers) -> pa.Table:
+    """The table of the images whose pairs are not listed."""
+    shard, position = numbers.names(dense.row)
+    columns = {"shard": shard, "position": position, "cell": dense.cell, "resident": dense.resident}
+    return pa.table(columns, schema=schemas.DENSE_MEMBERS)
+
+
+def pairs_of(pairs: pa.Table, dense: pa.Table, numbers: RowNumbers) -> Pairs:
+    """The inverse of both; rows with a shard that is not known are left out."""
+    from curator_assets.kernels.dense import DenseMembers
     from curator_assets.kernels.pairs import Pairs
 
-    a = numbers.rows(table["shard_a"], table["position_a"])
-    b = numbers.rows(table["shard_b"], table["position_b"])
-    known = (a >= 0) & (b >= 0)
-    cosine = table["cosine"].to_numpy()
-    identical = table["identical"].to_numpy(zero_copy_only=False)
-    return Pairs(a[known], b[known], cosine[known], identical[known])
+    a = numbers.rows(pairs["shard_a"], pairs["position_a"])
+    b = numbers.rows(pairs["shard_b"], pairs["position_b"])
+    listed = (a >= 0) & (b >= 0)
+    member = numbers.rows(dense["shard"], dense["position"])
+    pooled = member >= 0
+    return Pairs(
+        a[listed],
+        b[listed],
+        pairs["cosine"].to_numpy()[listed],
+        _bools(pairs["identical"])[listed],
+        DenseMembers(
+            member[pooled], dense["cell"].to_numpy()[pooled], _bools(dense["resident"])[pooled]
+        ),
+    )
+
+
+def _bools(column: pa.ChunkedArray) -> np.ndarray:
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return values

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-
 _FLOATS = {"float32": pa.float32(), "float16": pa.float16()}
 
 
@@ -72,6 +71,18 @@ PAIRS = pa.schema(
 )
 """`near_duplicate_pairs`: (shard, position) names a sample; `identical` rows tie an image to the
 one that stands for all with its very embedding, which alone was searched."""
+
+DENSE_MEMBERS = pa.schema(
+    [
+        pa.field("shard", _SHARD, nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("cell", pa.int32(), nullable=False),
+        pa.field("resident", pa.bool_(), nullable=False),
+    ]
+)
+"""Beside `near_duplicate_pairs`: where thousands of images lie within max_eps of each other, their
+pairs are not listed but compared again when groups are resolved; `resident` is at home in `cell`,
+another visits it."""
 
 DUPLICATE_IDS = pa.schema(
     [

@@ -3,10 +3,11 @@ import pyarrow as pa
 import pytest
 
 from curator_assets.kernels.cells import CellAssignment
+from curator_assets.kernels.dense import DenseMembers
 from curator_assets.kernels.pairs import Pairs
 from curator_assets.storage import schemas
 from curator_assets.storage.assignments import assignment_of, assignment_table, group_digests
-from curator_assets.storage.pair_tables import RowNumbers, pair_table, pairs_of
+from curator_assets.storage.pair_tables import RowNumbers, dense_table, pair_table, pairs_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import (
     embedding_column,
@@ -94,12 +95,18 @@ def test_pairs_round_trip_by_shard_and_position_and_forget_removed_shards(tmp_pa
         cosine=np.array([0.99, 1], np.float32),
         identical=np.array([False, True]),
     )
-    table = pair_table(pairs, np.array([True, False]), numbers)
-    write_table(store, "t.parquet", table, schemas.PAIRS)
-    loaded = read_table(store, "t.parquet")
-    assert loaded["shard_b"].to_pylist() == ["late", "early"]
-    assert loaded["position_b"].to_pylist() == [1, 2]
-    back = pairs_of(loaded, numbers)
+    dense = DenseMembers(np.array([1, 4]), np.array([7, 7], np.int32), np.array([True, False]))
+    write_table(
+        store, "p.parquet", pair_table(pairs, np.array([True, False]), numbers), schemas.PAIRS
+    )
+    write_table(store, "d.parquet", dense_table(dense, numbers), schemas.DENSE_MEMBERS)
+    tables = read_table(store, "p.parquet"), read_table(store, "d.parquet")
+    assert tables[0]["shard_b"].to_pylist() == ["late", "early"]
+    assert tables[0]["position_b"].to_pylist() == [1, 2]
+    back = pairs_of(*tables, numbers)
     assert back.a.tolist() == [0, 1]
     assert back.b.tolist() == [1, 4]
-    assert pairs_of(loaded, RowNumbers({"late": 2})).b.tolist() == [1]
+    assert back.dense.row.tolist() == [1, 4]
+    fewer = pairs_of(*tables, RowNumbers({"late": 2}))
+    assert fewer.b.tolist() == [1]
+    assert fewer.dense.row.tolist() == [1]
