@@ -7,7 +7,7 @@ from curator_assets.defs.cluster_assignments import build_cluster_assignments
 from curator_assets.defs.curation_report import build_curation_report
 from curator_assets.defs.deduplicated_shards import build_deduplicated_shards
 from curator_assets.defs.duplicate_groups import build_duplicate_groups
-from curator_assets.defs.duplicate_ids import duplicate_ids
+from curator_assets.defs.duplicate_ids import build_duplicate_ids
 from curator_assets.defs.eps_calibration import build_eps_calibration
 from curator_assets.defs.filter_scores import build_filter_scores
 from curator_assets.defs.image_embeddings import build_image_embeddings
@@ -28,7 +28,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]
         build_cluster_assignments(settings),
         build_near_duplicate_pairs(settings),
         build_duplicate_groups(settings),
-        duplicate_ids,
+        build_duplicate_ids(settings),
         build_deduplicated_shards(settings),
         build_curation_report(settings),
         build_eps_calibration(settings),

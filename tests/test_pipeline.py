@@ -193,5 +193,5 @@ def test_one_partition_alone_can_be_made(finished, pipeline):
     result = pipeline.materialize("image_embeddings", partitions=(shard, shard))
     assert work_done(result) == {"image_embeddings": 1}
     result = pipeline.materialize("duplicate_ids", partitions=(shard, shard), fails=True)
-    error = result.failure_data_for_node("duplicate_ids").error.cause
-    assert "--select duplicate_groups" in str(error)
+    description = result.failure_data_for_node("duplicate_ids").user_failure_data.description
+    assert "--select duplicate_groups" in description

@@ -6,12 +6,12 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from curator_assets.defs.ensure import EnsureConfig, Failed, Made, Outcome, ensure
-from curator_assets.defs.inputs import made_shards
-from curator_assets.resources import Storage
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.stage import Failed, Made, Outcome, Stage, Work
+from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import embedding_matrix, read_table
 
@@ -48,47 +48,54 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
         "embeddings. Trained once a model; new images don't make it stale, only less well fit.",
     )
     def centroids(
-        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
     ) -> Iterator[Any]:
-        from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
-
-        store, ledger = storage.store, storage.ledger
-
-        def make(_: list[str | None]) -> Iterator[Outcome]:
-            shards = list(made_shards(context.instance, store, ledger, "image_embeddings"))
-            sample, n_images = sample_embeddings(store, shards, settings)
-            if not n_images:
-                yield Failed(None, "no embedding to train on; materialise image_embeddings first")
-                return
-            seed = settings.clusters.seed
-            min_cosine = 1 - settings.duplicates.max_eps
-            sparse = sample[deduplicate_sample(sample, min_cosine=min_cosine, seed=seed)]
-            trained = train_centroids(
-                sparse,
-                n_clusters=_n_clusters(settings, n_images),
-                n_iterations=settings.clusters.n_iterations,
-                seed=seed,
-            )
-            with store.write(layout.CENTROIDS) as file:
-                np.save(file, trained)
-            data_version, files = hash_files(store, [layout.CENTROIDS])
-            metadata = {
-                "n_clusters": len(trained),
-                "n_images": n_images,
-                "n_sampled": len(sample),
-                "n_trained_on": len(sparse),
-                "mean_cosine_to_centroid": float((sparse @ trained.T).max(axis=1).mean()),
-                "seed": settings.clusters.seed,
-                "n_iterations": settings.clusters.n_iterations,
-                "url": store.url(layout.CENTROIDS),
-            }
-            yield Made(None, Entry(code_version(settings), data_version, files, metadata))
-
-        yield from ensure(
-            context, ledger, config, fingerprint=lambda _: code_version(settings), make=make
-        )
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return centroids
+
+
+def stage(work: Work) -> Stage:
+    """How the codebook is trained."""
+    settings, store = work.settings, work.store
+
+    def make(_: list[str | None]) -> Iterator[Outcome]:
+        from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
+
+        sample, n_images = sample_embeddings(
+            store, list(work.made_shards("image_embeddings")), settings
+        )
+        if not n_images:
+            yield Failed(None, "no embedding to train on; materialise image_embeddings first")
+            return
+        seed = settings.clusters.seed
+        min_cosine = 1 - settings.duplicates.max_eps
+        sparse = sample[deduplicate_sample(sample, min_cosine=min_cosine, seed=seed)]
+        trained = train_centroids(
+            sparse,
+            n_clusters=_n_clusters(settings, n_images),
+            n_iterations=settings.clusters.n_iterations,
+            seed=seed,
+        )
+        with store.write(layout.CENTROIDS) as file:
+            np.save(file, trained)
+        metadata = {
+            "n_clusters": len(trained),
+            "n_images": n_images,
+            "n_sampled": len(sample),
+            "n_trained_on": len(sparse),
+            "mean_cosine_to_centroid": float((sparse @ trained.T).max(axis=1).mean()),
+            "seed": seed,
+            "n_iterations": settings.clusters.n_iterations,
+            "url": store.url(layout.CENTROIDS),
+        }
+        yield Made(None, files=(layout.CENTROIDS,), metadata=metadata)
+
+    return Stage(ASSET, code_version(settings), lambda _: {}, make)
 
 
 def _n_clusters(settings: Settings, n_images: int) -> int:

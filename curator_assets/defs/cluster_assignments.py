@@ -7,14 +7,15 @@ import dagster as dg
 import numpy as np
 
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, Made, Outcome, ensure, require
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.progress import Progress
+from curator_assets.defs.stage import Inputs, Made, Outcome, Stage, Work
 from curator_assets.partitions import SHARDS
-from curator_assets.resources import Storage
+from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.assignments import assignment_table, group_digests
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import Entry, hash_of
 from curator_assets.storage.tables import embedding_matrix, read_table, write_table
 
 ASSET = "cluster_assignments"
@@ -59,76 +60,83 @@ def build_cluster_assignments(settings: Settings) -> dg.AssetsDefinition:
         "could hold a near-duplicate of it.",
     )
     def cluster_assignments(
-        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
     ) -> Iterator[Any]:
-        from curator_assets.kernels.cells import visit_cells
-        from curator_assets.kernels.device import resolve_device
-
-        store, ledger = storage.store, storage.ledger
-        codebook = require(ledger, "centroids")
-
-        def fingerprint(shard: str | None) -> str:
-            embeddings = require(ledger, "image_embeddings", shard)
-            return hash_of(code_version(settings), embeddings.data_version, codebook.data_version)
-
-        def make(shards: list[str | None]) -> Iterator[Outcome]:
-            device = resolve_device(settings.model.device)
-            with store.open(layout.CENTROIDS) as file:
-                centroids = np.load(file)
-            group_of = cell_group_of(len(centroids), settings.clusters.n_cell_groups)
-            progress = Progress(context.log, "images", len(shards))
-            for shard in shards:
-                assert shard is not None
-                columns = ["image_id", "position", "embedding"]
-                samples = read_table(store, layout.embeddings(shard), columns)
-                embeddings, rows = embedding_matrix(samples)
-                fast = settings.duplicates.search == "fast"
-                assignment = visit_cells(
-                    embeddings,
-                    centroids,
-                    min_cosine=1 - settings.duplicates.max_eps,
-                    max_visits=FAST_MAX_VISITS if fast else None,
-                    bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
-                    device=device,
-                )
-                name = layout.assignments(shard)
-                table = assignment_table(samples, rows, assignment)
-                write_table(store, name, table, schemas.ASSIGNMENTS)
-                data_version, files = hash_files(store, [name])
-                drift = _drift(assignment.cosine, codebook)
-                fits = "checks" if drift["drift"] <= MAX_DRIFT else "warnings"
-                metadata = {
-                    "dagster/row_count": len(rows),
-                    **drift,
-                    "visits_per_image": len(assignment.visits) / max(len(rows), 1),
-                    "n_clusters": len(centroids),
-                    "search": settings.duplicates.search,
-                    "max_eps": settings.duplicates.max_eps,
-                    "url": store.url(name),
-                }
-                state = {
-                    "embeddings": require(ledger, "image_embeddings", shard).data_version,
-                    "groups": group_digests(embeddings, rows, assignment, group_of),
-                    "centroids": codebook.data_version,
-                    "n_samples": len(samples),
-                }
-                progress.advance(len(rows))
-                progress.finish_partition()
-                yield Made(
-                    shard,
-                    Entry(
-                        fingerprint(shard),
-                        data_version,
-                        files,
-                        metadata,
-                        state=state,
-                        **{fits: {"codebook_fits": drift}},
-                    ),
-                )
-
-        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return cluster_assignments
+
+
+def stage(work: Work) -> Stage:
+    """How a shard's images are assigned to cells."""
+    settings, store = work.settings, work.store
+
+    def inputs(shard: str | None) -> Inputs:
+        return {
+            "image_embeddings": work.require_version("image_embeddings", shard),
+            "centroids": work.require_version("centroids"),
+        }
+
+    def make(shards: list[str | None]) -> Iterator[Outcome]:
+        codebook = work.require("centroids")
+        with store.open(layout.CENTROIDS) as file:
+            centroids = np.load(file)
+        progress = Progress(work.log, "images", len(shards))
+        for shard in shards:
+            assert shard is not None
+            made = _assign_shard(shard, centroids, codebook, work)
+            progress.advance(made.metadata["dagster/row_count"])
+            progress.finish_partition()
+            yield made
+
+    return Stage(ASSET, code_version(settings), inputs, make)
+
+
+def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work) -> Made:
+    from curator_assets.kernels.cells import visit_cells
+    from curator_assets.kernels.device import resolve_device
+
+    settings, store = work.settings, work.store
+    columns = ["image_id", "position", "embedding"]
+    samples = read_table(store, layout.embeddings(shard), columns)
+    embeddings, rows = embedding_matrix(samples)
+    fast = settings.duplicates.search == "fast"
+    assignment = visit_cells(
+        embeddings,
+        centroids,
+        min_cosine=1 - settings.duplicates.max_eps,
+        max_visits=FAST_MAX_VISITS if fast else None,
+        bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
+        device=resolve_device(settings.model.device),
+    )
+    name = layout.assignments(shard)
+    write_table(store, name, assignment_table(samples, rows, assignment), schemas.ASSIGNMENTS)
+    drift = _drift(assignment.cosine, codebook)
+    fits = {"codebook_fits": drift}
+    group_of = cell_group_of(len(centroids), settings.clusters.n_cell_groups)
+    return Made(
+        shard,
+        files=(name,),
+        metadata={
+            "dagster/row_count": len(rows),
+            **drift,
+            "visits_per_image": len(assignment.visits) / max(len(rows), 1),
+            "n_clusters": len(centroids),
+            "search": settings.duplicates.search,
+            "max_eps": settings.duplicates.max_eps,
+            "url": store.url(name),
+        },
+        checks=fits if drift["drift"] <= MAX_DRIFT else {},
+        warnings=fits if drift["drift"] > MAX_DRIFT else {},
+        state={
+            "groups": group_digests(embeddings, rows, assignment, group_of),
+            "n_samples": len(samples),
+        },
+    )
 
 
 def _drift(cosine: np.ndarray, codebook: Entry) -> dict[str, float]:

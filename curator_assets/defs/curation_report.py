@@ -8,12 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from curator_assets.defs.ensure import EnsureConfig, Made, Outcome, ensure, require
-from curator_assets.defs.inputs import made_shards
-from curator_assets.resources import Storage
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.stage import Inputs, Made, Outcome, Stage, Work
+from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import hash_of
 
 ASSET = "curation_report"
 CODE_VERSION = "1"
@@ -29,50 +29,67 @@ def build_curation_report(settings: Settings) -> dg.AssetsDefinition:
         deps=["deduplicated_shards", "duplicate_groups"],
         group_name="output",
         backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version=f"{CODE_VERSION}-{hash_of(settings)}",
+        code_version=code_version(settings),
         kinds={"html"},
         description="The funnel from read to kept, in total and by shard, with every reason.",
     )
     def curation_report(
-        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
     ) -> Iterator[Any]:
-        store, ledger = storage.store, storage.ledger
-        curated = made_shards(context.instance, store, ledger, "deduplicated_shards")
-        groups = require(ledger, "duplicate_groups")
-
-        def fingerprint(_: str | None) -> str:
-            versions = {shard: entry.data_version for shard, entry in curated.items()}
-            return hash_of(CODE_VERSION, settings, versions, groups.data_version)
-
-        def make(_: list[str | None]) -> Iterator[Outcome]:
-            by_shard = {shard: entry.metadata for shard, entry in curated.items()}
-            totals = {name: sum(m[name] for m in by_shard.values()) for name in _COUNTS}
-            dropped = Counter({f"filtered: {rule.reason}": 0 for rule in settings.filters})
-            for metadata in by_shard.values():
-                dropped.update({row["why"]: row["samples"] for row in metadata["dropped"]})
-            summary = totals | {
-                "dropped": dict(dropped.most_common()),
-                "n_shards": len(by_shard),
-                "n_shards_without_tar": sum(m["n_kept"] == 0 for m in by_shard.values()),
-                "n_groups": groups.metadata["n_groups"],
-                "largest_group": groups.metadata["largest_group"],
-                "settings": settings.model_dump(mode="json"),
-            }
-            with store.write(layout.REPORT_SUMMARY) as file:
-                file.write(json.dumps(summary, indent=2).encode())
-            with store.write(layout.REPORT) as file:
-                file.write(_page(summary, by_shard).encode())
-            data_version, files = hash_files(store, [layout.REPORT_SUMMARY, layout.REPORT])
-            metadata = totals | {
-                "dropped": [{"why": w, "samples": n} for w, n in dropped.most_common()],
-                "kept_fraction": totals["n_kept"] / max(totals["n_samples"], 1),
-                "report": store.url(layout.REPORT),
-            }
-            yield Made(None, Entry(fingerprint(None), data_version, files, metadata))
-
-        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return curation_report
+
+
+def code_version(settings: Settings) -> str:
+    """What the report depends on beside what it counts: it shows the settings."""
+    return f"{CODE_VERSION}-{hash_of(settings)}"
+
+
+def stage(work: Work) -> Stage:
+    """How the report is made."""
+    settings, store = work.settings, work.store
+
+    def inputs(_: str | None) -> Inputs:
+        curated = work.made_shards("deduplicated_shards")
+        versions = [(shard, entry.data_version) for shard, entry in curated.items()]
+        return {
+            "deduplicated_shards": hash_of(versions),
+            "duplicate_groups": work.require_version("duplicate_groups"),
+        }
+
+    def make(_: list[str | None]) -> Iterator[Outcome]:
+        groups = work.require("duplicate_groups")
+        curated = work.made_shards("deduplicated_shards")
+        by_shard = {shard: entry.metadata for shard, entry in curated.items()}
+        totals = {name: sum(m[name] for m in by_shard.values()) for name in _COUNTS}
+        dropped = Counter({f"filtered: {rule.reason}": 0 for rule in settings.filters})
+        for metadata in by_shard.values():
+            dropped.update({row["why"]: row["samples"] for row in metadata["dropped"]})
+        summary = totals | {
+            "dropped": dict(dropped.most_common()),
+            "n_shards": len(by_shard),
+            "n_shards_without_tar": sum(m["n_kept"] == 0 for m in by_shard.values()),
+            "n_groups": groups.metadata["n_groups"],
+            "largest_group": groups.metadata["largest_group"],
+            "settings": settings.model_dump(mode="json"),
+        }
+        with store.write(layout.REPORT_SUMMARY) as file:
+            file.write(json.dumps(summary, indent=2).encode())
+        with store.write(layout.REPORT) as file:
+            file.write(_page(summary, by_shard).encode())
+        metadata = totals | {
+            "dropped": [{"why": w, "samples": n} for w, n in dropped.most_common()],
+            "kept_fraction": totals["n_kept"] / max(totals["n_samples"], 1),
+            "report": store.url(layout.REPORT),
+        }
+        yield Made(None, files=(layout.REPORT_SUMMARY, layout.REPORT), metadata=metadata)
+
+    return Stage(ASSET, code_version(settings), inputs, make)
 
 
 def _page(summary: Mapping[str, Any], by_shard: Mapping[str, Mapping[str, Any]]) -> str:

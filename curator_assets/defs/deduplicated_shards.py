@@ -8,23 +8,17 @@ import dagster as dg
 import pyarrow as pa
 
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import (
-    EnsureConfig,
-    Failed,
-    Made,
-    Outcome,
-    ensure,
-    require,
-    require_covered,
-)
+from curator_assets.defs.duplicate_ids import require_covered
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.progress import Progress
+from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
 from curator_assets.defs.verdicts import filter_reasons, read_samples_table
 from curator_assets.partitions import SHARDS
-from curator_assets.resources import Storage
+from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.curated import CuratedTarError, write_curated_tar
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import Entry, hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table, write_table
 from curator_assets.storage.tars import BrokenTarError
@@ -70,67 +64,65 @@ def build_deduplicated_shards(settings: Settings) -> dg.AssetsDefinition:
         "order it came; and a table of what was kept and what was dropped, and why.",
     )
     def deduplicated_shards(
-        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
     ) -> Iterator[Any]:
-        ledger = storage.ledger
-        groups = require(ledger, "duplicate_groups")
-
-        def fingerprint(shard: str | None) -> str:
-            assert shard is not None
-            require_covered(ledger, groups, shard)
-            inputs = [
-                require(ledger, asset, shard).data_version
-                for asset in ("image_embeddings", "filter_scores", "duplicate_ids")
-            ]
-            return hash_of(code_version(settings), inputs)
-
-        def make(shards: list[str | None]) -> Iterator[Outcome]:
-            progress = Progress(context.log, "samples", len(shards))
-            for shard in shards:
-                assert shard is not None
-                try:
-                    yield _curate(shard, fingerprint(shard), settings, storage, progress)
-                except (BrokenTarError, CuratedTarError, FileNotFoundError) as error:
-                    yield Failed(shard, str(error), check="bytes_equal_source")
-                progress.finish_partition()
-
-        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return deduplicated_shards
 
 
-def _curate(
-    shard: str, fingerprint: str, settings: Settings, storage: Storage, progress: Progress
-) -> Outcome:
+def stage(work: Work) -> Stage:
+    """How a shard is curated."""
+    settings = work.settings
+
+    def inputs(shard: str | None) -> Inputs:
+        assert shard is not None
+        require_covered(work, shard)
+        assets = ("image_embeddings", "filter_scores", "duplicate_ids")
+        return {asset: work.require_version(asset, shard) for asset in assets}
+
+    def make(shards: list[str | None]) -> Iterator[Outcome]:
+        progress = Progress(work.log, "samples", len(shards))
+        for shard in shards:
+            assert shard is not None
+            try:
+                yield _curate(shard, work, progress)
+            except (BrokenTarError, CuratedTarError, FileNotFoundError) as error:
+                yield Failed(shard, str(error), check="bytes_equal_source")
+            progress.finish_partition()
+
+    return Stage(ASSET, code_version(settings), inputs, make)
+
+
+def _curate(shard: str, work: Work, progress: Progress) -> Outcome:
     """Write the shard's table, and its tar if what it keeps has changed."""
-    store, ledger = storage.store, storage.ledger
+    settings, store = work.settings, work.store
     table = _verdicts(store, shard, settings)
     counts = Counter(table["verdict"].to_pylist())
     if counts.total() != len(read_table(store, layout.embeddings(shard), ["position"])):
         return Failed(shard, f"{dict(counts)} is not every sample of {shard!r}", "accounting")
     kept_keys = [k for k, v in zip(*_columns(table, "key", "verdict"), strict=True) if v == "kept"]
-    tar_version = require(ledger, "image_embeddings", shard).state["tar"]
+    tar_version = work.require("image_embeddings", shard).state["tar"]
     kept = hash_of(CODE_VERSION, tar_version, kept_keys)
     tar, beside = layout.curated_tar(shard), layout.curated_table(shard)
-    before = ledger.read(ASSET, shard)
+    before = work.ledger.read(ASSET, shard)
     rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
     if rewrite and kept_keys:
-        write_curated_tar(storage.tars, store, shard, set(kept_keys), tar_version)
+        write_curated_tar(work.storage.tars, store, shard, set(kept_keys), tar_version)
     elif rewrite:
         store.remove(tar)
     write_table(store, beside, table, schemas.curated(settings.columns))
-    data_version, files = hash_files(store, [beside, tar] if kept_keys else [beside])
     progress.advance(len(table))
     return Made(
         shard,
-        Entry(
-            fingerprint,
-            data_version,
-            files,
-            metadata=_metadata(table, counts, settings, store, shard, rewrite),
-            checks={"accounting": dict(counts), "bytes_equal_source": {}},
-            state={"kept": kept},
-        ),
+        files=(beside, tar) if kept_keys else (beside,),
+        metadata=_metadata(table, counts, settings, store, shard, rewrite),
+        checks={"accounting": dict(counts), "bytes_equal_source": {}},
+        state={"kept": kept},
     )
 
 

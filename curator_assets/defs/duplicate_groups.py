@@ -8,16 +8,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curator_assets.defs import near_duplicate_pairs
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, Failed, Made, Outcome, ensure, require
-from curator_assets.defs.inputs import made_shards
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.stage import (
+    Failed,
+    Inputs,
+    Made,
+    MissingInputError,
+    Outcome,
+    Stage,
+    Work,
+)
 from curator_assets.defs.verdicts import filter_reasons, read_samples_table, readable_mask
 from curator_assets.partitions import cell_groups
-from curator_assets.resources import Storage
+from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import read_arrivals
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.pair_tables import RowNumbers, pairs_of
 from curator_assets.storage.scratch import DenseVectors
 from curator_assets.storage.store import Store
@@ -37,7 +46,6 @@ def code_version(settings: Settings) -> str:
 
 def build_duplicate_groups(settings: Settings) -> dg.AssetsDefinition:
     """The asset for these settings."""
-    all_pairs = cell_groups(settings.clusters.n_cell_groups).get_partition_keys()
 
     @dg.asset(
         name=ASSET,
@@ -62,56 +70,69 @@ def build_duplicate_groups(settings: Settings) -> dg.AssetsDefinition:
         "their cosine. An image takes part only if it passes the filters.",
     )
     def duplicate_groups(
-        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
     ) -> Iterator[Any]:
-        store, ledger = storage.store, storage.ledger
-        embedded = made_shards(context.instance, store, ledger, "image_embeddings")
-        versions = {shard: entry.data_version for shard, entry in embedded.items()}
-
-        def fingerprint(_: str | None) -> str:
-            pairs = [require(ledger, "near_duplicate_pairs", g).data_version for g in all_pairs]
-            assets = ["filter_scores"] + ["cluster_assignments"] * _needs_assignments(settings)
-            per_shard = {
-                asset: [require(ledger, asset, shard).data_version for shard in embedded]
-                for asset in assets
-            }
-            return hash_of(code_version(settings), list(versions.items()), pairs, per_shard)
-
-        def make(_: list[str | None]) -> Iterator[Outcome]:
-            samples, numbers = _read_samples(store, list(embedded), settings)
-            if len(samples["image_id"].unique()) != len(samples):
-                yield Failed(None, _same_id(samples), check="unique_ids")
-                return
-            alive = pc.is_null(samples["out"]).to_numpy(zero_copy_only=False)
-            resolution = _resolve(store, samples, alive, numbers, list(all_pairs), settings)
-            stands = resolution.kept_by[resolution.removed]
-            lost = resolution.removed[stands] | ~alive[stands]
-            if lost.any() and settings.duplicates.rule == "greedy":
-                message = f"{lost.sum()} kept_ids are not kept: please report this as a bug"
-                yield Failed(None, message, check="every_kept_id_is_kept")
-                return
-            table = _removed_table(samples, resolution, numbers)
-            write_table(store, layout.DUPLICATE_GROUPS, table, schemas.DUPLICATE_GROUPS)
-            data_version, files = hash_files(store, [layout.DUPLICATE_GROUPS])
-            yield Made(
-                None,
-                Entry(
-                    fingerprint(None),
-                    data_version,
-                    files,
-                    metadata=_metadata(table, alive, settings)
-                    | {"n_orphans": int(lost.sum()), "url": store.url(layout.DUPLICATE_GROUPS)},
-                    checks={
-                        "every_kept_id_is_kept": {"rule": settings.duplicates.rule},
-                        "unique_ids": {},
-                    },
-                    state={"shards": versions},
-                ),
-            )
-
-        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return duplicate_groups
+
+
+def stage(work: Work) -> Stage:
+    """How it is decided which image stands for which."""
+    settings, store = work.settings, work.store
+    groups = cell_groups(settings.clusters.n_cell_groups).get_partition_keys()
+    pairs_stage = near_duplicate_pairs.stage(work)
+
+    def inputs(_: str | None) -> Inputs:
+        shards = work.made_shards("image_embeddings")
+        per_shard = ["image_embeddings", "filter_scores"]
+        per_shard += ["cluster_assignments"] * _needs_assignments(settings)
+        for group in groups:
+            if why := pairs_stage.why_stale(group, work.ledger):
+                raise MissingInputError(
+                    f"near_duplicate_pairs of {group!r} are not up to date ({why}); materialise "
+                    "near_duplicate_pairs first"
+                )
+        versions = {
+            asset: hash_of([(shard, work.require_version(asset, shard)) for shard in shards])
+            for asset in per_shard
+        }
+        pairs = [work.require_version("near_duplicate_pairs", group) for group in groups]
+        return versions | {"near_duplicate_pairs": hash_of(pairs)}
+
+    def make(_: list[str | None]) -> Iterator[Outcome]:
+        embedded = work.made_shards("image_embeddings")
+        samples, numbers = _read_samples(store, list(embedded), settings)
+        if len(samples["image_id"].unique()) != len(samples):
+            yield Failed(None, _same_id(samples), check="unique_ids")
+            return
+        alive = pc.is_null(samples["out"]).to_numpy(zero_copy_only=False)
+        resolution = _resolve(store, samples, alive, numbers, list(groups), settings)
+        stands = resolution.kept_by[resolution.removed]
+        lost = resolution.removed[stands] | ~alive[stands]
+        if lost.any() and settings.duplicates.rule == "greedy":
+            message = f"{lost.sum()} kept_ids are not kept: please report this as a bug"
+            yield Failed(None, message, check="every_kept_id_is_kept")
+            return
+        table = _removed_table(samples, resolution, numbers)
+        write_table(store, layout.DUPLICATE_GROUPS, table, schemas.DUPLICATE_GROUPS)
+        yield Made(
+            None,
+            files=(layout.DUPLICATE_GROUPS,),
+            metadata=_metadata(table, alive, settings)
+            | {"n_orphans": int(lost.sum()), "url": store.url(layout.DUPLICATE_GROUPS)},
+            checks={
+                "every_kept_id_is_kept": {"rule": settings.duplicates.rule},
+                "unique_ids": {},
+            },
+            state={"shards": {shard: entry.data_version for shard, entry in embedded.items()}},
+        )
+
+    return Stage(ASSET, code_version(settings), inputs, make)
 
 
 def _needs_assignments(settings: Settings) -> bool:

@@ -1,6 +1,7 @@
 """`duplicate_ids`: what to remove from each shard."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -9,49 +10,72 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, Made, Outcome, ensure, require, require_covered
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.stage import (
+    Inputs,
+    Made,
+    MissingInputError,
+    Outcome,
+    Stage,
+    Work,
+)
 from curator_assets.partitions import SHARDS
-from curator_assets.resources import Storage
+from curator_assets.resources import Encoder, Storage
+from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.tables import read_table, write_table
 
 ASSET = "duplicate_ids"
 CODE_VERSION = "1"
 
 
-@dg.asset(
-    name=ASSET,
-    partitions_def=SHARDS,
-    deps=["duplicate_groups"],
-    group_name="deduplicate",
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    code_version=CODE_VERSION,
-    kinds={"parquet"},
-    metadata=column_schema(schemas.DUPLICATE_IDS),
-    description="The duplicates to remove from a shard, each with the kept image that stands for "
-    "it. Its version is a hash of the set: it changes only if what is removed changes.",
-)
-def duplicate_ids(
-    context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
-) -> Iterator[Any]:
-    """Each shard's rows of the resolution."""
-    store, ledger = storage.store, storage.ledger
-    groups = require(ledger, "duplicate_groups")
-    by_shard = _by_shard(read_table(store, layout.DUPLICATE_GROUPS))
+def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
+    """The asset for these settings."""
+
+    @dg.asset(
+        name=ASSET,
+        partitions_def=SHARDS,
+        deps=["duplicate_groups"],
+        group_name="deduplicate",
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version=CODE_VERSION,
+        kinds={"parquet"},
+        metadata=column_schema(schemas.DUPLICATE_IDS),
+        description="The duplicates to remove from a shard, each with the kept image that stands "
+        "for it. Its version is a hash of the set: it changes only if what is removed changes.",
+    )
+    def duplicate_ids(
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
+    ) -> Iterator[Any]:
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
+
+    return duplicate_ids
+
+
+def stage(work: Work) -> Stage:
+    """How a shard's part of the resolution is set apart."""
+    store = work.store
     empty = schemas.DUPLICATE_IDS.empty_table()
 
-    def fingerprint(shard: str | None) -> str:
+    @cache
+    def by_shard() -> dict[str, pa.Table]:
+        return _by_shard(read_table(store, layout.DUPLICATE_GROUPS))
+
+    def inputs(shard: str | None) -> Inputs:
         assert shard is not None
-        require_covered(ledger, groups, shard)
-        return hash_of(CODE_VERSION, by_shard.get(shard, empty).to_pydict())
+        require_covered(work, shard)
+        return {"duplicate_groups": hash_of(by_shard().get(shard, empty).to_pydict())}
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
         for shard in shards:
             assert shard is not None
-            name, removed = layout.duplicate_ids(shard), by_shard.get(shard, empty)
+            name, removed = layout.duplicate_ids(shard), by_shard().get(shard, empty)
             write_table(store, name, removed, schemas.DUPLICATE_IDS)
-            data_version, files = hash_files(store, [name])
             metadata = {
                 "dagster/row_count": len(removed),
                 "n_duplicates": len(removed),
@@ -59,9 +83,23 @@ def duplicate_ids(
                 "removals": removed.slice(0, 50).to_pylist(),
                 "url": store.url(name),
             }
-            yield Made(shard, Entry(fingerprint(shard), data_version, files, metadata))
+            yield Made(shard, files=(name,), metadata=metadata)
 
-    yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+    return Stage(ASSET, CODE_VERSION, inputs, make)
+
+
+def require_covered(work: Work, shard: str) -> None:
+    """Refuse to go on with a resolution that was made without this shard as it is now.
+
+    Raises:
+        MissingInputError: `duplicate_groups` does not know the shard, or knew another version.
+    """
+    version = work.require_version("image_embeddings", shard)
+    if work.require("duplicate_groups").state["shards"].get(shard) != version:
+        raise MissingInputError(
+            f"duplicate_groups was resolved without the present images of {shard!r}; materialise "
+            "cluster_assignments, near_duplicate_pairs and duplicate_groups first"
+        )
 
 
 def _by_shard(groups: pa.Table) -> dict[str, pa.Table]:

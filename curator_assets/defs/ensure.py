@@ -1,12 +1,9 @@
 """Every op is an *ensure*: what is fresh is reported, what is not is made, and nothing else.
 
-A partition is fresh when the ledger holds the fingerprint that its inputs, settings and code have
-now, and its files are in place. So any trigger is safe: running everything twice does the work
-once.
+So any trigger is safe: running everything twice does the work once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -26,8 +23,21 @@ from dagster._core.definitions.source_asset import (
 )
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
+from curator_assets.defs.stage import (
+    Failed,
+    Made,
+    Observed,
+    Stage,
+    Work,
+    examine,
+    outcomes,
+)
 from curator_assets.defs.tar_shards import ASSET as TAR_SHARDS
-from curator_assets.storage.ledger import Entry, Ledger
+from curator_assets.partitions import SHARDS_NAME
+from curator_assets.resources import Encoder, Storage
+from curator_assets.settings import Settings
+from curator_assets.storage.arrivals import read_arrivals
+from curator_assets.storage.ledger import Entry
 
 
 class EnsureConfig(dg.Config):
@@ -37,63 +47,23 @@ class EnsureConfig(dg.Config):
     """Make every selected partition again, fresh or not."""
 
 
-class MissingInputError(RuntimeError):
-    """A partition can't be made because something upstream of it was not made yet."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A partition that was made, its files in place.
-
-    `tar_version` is the content fingerprint of the source tar, if it was read for that.
-    """
-
-    partition: str | None
-    entry: Entry
-    tar_version: str | None = None
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A partition that could not be made; what stood there before still stands.
-
-    `check` names the check that it failed, if it was one.
-    """
-
-    partition: str | None
-    error: str
-    check: str | None = None
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The outcome of a check on the asset as a whole, which holds nothing up."""
-
-    check: str
-    passed: bool
-    found: Mapping[str, Any]
-
-
-Outcome = Made | Failed | Observed
+def work_of(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    settings: Settings,
+    storage: Storage,
+    encoder: Encoder,
+) -> Work:
+    """What stages need, from an op's context and resources."""
+    ranks = read_arrivals(storage.store)
+    registered = context.instance.get_dynamic_partitions(SHARDS_NAME)
+    shards = sorted((shard for shard in registered if shard in ranks), key=ranks.__getitem__)
+    return Work(settings, storage, encoder, tuple(shards), context.log)
 
 
 def ensure(
-    context: dg.AssetExecutionContext,
-    ledger: Ledger,
-    config: EnsureConfig,
-    *,
-    fingerprint: Callable[[str | None], str | None],
-    make: Callable[[list[str | None]], Iterable[Outcome]],
+    context: dg.AssetExecutionContext, stage: Stage, work: Work, config: EnsureConfig
 ) -> Iterator[Any]:
     """Make the selected partitions that are not fresh, and report all of them.
-
-    Args:
-        context: of the op; its partitions are the ones to ensure.
-        ledger: where entries are kept.
-        config: run config.
-        fingerprint: of a partition as it should be now; None if that is only known once it is
-            made. Raises `MissingInputError` if an input is missing.
-        make: makes partitions, yielding each as it is finished.
 
     Yields:
         Dagster events: one materialisation a partition, its checks, and the op's outputs.
@@ -101,79 +71,113 @@ def ensure(
     Raises:
         dagster.Failure: partitions failed; the others are made and recorded.
     """
-    asset = context.asset_key.to_user_string()
-    stale, failed = list[str | None](), list[Failed]()
-    provenance = _provenance(context)
-    for partition in _selected(context):
-        try:
-            wanted = fingerprint(partition)
-        except MissingInputError as error:
-            failed.append(Failed(partition, str(error)))
-            continue
-        entry = ledger.read(asset, partition)
-        if not config.force and entry and wanted and ledger.is_fresh(entry, wanted):
-            yield from _report(context, Made(partition, entry), provenance, made_now=False)
-        else:
-            stale.append(partition)
-    context.log.info("%s: %d to make", asset, len(stale))
-    for outcome in _outcomes(make, stale):
-        match outcome:
-            case Failed():
-                failed.append(outcome)
-                yield from _report_failed(context, outcome)
-            case Observed(check, passed, found):
-                yield _evaluation(context, None, check, found, passed=passed, blocking=False)
-            case Made():
-                ledger.write(asset, outcome.partition, outcome.entry)
-                if outcome.tar_version:
-                    yield _tar_observation(outcome.partition, outcome.tar_version)
-                    provenance = _provenance(context)
-                yield from _report(context, outcome, provenance, made_now=True)
+    examined = examine(stage, work.ledger, _selected(context), force=config.force)
+    reporter = Reporter(context, stage, context.assets_def)
+    for partition, entry in examined.fresh.items():
+        yield from reporter.made(partition, entry, made_now=False)
+    context.log.info("%s: %d to make", stage.asset, len(examined.stale))
+    failed = list(examined.failed)
+    for outcome in outcomes(stage, examined.stale):
+        yield from reporter.outcome(outcome, work)
+        failed += [outcome] if isinstance(outcome, Failed) else []
     if failed:
-        raise _failure(asset, failed)
+        raise failure(stage.asset, failed)
     for spec in context.assets_def.check_specs:
         yield dg.Output(None, output_name=spec.get_python_identifier())
     yield dg.MaterializeResult(metadata={EVENTS_ARE_LOGGED: True})
 
 
-def _outcomes(
-    make: Callable[[list[str | None]], Iterable[Outcome]], stale: list[str | None]
-) -> Iterator[Outcome]:
-    try:
-        yield from make(stale) if stale else ()
-    except MissingInputError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+class Reporter:
+    """Turns what a stage did into Dagster events, for the UI to show the truth.
 
-
-def require(ledger: Ledger, asset: str, partition: str | None = None) -> Entry:
-    """The ledger entry of an input.
-
-    Raises:
-        MissingInputError: it was never made; says which command makes it.
+    Args:
+        context: of the op that does the work.
+        stage: whose work it is.
+        asset: the asset's definition.
     """
-    entry = ledger.read(asset, partition)
-    if entry is None:
-        which = f" of {partition!r}" if partition else ""
-        option = f" --partition {partition}" if partition else ""
-        raise MissingInputError(
-            f"{asset}{which} has not been made; make it first: "
-            f"dagster asset materialize -m curator_assets.definitions --select {asset}{option}"
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext,
+        stage: Stage,
+        asset: dg.AssetsDefinition,
+    ) -> None:
+        self._context = context
+        self._stage = stage
+        self._key = dg.AssetKey(stage.asset)
+        self._deps = sorted(asset.asset_deps[self._key])
+        self._provenance = self._read_provenance()
+
+    def outcome(self, outcome: Made | Failed | Observed, work: Work) -> Iterator[Any]:
+        """The events of one outcome; what was made is recorded in the ledger first."""
+        match outcome:
+            case Failed(partition, error, check):
+                if check:
+                    yield self._evaluation(partition, check, {"error": error}, passed=False)
+            case Observed(check, passed, found):
+                yield self._evaluation(None, check, found, passed=passed, blocking=False)
+            case Made(partition):
+                entry = self._stage.record(outcome, work.ledger, work.store)
+                if outcome.tar_version:
+                    yield _tar_observation(partition, outcome.tar_version)
+                    self._provenance = self._read_provenance()
+                yield from self.made(partition, entry, made_now=True)
+
+    def made(self, partition: str | None, entry: Entry, *, made_now: bool) -> Iterator[Any]:
+        """The materialisation of a partition and its checks."""
+        tags = self._provenance | {
+            DATA_VERSION_TAG: entry.data_version,
+            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+        }
+        if BACKFILL_ID_TAG in self._context.run.tags:
+            tags[BACKFILL_ID_TAG] = self._context.run.tags[BACKFILL_ID_TAG]
+        metadata = {name: _metadata_value(value) for name, value in entry.metadata.items()}
+        metadata["work_done"] = dg.MetadataValue.bool(made_now)
+        yield dg.AssetMaterialization(self._key, partition=partition, metadata=metadata, tags=tags)
+        for check, found in entry.checks.items():
+            yield self._evaluation(partition, check, found, passed=True)
+        for check, found in entry.warnings.items():
+            yield self._evaluation(partition, check, found, passed=False, blocking=False)
+
+    def _read_provenance(self) -> dict[str, str]:
+        """The tags by which Dagster's own staleness marks see what a partition was made from."""
+        tags = {CODE_VERSION_TAG: self._stage.code_version}
+        for dep in self._deps:
+            record = self._context.instance.get_latest_data_version_record(dep)
+            version = extract_data_version_from_entry(record.event_log_entry) if record else None
+            tags[get_input_data_version_tag(dep)] = (version or DEFAULT_DATA_VERSION).value
+            tags[get_input_event_pointer_tag(dep)] = str(record.storage_id) if record else "NULL"
+        return tags
+
+    def _evaluation(
+        self,
+        partition: str | None,
+        check: str,
+        found: Mapping[str, Any],
+        *,
+        passed: bool,
+        blocking: bool = True,
+    ) -> dg.AssetCheckEvaluation:
+        return dg.AssetCheckEvaluation(
+            asset_key=self._key,
+            check_name=check,
+            passed=passed,
+            metadata={name: _metadata_value(value) for name, value in found.items()},
+            blocking=blocking,
+            severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
+            partition=partition,
         )
-    return entry
 
 
-def require_covered(ledger: Ledger, groups: Entry, shard: str) -> None:
-    """Refuse to go on with a resolution that was made without this shard as it is now.
-
-    Raises:
-        MissingInputError: `duplicate_groups` does not know the shard, or knew another version.
-    """
-    embeddings = require(ledger, "image_embeddings", shard)
-    if groups.state["shards"].get(shard) != embeddings.data_version:
-        raise MissingInputError(
-            f"duplicate_groups was resolved without the present images of {shard!r}; materialise "
-            "cluster_assignments, near_duplicate_pairs and duplicate_groups first"
-        )
+def failure(asset: str, failed: list[Failed]) -> dg.Failure:
+    """The error of a run in which partitions failed: which, and why."""
+    lines = [f"{f.partition}: {f.error}" if f.partition else f.error for f in failed]
+    shown = lines[:20] + [f"… and {len(lines) - 20} more"] * (len(lines) > 20)
+    return dg.Failure(
+        f"{asset}: {len(failed)} partition(s) could not be made; the others were.\n"
+        + "\n".join(shown),
+        allow_retries=False,
+    )
 
 
 def _selected(context: dg.AssetExecutionContext) -> list[str | None]:
@@ -189,69 +193,9 @@ def _selected(context: dg.AssetExecutionContext) -> list[str | None]:
     return list(keys)
 
 
-def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:
-    """The tags by which Dagster's own staleness marks see what a partition was made from."""
-    key = context.asset_key
-    tags = {CODE_VERSION_TAG: context.assets_def.code_versions_by_key[key] or ""}
-    for dep in context.assets_def.asset_deps[key]:
-        record = context.instance.get_latest_data_version_record(dep)
-        version = extract_data_version_from_entry(record.event_log_entry) if record else None
-        tags[get_input_data_version_tag(dep)] = (version or DEFAULT_DATA_VERSION).value
-        tags[get_input_event_pointer_tag(dep)] = str(record.storage_id) if record else "NULL"
-    return tags
-
-
-def _report(
-    context: dg.AssetExecutionContext, made: Made, provenance: dict[str, str], *, made_now: bool
-) -> Iterator[Any]:
-    tags = provenance | {
-        DATA_VERSION_TAG: made.entry.data_version,
-        DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-    }
-    if BACKFILL_ID_TAG in context.run.tags:
-        tags[BACKFILL_ID_TAG] = context.run.tags[BACKFILL_ID_TAG]
-    metadata = {name: _metadata_value(value) for name, value in made.entry.metadata.items()}
-    metadata["work_done"] = dg.MetadataValue.bool(made_now)
-    yield dg.AssetMaterialization(
-        context.asset_key, partition=made.partition, metadata=metadata, tags=tags
-    )
-    for check, found in made.entry.checks.items():
-        yield _evaluation(context, made.partition, check, found, passed=True)
-    for check, found in made.entry.warnings.items():
-        yield _evaluation(context, made.partition, check, found, passed=False, blocking=False)
-
-
-def _report_failed(
-    context: dg.AssetExecutionContext, outcome: Failed
-) -> Iterator[dg.AssetCheckEvaluation]:
-    if outcome.check:
-        found = {"error": outcome.error}
-        yield _evaluation(context, outcome.partition, outcome.check, found, passed=False)
-
-
 def _tar_observation(shard: str | None, version: str) -> dg.AssetObservation:
     tags = {DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
     return dg.AssetObservation(TAR_SHARDS, partition=shard, tags=tags)
-
-
-def _evaluation(
-    context: dg.AssetExecutionContext,
-    partition: str | None,
-    check: str,
-    found: Mapping[str, Any],
-    *,
-    passed: bool,
-    blocking: bool = True,
-) -> dg.AssetCheckEvaluation:
-    return dg.AssetCheckEvaluation(
-        asset_key=context.asset_key,
-        check_name=check,
-        passed=passed,
-        metadata={name: _metadata_value(value) for name, value in found.items()},
-        blocking=blocking,
-        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-        partition=partition,
-    )
 
 
 def _metadata_value(value: Any) -> dg.MetadataValue[Any]:
@@ -262,19 +206,11 @@ def _metadata_value(value: Any) -> dg.MetadataValue[Any]:
             return dg.MetadataValue.int(value)
         case float():
             return dg.MetadataValue.float(value)
+        case str() if value.startswith("data:image/"):
+            return dg.MetadataValue.md(f"![]({value})")
         case str():
             return dg.MetadataValue.text(value)
         case [dict(), *_]:
             return dg.MetadataValue.table([dg.TableRecord(row) for row in value])
         case _:
             return dg.MetadataValue.json(value)
-
-
-def _failure(asset: str, failed: list[Failed]) -> dg.Failure:
-    lines = [f"{f.partition}: {f.error}" if f.partition else f.error for f in failed]
-    shown = lines[:20] + [f"… and {len(lines) - 20} more"] * (len(lines) > 20)
-    return dg.Failure(
-        f"{asset}: {len(failed)} partition(s) could not be made; the others were.\n"
-        + "\n".join(shown),
-        allow_retries=False,
-    )

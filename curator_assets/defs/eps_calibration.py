@@ -4,7 +4,7 @@ Legend: *N images of the pool, D embedding width, P random pairs*.
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from curator_assets.defs import image_embeddings
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, Failed, Made, Outcome, ensure
-from curator_assets.defs.inputs import made_shards
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.progress import Progress
+from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import calibration, layout, schemas
 from curator_assets.storage.calibration_plot import draw
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table, write_table
 from curator_assets.storage.tars import BrokenTarError
@@ -68,42 +68,45 @@ def build_eps_calibration(settings: Settings) -> dg.AssetsDefinition:
         storage: Storage,
         encoder: Encoder,
     ) -> Iterator[Any]:
-        store, ledger = storage.store, storage.ledger
-        embedded = made_shards(context.instance, store, ledger, image_embeddings.ASSET)
-        versions = {shard: entry.data_version for shard, entry in embedded.items()}
-        measured = hash_of(_measure_version(settings), encoder.weights_identity(), versions)
-        wanted = hash_of(code_version(settings), measured)
-
-        def make(_: list[str | None]) -> Iterator[Outcome]:
-            before = ledger.read(ASSET)
-            known = before and before.state.get("measured") == measured
-            if known and ledger.is_fresh(before, before.fingerprint) and not config.force:
-                state = before.state
-            elif embedded:
-                progress = Progress(context.log, "images and copies", 1)
-                try:
-                    counts = _measure(list(embedded), settings, storage, encoder, progress)
-                except (BrokenTarError, calibration.ChangedTarError, FileNotFoundError) as error:
-                    yield Failed(None, str(error))
-                    return
-                state = counts | {"measured": measured}
-            else:
-                yield Failed(None, "no image to copy; materialise image_embeddings first")
-                return
-            yield Made(None, _summarised(wanted, state, settings, store))
-
-        yield from ensure(context, ledger, config, fingerprint=lambda _: wanted, make=make)
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return eps_calibration
 
 
-def _measure(
-    embedded: list[str],
-    settings: Settings,
-    storage: Storage,
-    encoder: Encoder,
-    progress: Progress,
-) -> dict[str, int]:
+def stage(work: Work) -> Stage:
+    """How the cosines of copies are measured."""
+    settings = work.settings
+    weights = work.encoder.weights_identity()
+
+    def inputs(_: str | None = None) -> Inputs:
+        embedded = work.made_shards(image_embeddings.ASSET)
+        versions = [(shard, entry.data_version) for shard, entry in embedded.items()]
+        return {"image_embeddings": hash_of(versions), "weights": weights}
+
+    def make(_: list[str | None]) -> Iterator[Outcome]:
+        before, embedded = work.ledger.read(ASSET), work.made_shards(image_embeddings.ASSET)
+        measured = hash_of(_measure_version(settings), dict(inputs()))
+        known = before and before.state.get("measured") == measured
+        if before and known and not work.ledger.missing_files(before):
+            state = dict(before.state)
+        elif embedded:
+            progress = Progress(work.log, "images and copies", 1)
+            try:
+                counts = _measure(list(embedded), work, progress)
+            except (BrokenTarError, calibration.ChangedTarError, FileNotFoundError) as error:
+                yield Failed(None, str(error))
+                return
+            state = counts | {"measured": measured}
+        else:
+            yield Failed(None, "no image to copy; materialise image_embeddings first")
+            return
+        yield _summarised(state, settings, work.store)
+
+    return Stage(ASSET, code_version(settings), inputs, make)
+
+
+def _measure(embedded: list[str], work: Work, progress: Progress) -> dict[str, int]:
     """Write the table of cosines; returns how many images it took from how many shards.
 
     Raises:
@@ -111,7 +114,7 @@ def _measure(
         ChangedTarError: a tar holds other images than when it was embedded.
         FileNotFoundError: a tar is gone.
     """
-    store, seed = storage.store, settings.calibration.seed
+    store, settings, seed = work.store, work.settings, work.settings.calibration.seed
     shards = calibration.choose_shards(embedded, seed=seed)
     chosen = calibration.choose_samples(
         store, shards, n_images=settings.calibration.n_images, seed=seed
@@ -119,9 +122,9 @@ def _measure(
     images = (
         image
         for shard, positions in chosen.items()
-        for image in calibration.read_images(storage.tars, shard, positions)
+        for image in calibration.read_images(work.storage.tars, shard, positions)
     )
-    decoder, model = encoder.load()
+    decoder, model = work.encoder.load()
     planted = _planted_cosines(images, decoder, model, progress)
     embeddings, contents = calibration.embedding_pool(store, shards, seed=seed)
     random = random_pair_cosines(embeddings, contents, n_pairs=N_RANDOM_PAIRS, seed=seed)
@@ -145,7 +148,7 @@ def _planted_cosines(
     model: "EncoderModel",
     progress: Progress,
 ) -> pa.Table:
-    """Cosine of each copy to its original, all embedded anew; images Pillow can't open are left out.
+    """Cosine of each copy to its original, all embedded anew; what Pillow can't open is left out.
 
     Args:
         images: image id and encoded bytes of each.
@@ -209,8 +212,8 @@ def random_pair_cosines(
     return np.minimum(cosines, 1)
 
 
-def _summarised(fingerprint: str, state: dict[str, Any], settings: Settings, store: Store) -> Entry:
-    """The entry of the table and the plot, written from the stored cosines."""
+def _summarised(state: Mapping[str, Any], settings: Settings, store: Store) -> Made:
+    """The table and the plot, written from the stored cosines."""
     cosines = read_table(store, layout.CALIBRATION_COSINES)
     table = calibration.summarise(cosines)
     write_table(store, layout.CALIBRATION_TABLE, table, _SCHEMA)
@@ -218,8 +221,7 @@ def _summarised(fingerprint: str, state: dict[str, Any], settings: Settings, sto
     image = draw(calibration.by_transform(cosines), eps=eps, max_eps=max_eps)
     with store.write(layout.CALIBRATION_PLOT) as file:
         file.write(image)
-    names = [layout.CALIBRATION_TABLE, layout.CALIBRATION_COSINES, layout.CALIBRATION_PLOT]
-    data_version, files = hash_files(store, names)
+    names = (layout.CALIBRATION_TABLE, layout.CALIBRATION_COSINES, layout.CALIBRATION_PLOT)
     metadata = {
         **{name: value for name, value in state.items() if name != "measured"},
         "seed": settings.calibration.seed,
@@ -231,4 +233,4 @@ def _summarised(fingerprint: str, state: dict[str, Any], settings: Settings, sto
         "plot_file": store.url(layout.CALIBRATION_PLOT),
         "url": store.url(layout.CALIBRATION_TABLE),
     }
-    return Entry(fingerprint, data_version, files, metadata, state=state)
+    return Made(None, files=names, metadata=metadata, state=state)

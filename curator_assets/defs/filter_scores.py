@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, Failed, Made, Outcome, ensure, require
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
 from curator_assets.partitions import SHARDS
-from curator_assets.resources import Storage
+from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.head_weights import file_hash, head_weights
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.tables import embedding_matrix, read_table, write_table
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ def code_version(settings: Settings) -> str:
 
 def build_filter_scores(settings: Settings) -> dg.AssetsDefinition:
     """The asset for these settings."""
-    schema = schemas.scores(tuple(settings.heads))
 
     @dg.asset(
         name=ASSET,
@@ -42,50 +42,58 @@ def build_filter_scores(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         kinds={"torch", "parquet"},
-        metadata=column_schema(schema),
+        metadata=column_schema(schemas.scores(tuple(settings.heads))),
         description="One row a sample, one column a score head. Scores are data: thresholds are "
         "applied later, so that trying another one costs nothing.",
     )
     def filter_scores(
-        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
     ) -> Iterator[Any]:
-        store, ledger = storage.store, storage.ledger
-        from curator_assets.kernels.heads import HeadMismatchError
-
-        files = {
-            score: head_weights(score, head.weights, settings.known_head(score))
-            for score, head in settings.heads.items()
-        }
-        weights = {score: file_hash(path) for score, path in files.items()}
-
-        def fingerprint(shard: str | None) -> str:
-            embeddings = require(ledger, "image_embeddings", shard)
-            return hash_of(code_version(settings), weights, embeddings.data_version)
-
-        def make(shards: list[str | None]) -> Iterator[Outcome]:
-            heads = {score: _load(score, path, settings) for score, path in files.items()}
-            for shard in shards:
-                assert shard is not None
-                table = read_table(store, layout.embeddings(shard), ["image_id", "embedding"])
-                try:
-                    scores = _score_columns(table, heads, settings)
-                except HeadMismatchError as error:
-                    yield Failed(shard, str(error))
-                    continue
-                name = layout.scores(shard)
-                write_table(store, name, scores, schema)
-                data_version, sizes = hash_files(store, [name])
-                metadata = {
-                    "dagster/row_count": len(scores),
-                    **{f"mean_{score}": pc.mean(scores[score]).as_py() for score in heads},
-                    "heads": {score: str(path) for score, path in files.items()},
-                    "url": store.url(name),
-                }
-                yield Made(shard, Entry(fingerprint(shard), data_version, sizes, metadata))
-
-        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return filter_scores
+
+
+def stage(work: Work) -> Stage:
+    """How a shard's images are scored."""
+    settings, store = work.settings, work.store
+    files = {
+        score: head_weights(score, head.weights, settings.known_head(score))
+        for score, head in settings.heads.items()
+    }
+    weights = {score: file_hash(path) for score, path in files.items()}
+
+    def inputs(shard: str | None) -> Inputs:
+        version = work.require_version("image_embeddings", shard)
+        return {"head weights": hash_of(weights), "image_embeddings": version}
+
+    def make(shards: list[str | None]) -> Iterator[Outcome]:
+        from curator_assets.kernels.heads import HeadMismatchError
+
+        heads = {score: _load(score, path, settings) for score, path in files.items()}
+        for shard in shards:
+            assert shard is not None
+            table = read_table(store, layout.embeddings(shard), ["image_id", "embedding"])
+            try:
+                scores = _score_columns(table, heads, settings)
+            except HeadMismatchError as error:
+                yield Failed(shard, str(error))
+                continue
+            name = layout.scores(shard)
+            write_table(store, name, scores, schemas.scores(tuple(settings.heads)))
+            metadata = {
+                "dagster/row_count": len(scores),
+                **{f"mean_{score}": pc.mean(scores[score]).as_py() for score in heads},
+                "heads": {score: str(path) for score, path in files.items()},
+                "url": store.url(name),
+            }
+            yield Made(shard, files=(name,), metadata=metadata)
+
+    return Stage(ASSET, code_version(settings), inputs, make)
 
 
 def _load(score: str, path: Path, settings: Settings) -> "Head":

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, Failed, Made, Outcome, ensure
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.progress import Progress
+from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
 from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import ModelSettings, Settings
 from curator_assets.storage import layout, schemas
-from curator_assets.storage.ledger import Entry, hash_files, hash_of
+from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.tables import embedding_column, embedding_matrix, write_table
 from curator_assets.storage.tar_versions import read_version, record_version
 from curator_assets.storage.tars import BrokenTarError, Sample, TarContent, content_hash
@@ -76,45 +77,49 @@ def build_image_embeddings(settings: Settings) -> dg.AssetsDefinition:
         storage: Storage,
         encoder: Encoder,
     ) -> Iterator[Any]:
-        ledger = storage.ledger
-        weights = encoder.weights_identity()
-
-        def fingerprint(shard: str | None) -> str | None:
-            assert shard is not None
-            if ledger.read(ASSET, shard) is None:
-                return None  # a new tar is read once, to embed it, not first to hash it
-            try:
-                version = read_version(ledger, storage.tars, shard)
-            except (FileNotFoundError, BrokenTarError):
-                return None  # embedding it meets the same error, and reports it
-            return hash_of(code_version(settings), weights, version)
-
-        def make(shards: list[str | None]) -> Iterator[Outcome]:
-            decoder, model = encoder.load()
-            progress = Progress(context.log, "images", len(shards))
-            for shard in shards:
-                assert shard is not None
-                try:
-                    yield _embed_shard(shard, settings, storage, weights, decoder, model, progress)
-                except (BrokenTarError, FileNotFoundError) as error:
-                    yield Failed(shard, str(error))
-                progress.finish_partition()
-
-        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return image_embeddings
 
 
+def stage(work: Work) -> Stage:
+    """How a shard's samples are embedded."""
+    settings, ledger, tars = work.settings, work.ledger, work.storage.tars
+    weights = work.encoder.weights_identity()
+
+    def inputs(shard: str | None) -> Inputs | None:
+        assert shard is not None
+        if ledger.read(ASSET, shard) is None:
+            return None  # a new tar is read once, to embed it, not first to hash it
+        try:
+            return {"weights": weights, "tar_shards": read_version(ledger, tars, shard)}
+        except (FileNotFoundError, BrokenTarError):
+            return None  # embedding it meets the same error, and reports it
+
+    def make(shards: list[str | None]) -> Iterator[Outcome]:
+        decoder, model = work.encoder.load()
+        progress = Progress(work.log, "images", len(shards))
+        for shard in shards:
+            assert shard is not None
+            try:
+                yield _embed_shard(shard, work, weights, decoder, model, progress)
+            except (BrokenTarError, FileNotFoundError) as error:
+                yield Failed(shard, str(error))
+            progress.finish_partition()
+
+    return Stage(ASSET, code_version(settings), inputs, make)
+
+
 def _embed_shard(
     shard: str,
-    settings: Settings,
-    storage: Storage,
+    work: Work,
     weights: str,
     decoder: "ImageDecoder",
     model: "EncoderModel",
     progress: Progress,
 ) -> Outcome:
-    store, tars = storage.store, storage.tars
+    settings, store, tars = work.settings, work.store, work.storage.tars
     seconds: dict[str, float] = defaultdict(float)
     signature = tars.signature(shard)
     content = TarContent(shard)
@@ -128,21 +133,18 @@ def _embed_shard(
         return failure
     started = time.perf_counter()
     name = layout.embeddings(shard)
-    write_table(store, name, table, schemas.embeddings(model.embedding_dim, settings.model.storage))
-    data_version, files = hash_files(store, [name])
+    schema = schemas.embeddings(model.embedding_dim, settings.model.storage)
+    write_table(store, name, table, schema)
     seconds["write"] = time.perf_counter() - started
-    record_version(storage.ledger, shard, signature, content.fingerprint)
+    record_version(work.ledger, shard, signature, content.fingerprint)
     return Made(
         shard,
-        Entry(
-            fingerprint=hash_of(code_version(settings), weights, content.fingerprint),
-            data_version=data_version,
-            files=files,
-            metadata=_metadata(table, settings, model, content, seconds)
-            | {"url": store.url(name), "size_bytes": files[name]},
-            checks={"unit_norms": {"max_error": MAX_NORM_ERROR}, "unique_ids": {}},
-            state={"tar": content.fingerprint},
-        ),
+        files=(name,),
+        metadata=_metadata(table, settings, model, content, seconds)
+        | {"url": store.url(name), "size_bytes": store.size(name)},
+        checks={"unit_norms": {"max_error": MAX_NORM_ERROR}, "unique_ids": {}},
+        state={"tar": content.fingerprint},
+        inputs={"weights": weights, "tar_shards": content.fingerprint},
         tar_version=content.fingerprint,
     )
 

@@ -1,28 +1,30 @@
 """`near_duplicate_pairs`: every pair of images at cosine >= 1 - max_eps, by cell group."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import dagster as dg
 import pyarrow.compute as pc
 
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import (
-    EnsureConfig,
+from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.pair_search import PairSearch, open_search
+from curator_assets.defs.progress import Progress
+from curator_assets.defs.stage import (
+    Inputs,
     Made,
     MissingInputError,
     Observed,
     Outcome,
-    ensure,
+    Stage,
+    Work,
 )
-from curator_assets.defs.inputs import made_shards
-from curator_assets.defs.pair_search import PairSearch, open_search
-from curator_assets.defs.progress import Progress
 from curator_assets.partitions import cell_groups
-from curator_assets.resources import Storage
+from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
-from curator_assets.storage.ledger import Entry, Ledger, hash_files, hash_of
+from curator_assets.storage.ledger import Entry, hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import write_table
 
@@ -63,68 +65,82 @@ def build_near_duplicate_pairs(settings: Settings) -> dg.AssetsDefinition:
         "Stored once, so that a smaller eps or another policy needs no new search.",
     )
     def near_duplicate_pairs(
-        context: dg.AssetExecutionContext, config: EnsureConfig, storage: Storage
+        context: dg.AssetExecutionContext,
+        config: EnsureConfig,
+        storage: Storage,
+        encoder: Encoder,
     ) -> Iterator[Any]:
-        store, ledger = storage.store, storage.ledger
-        assigned = made_shards(context.instance, store, ledger, "cluster_assignments")
-
-        def fingerprint(group: str | None) -> str:
-            assert group is not None
-            digests = {
-                shard: entry.state["groups"].get(str(int(group)))
-                for shard, entry in assigned.items()
-            }
-            members = [(shard, digest) for shard, digest in digests.items() if digest]
-            return hash_of(code_version(settings), members)
-
-        def make(groups: list[str | None]) -> Iterator[Outcome]:
-            _refuse_mixed(ledger, assigned)
-            progress = Progress(context.log, "pairs", len(groups))
-            with open_search(store, assigned, settings) as search:
-                cost = search.cost()
-                warning = _too_costly(cost, search.n_images, settings)
-                if warning:
-                    context.log.warning(warning)
-                for group in groups:
-                    assert group is not None
-                    made = _search_group(store, search, group, cost, settings, fingerprint(group))
-                    progress.advance(made.entry.metadata["dagster/row_count"])
-                    progress.finish_partition()
-                    yield made
-                yield from _measured_recall(store, ledger, search, settings, fingerprint)
-
-        yield from ensure(context, ledger, config, fingerprint=fingerprint, make=make)
+        work = work_of(context, settings, storage, encoder)
+        yield from ensure(context, stage(work), work, config)
 
     return near_duplicate_pairs
 
 
-def _refuse_mixed(ledger: Ledger, assigned: dict[str, Entry]) -> None:
-    """Refuse assignments to different codebooks, or of embeddings that have changed since."""
-    codebook = ledger.data_version("centroids")
+def stage(work: Work) -> Stage:
+    """How the pairs of a cell group are found."""
+    settings = work.settings
+
+    @cache
+    def assigned() -> dict[str, Entry]:
+        return assigned_shards(work)
+
+    def inputs(group: str | None) -> Inputs:
+        assert group is not None
+        return {"members of the cells": hash_of(group_members(group, assigned()))}
+
+    def make(groups: list[str | None]) -> Iterator[Outcome]:
+        progress = Progress(work.log, "pairs", len(groups))
+        with open_search(work.store, assigned(), settings) as search:
+            cost = search.cost()
+            warning = _too_costly(cost, search.n_images, settings)
+            if warning:
+                work.log.warning(warning)
+            for group in groups:
+                assert group is not None
+                made = _search_group(work.store, search, group, cost, settings)
+                progress.advance(made.metadata["dagster/row_count"])
+                progress.finish_partition()
+                yield made
+            yield from _measured_recall(search, this, work)
+
+    this = Stage(ASSET, code_version(settings), inputs, make)
+    return this
+
+
+def assigned_shards(work: Work) -> dict[str, Entry]:
+    """The shards that are searched, with the entries of their assignments.
+
+    Raises:
+        MissingInputError: an assignment is to another codebook, or of embeddings that changed.
+    """
+    assigned = work.made_shards("cluster_assignments")
+    codebook = work.require_version("centroids")
     for shard, entry in assigned.items():
-        if (
-            entry.state["centroids"] != codebook
-            or ledger.data_version("image_embeddings", shard) != entry.state["embeddings"]
-        ):
+        embeddings = work.require_version("image_embeddings", shard)
+        made_from = entry.inputs["centroids"], entry.inputs["image_embeddings"]
+        if made_from != (codebook, embeddings):
             raise MissingInputError(
                 f"cluster_assignments of {shard!r} are older than its embeddings or the "
                 "centroids; materialise cluster_assignments first"
             )
+    return assigned
+
+
+def group_members(group: str, assigned: Mapping[str, Entry]) -> list[tuple[str, str]]:
+    """What each shard brings to a cell group: shard and digest, in order of arrival."""
+    digests = {
+        shard: entry.state["groups"].get(str(int(group))) for shard, entry in assigned.items()
+    }
+    return [(shard, digest) for shard, digest in digests.items() if digest]
 
 
 def _search_group(
-    store: Store,
-    search: PairSearch,
-    group: str,
-    cost: dict[str, float],
-    settings: Settings,
-    fingerprint: str,
+    store: Store, search: PairSearch, group: str, cost: dict[str, float], settings: Settings
 ) -> Made:
     pairs, dense = search.tables(group)
-    names = [layout.pairs(group), layout.dense_members(group)]
+    names = layout.pairs(group), layout.dense_members(group)
     write_table(store, names[0], pairs, schemas.PAIRS)
     write_table(store, names[1], dense, schemas.DENSE_MEMBERS)
-    data_version, files = hash_files(store, names)
     n_identical = pc.sum(pairs["identical"]).as_py() or 0
     metadata = {
         "dagster/row_count": len(pairs),
@@ -136,7 +152,7 @@ def _search_group(
         "max_eps": settings.duplicates.max_eps,
         "url": store.url(names[0]),
     }
-    return Made(group, Entry(fingerprint, data_version, files, metadata))
+    return Made(group, files=names, metadata=metadata)
 
 
 def _too_costly(cost: dict[str, float], n_images: int, settings: Settings) -> str | None:
@@ -150,19 +166,13 @@ def _too_costly(cost: dict[str, float], n_images: int, settings: Settings) -> st
     )
 
 
-def _measured_recall(
-    store: Store,
-    ledger: Ledger,
-    search: PairSearch,
-    settings: Settings,
-    fingerprint: Callable[[str | None], str],
-) -> Iterator[Observed]:
+def _measured_recall(search: PairSearch, stage: Stage, work: Work) -> Iterator[Observed]:
     """The recall of all groups together, once all are made."""
-    duplicates = settings.duplicates
-    groups = cell_groups(settings.clusters.n_cell_groups).get_partition_keys()
-    entries = {group: ledger.read(ASSET, group) for group in groups}
-    fresh = all(e and e.fingerprint == fingerprint(group) for group, e in entries.items())
-    if not (fresh and duplicates.recall_queries and search.n_images):
+    duplicates = work.settings.duplicates
+    groups = cell_groups(work.settings.clusters.n_cell_groups).get_partition_keys()
+    if not duplicates.recall_queries or not search.n_images:
+        return
+    if any(stage.why_stale(group, work.ledger) for group in groups):
         return
     recall = search.recall(groups, n_queries=duplicates.recall_queries)
     low, high = recall.interval()

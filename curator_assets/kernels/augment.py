@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 
 def augmented_copies(data: bytes) -> dict[str, bytes] | None:
-    """One encoded copy a transform, in the order of `TRANSFORMS`; the same bytes for the same image.
+    """One encoded copy a transform, in the order of `TRANSFORMS`; equal bytes for equal images.
 
     Args:
         data: an encoded image of any format; EXIF orientation is applied, alpha dropped, and of an

@@ -1,6 +1,6 @@
-"""Exact cosines, and the near-duplicates within dense pools, computed only when asked for.
+"""The near-duplicates within dense pools, computed only when they are asked for.
 
-Legend: N images, D embedding width, P pairs, M memberships of pools, C members of one pool.
+Legend: N images, D embedding width, M memberships of pools, C members of one pool.
 
 Where thousands of images lie within eps of each other, a list of their pairs would be quadratic.
 The search leaves such members of a cell as a pool (``DenseMembers``). Greedy resolution needs the
@@ -11,7 +11,6 @@ a float32 product proposes, and what lies within its error bound of the threshol
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,13 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curator_assets.kernels.cell_search import exact_cosines
 from curator_assets.kernels.cells import float32_product_error, full_float32_products
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
-_DENSE_ENTRIES_PER_PAIR = 64
-_RECHECK_ROWS = 1024
 _FIRST_ROWS = 16
 _TILE_ROWS = 256
 _TILE_COLUMNS = 8192
@@ -227,46 +225,6 @@ class _Block:
     sources: NDArray[np.int64]  # members, ascending
     members: NDArray[np.int64]  # members, ascending
     verdict: NDArray[np.uint8]  # [sources, members]: 0 apart, 1 to be confirmed, 2 near
-
-
-def exact_cosines(
-    left: torch.Tensor, right: torch.Tensor, row: torch.Tensor, column: torch.Tensor
-) -> NDArray[np.float32]:
-    """Dot products of chosen rows, rounded to float32 from the correctly rounded float64 sum.
-
-    A float64 product in any order is within ``D * 2**-52`` of the true one, so its float32
-    rounding is final unless it lies that close to the middle of two float32 numbers; those few
-    are summed by ``math.fsum``. Hence the same bits on every device and in every block.
-
-    Args:
-        left: float32 [n, D], rows of norm about 1.
-        right: float32 [m, D], likewise.
-        row: int64 [P], rows of ``left``.
-        column: int64 [P], rows of ``right``.
-
-    Returns:
-        float32 [P], at most 1.
-    """
-    if not len(row):
-        return np.zeros(0, np.float32)
-    rows, row_at = torch.unique(row, return_inverse=True)
-    columns, column_at = torch.unique(column, return_inverse=True)
-    if len(rows) * len(columns) <= _DENSE_ENTRIES_PER_PAIR * len(row):
-        products = (left[rows].double() @ right[columns].double().T)[row_at, column_at]
-    else:
-        chunks = zip(
-            torch.split(row, _RECHECK_ROWS), torch.split(column, _RECHECK_ROWS), strict=True
-        )
-        products = torch.cat([(left[i].double() * right[j].double()).sum(dim=1) for i, j in chunks])
-    value = products.cpu().numpy()
-    rounded = value.astype(np.float32)
-    error = 4.0 * left.shape[1] * 2.0**-53
-    above = (rounded + np.nextafter(rounded, np.float32(2.0)).astype(np.float64)) / 2.0
-    below = (rounded + np.nextafter(rounded, np.float32(-2.0)).astype(np.float64)) / 2.0
-    for at in np.flatnonzero(np.minimum(np.abs(value - above), np.abs(value - below)) <= error):
-        exact = left[row[at]].double() * right[column[at]].double()
-        rounded[at] = np.float32(math.fsum(exact.tolist()))
-    return np.minimum(rounded, np.float32(1.0))
 
 
 def joined(*parts: Edges) -> Edges:

@@ -20,23 +20,16 @@ other pairs are stored, so no cell stores more than ``dense_degree`` rows a memb
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cells import (
-    CellAssignment,
-    float32_product_error,
-    full_float32_products,
-)
-from curator_assets.kernels.dense import DenseMembers, exact_cosines
+from curator_assets.kernels.cell_search import UNIT_ROUNDOFF, CellSearch
+from curator_assets.kernels.cells import CellAssignment, full_float32_products
+from curator_assets.kernels.dense import DenseMembers
 from curator_assets.kernels.duplicates import identical_rows
-
-_UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 @dataclass(frozen=True)
@@ -109,14 +102,14 @@ def find_pairs(
         raise ValueError(
             f"{len(embeddings)} embeddings but {len(assignment.home)} cell assignments"
         )
-    if product_dtype not in _UNIT_ROUNDOFF:
+    if product_dtype not in UNIT_ROUNDOFF:
         raise ValueError(
-            f"product_dtype must be one of {sorted(_UNIT_ROUNDOFF)}, got '{product_dtype}'"
+            f"product_dtype must be one of {sorted(UNIT_ROUNDOFF)}, got '{product_dtype}'"
         )
     if dense_degree is not None and dense_degree < 1:
         raise ValueError(f"dense_degree must be None or at least 1, got {dense_degree}")
     group = _Group.select(embeddings, assignment, np.unique(cells))
-    search = _Search(
+    search = CellSearch(
         embeddings, min_cosine, product_dtype, device, dense_degree, tile_rows, tile_columns
     )
     found = [group.stars()]
@@ -202,91 +195,6 @@ class _Group:
         inside = place < len(self.visit_keys)
         mutual[inside] = self.visit_keys[place[inside]] == key[inside]
         return ~(mutual & (other_home < self.home[resident]))
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """Residents against members: which pairs may be near, each unordered pair in one tile."""
-
-    top: int  # place of the first row among the members
-    left: int  # place of the first column
-    rows: torch.Tensor  # float32 [T, D]
-    columns: torch.Tensor  # float32 [C, D]
-    near: torch.Tensor  # bool [T, C]
-
-
-@dataclass(frozen=True)
-class _Search:
-    """Blocked comparison of a cell's residents with its residents and visitors."""
-
-    embeddings: NDArray[np.float32]
-    min_cosine: float
-    product_dtype: str
-    device: str
-    dense_degree: int | None
-    tile_rows: int
-    tile_columns: int
-
-    def cell(
-        self, members: NDArray[np.int64], n_residents: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-        """Places (resident, other) among the members and cosines of the pairs; the dense places.
-
-        Pairs are collected as long as they are few. Else that pass only counts neighbours, and
-        a second one collects what is not between two dense members.
-        """
-        limit = math.inf if self.dense_degree is None else self.dense_degree
-        budget = limit * len(members)
-        degree = np.zeros(len(members), np.int64)
-        dense = np.zeros(len(members), np.bool_)
-        found = []
-        for tile in self._tiles(members, n_residents):
-            for start, across in ((tile.top, 1), (tile.left, 0)):
-                n_near = tile.near.sum(dim=across, dtype=torch.int32).cpu().numpy()
-                degree[start : start + len(n_near)] += n_near
-            if degree.sum() <= 2 * budget:
-                found.append(self._confirmed(tile, dense))
-        if degree.sum() > 2 * budget:
-            dense = degree > limit
-            found = [self._confirmed(tile, dense) for tile in self._tiles(members, n_residents)]
-        first, second, cosine = (np.concatenate(part) for part in zip(*found, strict=True))
-        return first, second, cosine, np.flatnonzero(dense)
-
-    def _tiles(self, members: NDArray[np.int64], n_residents: int) -> Iterator[_Tile]:
-        for left in range(0, len(members), self.tile_columns):
-            columns = self._fetch(members[left : left + self.tile_columns])
-            reduced = columns.to(getattr(torch, self.product_dtype))
-            stop = min(n_residents, left + len(columns))
-            for top in range(0, stop, self.tile_rows):
-                rows = self._fetch(members[top : min(top + self.tile_rows, stop)])
-                near = rows.to(reduced.dtype) @ reduced.T >= self._limit()
-                yield _Tile(top, left, rows, columns, near.triu_(top - left + 1))
-
-    def _confirmed(
-        self, tile: _Tile, dense: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Places and cosines of a tile's pairs, those of two ``dense`` members left out."""
-        row, column = tile.near.nonzero(as_tuple=True)
-        if dense.any():
-            flags = torch.from_numpy(dense).to(row.device)
-            listed = ~(flags[tile.top + row] & flags[tile.left + column])
-            row, column = row[listed], column[listed]
-        cosine = exact_cosines(tile.rows, tile.columns, row, column)
-        near = cosine >= np.float32(self.min_cosine)
-        first, second = tile.top + row.cpu().numpy(), tile.left + column.cpu().numpy()
-        return first[near], second[near], cosine[near]
-
-    def _fetch(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(self.embeddings[rows])).to(self.device)
-
-    def _limit(self) -> float:
-        """Product above which a pair may reach the threshold.
-
-        Rounding both factors, the product and this limit itself to the reduced type costs a unit
-        roundoff each; the sum is float32.
-        """
-        reduced = 0.0 if self.product_dtype == "float32" else _UNIT_ROUNDOFF[self.product_dtype]
-        return self.min_cosine - 4.0 * reduced - float32_product_error(self.embeddings.shape[1])
 
 
 def _visit_keys(

@@ -20,7 +20,8 @@ class Entry:
     """How a partition was made.
 
     Attributes:
-        fingerprint: hash of the code version, the settings and the inputs' data versions.
+        fingerprint: hash of `inputs`.
+        inputs: name -> version of the settings, the code and everything that it was made from.
         data_version: hash of the content that came out.
         files: name below the store's root -> size in bytes.
         metadata: what was reported of it, plain JSON values.
@@ -31,6 +32,7 @@ class Entry:
 
     fingerprint: str
     data_version: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -39,37 +41,40 @@ class Entry:
 
 
 class Ledger:
-    """The entries of one store."""
+    """The entries of one store; what was read once is not read again."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._known: dict[tuple[str, str | None], Entry | None] = {}
 
     def read(self, asset: str, partition: str | None = None) -> Entry | None:
         """The entry of a partition, or None if it was never made (or its entry is damaged)."""
+        key = asset, partition
+        if key not in self._known:
+            self._known[key] = self._load(asset, partition)
+        return self._known[key]
+
+    def _load(self, asset: str, partition: str | None) -> Entry | None:
         try:
             with self._store.open(layout.ledger(asset, partition)) as file:
                 return Entry(**json.load(file))
-        except FileNotFoundError:
-            return None
-        except (json.JSONDecodeError, TypeError):
+        except (FileNotFoundError, json.JSONDecodeError, TypeError):
             return None
 
     def write(self, asset: str, partition: str | None, entry: Entry) -> None:
         """Record that a partition was made; its files must be in place."""
         with self._store.write(layout.ledger(asset, partition)) as file:
             file.write(json.dumps(asdict(entry), sort_keys=True).encode())
+        self._known[asset, partition] = entry
 
     def remove(self, asset: str, partition: str | None = None) -> None:
         """Forget a partition."""
         self._store.remove(layout.ledger(asset, partition))
+        self._known[asset, partition] = None
 
-    def is_fresh(self, entry: Entry | None, fingerprint: str) -> bool:
-        """Whether `entry` has this fingerprint and its files are still there, whole."""
-        return (
-            entry is not None
-            and entry.fingerprint == fingerprint
-            and all(self._store.size(name) == size for name, size in entry.files.items())
-        )
+    def missing_files(self, entry: Entry) -> list[str]:
+        """The files of an entry that are gone, or of another size."""
+        return [name for name, size in entry.files.items() if self._store.size(name) != size]
 
     def data_version(self, asset: str, partition: str | None = None) -> str | None:
         """The content hash of what was made, or None if nothing was."""

@@ -134,7 +134,7 @@ CALIBRATION_COSINES = pa.schema(
         pa.field("cosine", pa.float32(), nullable=False),
     ]
 )
-"""`eps_calibration`: a planted copy's cosine to its original; `image_id` is null for random pairs."""
+"""`eps_calibration`: a planted copy's cosine to its original; random pairs have no `image_id`."""
 
 
 def calibration(quantiles: Iterable[str], eps_grid: Iterable[float]) -> pa.Schema:

@@ -1,15 +1,9 @@
 import dagster as dg
 import pytest
 
-from curator_assets.defs.ensure import (
-    EnsureConfig,
-    Failed,
-    Made,
-    MissingInputError,
-    ensure,
-    require,
-)
-from curator_assets.storage.ledger import Entry, Ledger
+from curator_assets.defs.ensure import EnsureConfig, ensure
+from curator_assets.defs.stage import Failed, Made, MissingInputError, Stage, Work
+from curator_assets.resources import Storage
 from curator_assets.storage.store import Store
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shards")
@@ -20,7 +14,6 @@ class Project:
 
     def __init__(self, folder, instance):
         self.store = Store(str(folder))
-        self.ledger = Ledger(self.store)
         self.inputs = {"a": "1", "b": "1", "c": "1"}
         self.failing = set()
         self.made = []
@@ -52,31 +45,33 @@ class Project:
             check_specs=[dg.AssetCheckSpec("sound", asset=name, blocking=True)],
         )
         def body(context: dg.AssetExecutionContext, config: EnsureConfig):
-            def fingerprint(partition):
-                if deps:
-                    return require(self.ledger, "raw", partition).data_version
-                return self.inputs[partition]
-
-            def make(partitions):
-                for partition in partitions:
-                    if (name, partition) in self.failing:
-                        yield Failed(partition, "it is broken", check="sound")
-                        continue
-                    self.made.append((name, partition))
-                    version = fingerprint(partition)
-                    checks = {} if self.warnings else {"sound": {"n": 1}}
-                    entry = Entry(
-                        version,
-                        version,
-                        metadata={"n": 3},
-                        checks=checks,
-                        warnings=self.warnings,
-                    )
-                    yield Made(partition, entry)
-
-            yield from ensure(context, self.ledger, config, fingerprint=fingerprint, make=make)
+            work = self.work()
+            yield from ensure(context, self.stage(name, deps, work), work, config)
 
         return body
+
+    def work(self):
+        return Work(None, Storage(source="unused", output=self.store.root), None, (), None)
+
+    def stage(self, name, deps, work):
+        def inputs(partition):
+            if deps:
+                return {"raw": work.require_version("raw", partition)}
+            return {"content": self.inputs[partition]}
+
+        def make(partitions):
+            for partition in partitions:
+                if (name, partition) in self.failing:
+                    yield Failed(partition, "it is broken", check="sound")
+                    continue
+                self.made.append((name, partition))
+                file = f"{name}/{partition}"
+                with self.store.write(file) as target:
+                    target.write(str(inputs(partition)).encode())
+                checks = {} if self.warnings else {"sound": {"n": 1}}
+                yield Made(partition, (file,), {"n": 3}, checks=checks, warnings=self.warnings)
+
+        return Stage(name, "1", inputs, make)
 
 
 @pytest.fixture
@@ -97,13 +92,14 @@ def test_what_is_fresh_is_reported_but_not_made(project):
 
 def test_one_event_a_partition_with_its_own_version(project):
     project.inputs["b"] = "2"
-    result = project.run()
-    versions = [
-        (e.asset_key.to_user_string(), e.partition, e.materialization.tags["dagster/data_version"])
-        for e in result.get_asset_materialization_events()
-    ]
-    expected = [("a", "1"), ("b", "2"), ("c", "1")]
-    assert versions == [(name, *pair) for name in ("raw", "copy") for pair in expected]
+    events = project.run().get_asset_materialization_events()
+    found = [(e.asset_key.to_user_string(), e.partition) for e in events]
+    assert found == [(name, key) for name in ("raw", "copy") for key in "abc"]
+    version = {
+        p: e.materialization.tags["dagster/data_version"]
+        for (_, p), e in zip(found, events, strict=True)
+    }
+    assert version["a"] == version["c"] != version["b"]
 
 
 def test_only_the_changed_partition_is_made_again_all_the_way_down(project):
@@ -177,8 +173,21 @@ def test_dagsters_own_staleness_agrees(project):
 
 
 def test_a_missing_input_names_the_command_that_makes_it(tmp_path):
+    work = Work(None, Storage(source="unused", output=str(tmp_path)), None, (), None)
     with pytest.raises(MissingInputError, match="--select image_embeddings --partition x"):
-        require(Ledger(Store(str(tmp_path))), "image_embeddings", "x")
+        work.require("image_embeddings", "x")
+
+
+def test_why_a_partition_is_stale(project, tmp_path):
+    work = project.work()
+    assert project.stage("raw", [], work).why_stale("a", work.ledger) == "never made"
+    project.run()
+    project.inputs["b"] = "2"
+    project.store.remove("raw/c")
+    work = project.work()
+    raw = project.stage("raw", [], work)
+    reasons = [raw.why_stale(key, work.ledger) for key in "abc"]
+    assert reasons == [None, "changed: content", "missing: raw/c"]
 
 
 def test_a_reversed_range_is_refused_not_passed_over(project):

@@ -4,9 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curator_assets.kernels.cell_search import CellSearch, exact_cosines
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.kmeans import train_centroids
-from curator_assets.kernels.pairs import Pairs, exact_cosines, find_pairs
+from curator_assets.kernels.pairs import Pairs, find_pairs
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0, "device": "cpu"}
 FLOAT32 = {"product_dtype": "float32", "device": "cpu"}
@@ -164,6 +165,33 @@ def test_cosines_do_not_depend_on_block_or_path():
     swapped = exact_cosines(right, left, column, row)
     np.testing.assert_array_equal(dense, np.array(lone))
     np.testing.assert_array_equal(dense, swapped)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_residents=st.integers(1, 60),
+    n_visitors=st.integers(0, 60),
+    limit=st.integers(1, 6),
+    tile=st.sampled_from([(1, 1), (3, 5), (7, 64), (256, 8192)]),
+)
+def test_dense_are_those_above_the_limit_and_only_their_pairs_are_left_out(
+    seed, n_residents, n_visitors, limit, tile
+):
+    rows = clumped(seed, n_residents + n_visitors, 6, 0.2)
+    members = np.random.default_rng(seed).permutation(len(rows))
+    cell_search = CellSearch(rows, 0.9, "float32", "cpu", limit, *tile)
+    first, second, _, dense = cell_search.cell(members, n_residents)
+    near = np.zeros((len(rows), len(rows)), np.bool_)
+    for a, b in brute_force(rows[members], 0.9):
+        near[a, b] = near[b, a] = a < n_residents
+    expected = near.sum(axis=1) > limit
+    if near.sum() // 2 <= limit * len(rows):
+        expected[:] = False
+    assert dense.tolist() == np.flatnonzero(expected).tolist()
+    listed = np.triu(near) & ~(expected[:, None] & expected)
+    found = sorted(zip(np.minimum(first, second), np.maximum(first, second), strict=True))
+    assert found == list(zip(*np.nonzero(listed), strict=True))
 
 
 def test_real_clip_vectors_equal_brute_force(shared_data):

@@ -14,10 +14,11 @@ def store(tmp_path):
 
 
 def test_an_entry_round_trips(store):
-    entry = Entry("f", "v", {"x": 1}, {"n": 2}, {"check": {"n": 3}}, {"s": [1]})
+    entry = Entry("f", "v", {"a": "1"}, {"x": 1}, {"n": 2}, {"check": {"n": 3}}, {}, {"s": [1]})
     ledger = Ledger(store)
     assert ledger.read("asset", "a/b") is None
     ledger.write("asset", "a/b", entry)
+    assert Ledger(store).read("asset", "a/b") == entry
     assert ledger.read("asset", "a/b") == entry
     assert ledger.data_version("asset", "a/b") == "v"
     ledger.remove("asset", "a/b")
@@ -33,18 +34,19 @@ def test_a_damaged_entry_counts_as_none(store):
     assert Ledger(store).read("asset") is None
 
 
-def test_fresh_means_same_fingerprint_and_files_in_place(store):
+def test_missing_files_are_those_that_are_gone_or_of_another_size(store):
     ledger = Ledger(store)
-    with store.write("x") as file:
-        file.write(b"1234")
-    version, files = hash_files(store, ["x"])
-    entry = Entry("f", version, files)
-    assert files == {"x": 4}
-    assert ledger.is_fresh(entry, "f")
-    assert not ledger.is_fresh(entry, "g")
-    assert not ledger.is_fresh(None, "f")
+    for name in "xy":
+        with store.write(name) as file:
+            file.write(b"1234")
+    version, files = hash_files(store, ["x", "y"])
+    entry = Entry("f", version, files=files)
+    assert files == {"x": 4, "y": 4}
+    assert ledger.missing_files(entry) == []
     store.remove("x")
-    assert not ledger.is_fresh(entry, "f")
+    with store.write("y") as file:
+        file.write(b"12345")
+    assert ledger.missing_files(entry) == ["x", "y"]
 
 
 def test_hash_ignores_the_order_of_keys_only():

@@ -1,0 +1,400 @@
+"""Cost and recall of the near-duplicate search against brute force and the peers' search.
+
+Legend: N images, D embedding width, K cells, P pairs, Q queries.
+
+    python benchmarks/near_duplicates.py                    # N = 131,072, three eps
+    python benchmarks/near_duplicates.py --sizes 262144     # brute force on sampled queries
+    python benchmarks/near_duplicates.py --million          # N = 1,000,000, D = 512
+    python benchmarks/near_duplicates.py --clump            # 100k copies and a clump of 50k
+
+All methods run in one process on one thread. The vectors are synthetic but CLIP-like: pairs at
+mean cosine about .49, Zipf topics with subtopics, and planted stars and chains of duplicates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curator_assets.kernels.cells import visit_cells
+from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
+from curator_assets.kernels.pairs import Pairs, find_pairs
+from curator_assets.kernels.resolution import (
+    Resolution,
+    resolve,
+    resolve_greedy,
+    resolve_semdedup,
+)
+
+FAST_VISITS, FAST_BOUND = 16, 0.6
+METHODS = {
+    "exact": {"max_visits": None, "bound_fraction": 1.0},
+    f"fast (top {FAST_VISITS}, {FAST_BOUND})": {
+        "max_visits": FAST_VISITS,
+        "bound_fraction": FAST_BOUND,
+    },
+    "within-cluster only": {"max_visits": 0, "bound_fraction": 1.0},
+}
+TIE, CONTEXT_EPS = 1e-6, 0.1
+BRUTE_ROWS, BRUTE_COLUMNS = 1024, 2**16
+COLUMNS = ["eps", "method", "CPU-s", "wall s", "of brute force", "visits", "pair recall"]
+COLUMNS += ["removed recall", "resolve CPU-s", "pairs listed", "dense members"]
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+N_TOPICS, N_SUBTOPICS = 400, 20
+CELLS_AT_131K, SAMPLE_A_CELL, ITERATIONS = 2048, 24, 10
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Clock:
+    """CPU and wall seconds of a block."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+
+
+@contextmanager
+def timed() -> Iterator[Clock]:
+    """A clock that holds the cost of the block once it is left."""
+    clock, cpu, wall = Clock(), time.process_time(), time.perf_counter()
+    yield clock
+    clock.cpu, clock.wall = time.process_time() - cpu, time.perf_counter() - wall
+
+
+def peak_gib() -> float:
+    """Largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def unit(rows: Array) -> Array:
+    """float32 rows [n, D] scaled to norm 1."""
+    rows = np.asarray(rows, np.float32)
+    scaled: Array = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    return scaled
+
+
+def clip_like(n_images: int, width: int, seed: int) -> Array:
+    """float32 [N, D] unit vectors: 48 % originals by Zipf topics, the rest in stars and chains."""
+    rng = np.random.default_rng(seed)
+    spectrum = (1.0 + np.arange(width)) ** -0.5
+    spectrum = (spectrum / np.linalg.norm(spectrum)).astype(np.float32)
+    rotation = np.linalg.qr(rng.normal(size=(width, width)))[0].astype(np.float32)
+
+    def draw(count: int) -> Array:
+        scaled: Array = rng.standard_normal((count, width), dtype=np.float32) * spectrum
+        return scaled @ rotation
+
+    mean = unit(rng.normal(size=width))
+    topics, subtopics = draw(N_TOPICS), draw(N_TOPICS * N_SUBTOPICS)
+    share = 1.0 / (1.0 + np.arange(N_TOPICS))
+    vectors = np.empty((n_images, width), np.float32)
+    place = rng.permutation(n_images)
+    n_originals = int(0.48 * n_images)
+    for start in range(0, n_originals, 2**16):
+        count = min(2**16, n_originals - start)
+        topic = rng.choice(N_TOPICS, count, p=share / share.sum())
+        subtopic = topic * N_SUBTOPICS + rng.integers(N_SUBTOPICS, size=count)
+        rows = 0.81 * mean + 0.42 * topics[topic] + 0.33 * subtopics[subtopic] + 0.48 * draw(count)
+        vectors[place[start : start + count]] = unit(rows)
+    done = n_originals
+    while done < n_images:
+        size = int(min(n_images - done, 1000, 1 + rng.pareto(1.1)))
+        original = vectors[place[rng.integers(n_originals)]]
+        vectors[place[done : done + size]] = planted(original, size, rng)
+        done += size
+    return vectors
+
+
+def planted(original: Array, size: int, rng: np.random.Generator) -> Array:
+    """float32 [size, D]: copies of one original at some cosines, or a chain that starts there."""
+    noise = rng.standard_normal((size, len(original)), dtype=np.float32)
+    if size >= 3 and rng.random() < 0.3:
+        cosine, rows = rng.uniform(0.95, 0.985), []
+        for step in noise:
+            across = unit(step - (step @ original) * original)
+            original = unit(cosine * original + np.sqrt(1 - cosine**2) * across)
+            rows.append(original)
+        return np.stack(rows)
+    if rng.random() < 0.5:
+        return _around(original, size, rng.uniform(0.94, 0.999), rng)
+    return _around(original, size, rng.uniform(0.9, 1.0, (size, 1)), rng)
+
+
+def train_codebook(vectors: Array, seed: int) -> Array:
+    """float32 [K, D]: trained on a thinned sample; K grows with the root of N."""
+    n_images = len(vectors)
+    n_cells = max(1, round(CELLS_AT_131K * (n_images / 2**17) ** 0.5))
+    n_sampled = min(n_images, SAMPLE_A_CELL * n_cells)
+    rng = np.random.default_rng(seed)
+    sample = vectors[np.sort(rng.choice(n_images, n_sampled, replace=False))]
+    sample = sample[deduplicate_sample(sample, min_cosine=0.95, seed=seed)]
+    return train_centroids(sample, n_clusters=n_cells, n_iterations=ITERATIONS, seed=seed)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Pairs of some query rows with all rows, by plain float32 products.
+
+    ``cpu`` is the cost of comparing all N rows, scaled where the queries are a sample.
+    """
+
+    queries: Array  # int64 [Q], ascending
+    a: Array  # int64 [P], a < b
+    b: Array
+    cosine: Array
+    cpu: float
+    complete: bool
+
+    def at(self, eps: float) -> tuple[Array, Array, int]:
+        """Pairs (a, b) above the threshold, ties left out, and the number of ties."""
+        tie = np.abs(self.cosine - (1 - eps)) <= TIE
+        near = (self.cosine >= 1 - eps) & ~tie
+        return self.a[near], self.b[near], int(tie.sum())
+
+
+def brute_force(vectors: Array, queries: Array, max_eps: float) -> Reference:
+    """Every pair of a query at cosine >= 1 - max_eps, once."""
+    n_images, threshold = len(vectors), 1 - max_eps - TIE
+    complete = len(queries) == n_images
+    everything = torch.from_numpy(vectors)
+    asked = np.zeros(n_images, np.bool_)
+    asked[queries] = True
+    found = []
+    with timed() as clock:
+        for start in range(0, len(queries), BRUTE_ROWS):
+            rows = queries[start : start + BRUTE_ROWS]
+            block = everything[rows]
+            for left in range(start if complete else 0, n_images, BRUTE_COLUMNS):
+                products = block @ everything[left : left + BRUTE_COLUMNS].T
+                row, column = (products >= threshold).nonzero(as_tuple=True)
+                a, b = rows[row.numpy()], left + column.numpy()
+                once = (a < b) | ((b < a) & ~asked[b])
+                value = products[row, column].numpy()[once]
+                found.append((np.minimum(a, b)[once], np.maximum(a, b)[once], value))
+    a, b, cosine = (np.concatenate(part) for part in zip(*found, strict=True))
+    cpu = clock.cpu if complete else clock.cpu * n_images / len(queries) / 2
+    return Reference(queries, a, b, cosine, cpu, complete)
+
+
+def found_of(pairs: Pairs, home: Array, a: Array, b: Array) -> NDArray[np.bool_]:
+    """Which pairs (a, b) are listed in ``pairs`` or lie in one of its pools."""
+    stride = int(max(home.max(), pairs.dense.cell.max(initial=0))) + 1
+    n_images = len(home)
+    listed = np.isin(a * n_images + b, pairs.a * n_images + pairs.b)
+    members = pairs.dense.row * stride + pairs.dense.cell
+    for x, y in ((a, b), (b, a)):  # x at home, y in the same pool
+        listed |= np.isin(x * stride + home[x], members) & np.isin(y * stride + home[x], members)
+    return listed
+
+
+def orphans(removed: NDArray[np.bool_], reference: Reference, eps: float) -> str:
+    """Of the removed queries, how many have no kept image within eps."""
+    a, b, _ = reference.at(eps + 2 * TIE)
+    covered = np.zeros(len(removed), np.bool_)
+    covered[b[~removed[a]]] = True
+    covered[a[~removed[b]]] = True
+    asked = reference.queries[removed[reference.queries]]
+    return f"{int((~covered[asked]).sum()):,} of {len(asked):,} removed"
+
+
+def search(
+    vectors: Array, centroids: Array, eps: float, **visits: Any
+) -> tuple[Pairs, Array, float, Clock]:
+    """Pairs, homes [N], mean number of visits, and what it cost."""
+    with timed() as clock:
+        assignment = visit_cells(vectors, centroids, min_cosine=1 - eps, device="cpu", **visits)
+        pairs = find_pairs(
+            vectors,
+            assignment,
+            cells=np.arange(len(centroids)),
+            min_cosine=1 - eps,
+            product_dtype="float32",
+            device="cpu",
+        )
+    return pairs, assignment.home, len(assignment.visits) / len(vectors), clock
+
+
+def settle(pairs: Pairs, vectors: Array, eps: float, home: Array | None = None) -> Resolution:
+    """Greedy, or with ``home`` the peers' rule; in order of arrival, everyone alive."""
+    policy: dict[str, Any] = {
+        "alive": np.ones(len(vectors), np.bool_),
+        "order": np.arange(len(vectors)),
+        "min_cosine": 1 - eps,
+        "vectors": vectors.__getitem__,
+    }
+    if home is not None:
+        return resolve_semdedup(pairs, home=home, **policy)
+    return resolve(pairs, content=None, **policy)
+
+
+def ivf_search(
+    vectors: Array, centroids: Array, eps: float, nprobe: int, reference: Reference, n_queries: int
+) -> tuple[float, float]:
+    """CPU-seconds (scaled from sampled queries) and pair recall of FAISS IVF range_search."""
+    width = vectors.shape[1]
+    quantizer = faiss.IndexFlatIP(width)
+    with timed() as filling:
+        quantizer.add(centroids)
+        index = faiss.IndexIVFFlat(quantizer, width, len(centroids), faiss.METRIC_INNER_PRODUCT)
+        index.train(centroids)
+        index.add(vectors)
+    index.nprobe = nprobe
+    rng = np.random.default_rng(0)
+    queries = np.sort(rng.permutation(reference.queries)[:n_queries])
+    with timed() as asking:
+        limits, _, neighbour = index.range_search(vectors[queries], 1 - eps)
+    query, n_images = np.repeat(queries, np.diff(limits.astype(np.int64))), len(vectors)
+    found = np.minimum(query, neighbour) * n_images + np.maximum(query, neighbour)
+    a, b, _ = reference.at(eps)
+    # A pair found from either side counts, so only pairs of two queries can be judged.
+    judged = np.isin(a, queries) & np.isin(b, queries)
+    recall = np.isin((a * n_images + b)[judged], found).mean()
+    return filling.cpu + asking.cpu * n_images / len(queries), float(recall)
+
+
+def print_row(*cells: object) -> None:
+    """One row of a markdown table."""
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def compare(n_images: int, width: int, eps_values: list[float], args: argparse.Namespace) -> None:
+    """The table of one size: every method at every eps."""
+    vectors = clip_like(n_images, width, args.seed)
+    n_queries = n_images if n_images <= args.full_brute_force else args.queries
+    queries = np.sort(np.random.default_rng(args.seed).permutation(n_images)[:n_queries])
+    with timed() as training:
+        centroids = train_codebook(vectors, args.seed)
+    reference = brute_force(vectors, queries, max(*eps_values, CONTEXT_EPS))
+    n_pairs = len(reference.a) * n_images // n_queries // (1 if reference.complete else 2)
+    sampled = "" if reference.complete else f", scaled from {n_queries:,} sampled queries"
+    print(f"\n## N = {n_images:,}, D = {width}, K = {len(centroids):,}, one thread\n")
+    print(f"Codebook (shared by all methods with cells): {training.cpu:.1f} CPU-s. ")
+    print(
+        f"Brute force in float32: {reference.cpu:.1f} CPU-s{sampled}. Mean cosine of two images: "
+    )
+    print(f"{float(np.mean(vectors[:2000] @ vectors[-2000:].T)):.3f}.\n")
+    print_row(*COLUMNS)
+    print_row(*("---" for _ in COLUMNS))
+    notes = []
+    for eps in eps_values:
+        notes.append(compare_cells(vectors, centroids, eps, reference))
+        for nprobe in args.nprobe:
+            cost, recall = ivf_search(vectors, centroids, eps, nprobe, reference, args.ivf_queries)
+            share, name = f"{cost / reference.cpu:.3f}", f"FAISS IVF nprobe {nprobe} (scaled)"
+            row = [eps, name, f"{cost:.1f}", "", share, nprobe - 1, f"{recall:.6f}"]
+            print_row(*row, *[""] * (len(COLUMNS) - len(row)))
+    print("\n" + "\n".join(notes))
+    print(f"\nPeak memory of the process: {peak_gib():.1f} GiB.", flush=True)
+
+
+def compare_cells(vectors: Array, centroids: Array, eps: float, reference: Reference) -> str:
+    """Print the rows of the methods with cells; return what is true of the data at this eps."""
+    a, b, n_ties = reference.at(eps)
+    truth, note = None, f"- eps {eps}: {len(a):,} true pairs, {n_ties} ties within {TIE:g} apart"
+    if reference.complete:
+        kept_by, _ = resolve_greedy(len(vectors), a, b, np.ones(len(a), np.float32))
+        truth = kept_by >= 0
+    for method, visits in METHODS.items():
+        pairs, home, n_visits, cost = search(vectors, centroids, eps, **visits)
+        with timed() as settling:
+            removed = settle(pairs, vectors, eps).removed
+        truth = removed if truth is None else truth  # no full brute force: against exact
+        if method == "exact":
+            peers = settle(pairs, vectors, eps, home).removed
+            note += f"; without a kept image within eps: greedy {orphans(removed, reference, eps)}"
+            note += f", semdedup rule {orphans(peers, reference, eps)}"
+        print_row(
+            eps,
+            method,
+            f"{cost.cpu:.1f}",
+            f"{cost.wall:.1f}",
+            f"{cost.cpu / reference.cpu:.3f}",
+            f"{n_visits:.1f}",
+            f"{found_of(pairs, home, a, b).mean():.6f}",
+            f"{(removed & truth).sum() / max(1, truth.sum()):.6f}",
+            f"{settling.cpu:.1f}",
+            f"{len(pairs.a):,}",
+            f"{len(pairs.dense.row):,}",
+        )
+    return note
+
+
+def clump(args: argparse.Namespace) -> None:
+    """200k images: 100k copies of one, 50k within eps of each other, 50k ordinary ones."""
+    eps, rng, width = 0.05, np.random.default_rng(args.seed), 768
+    vectors = np.concatenate(
+        [
+            clip_like(50_000, width, args.seed),
+            np.repeat(unit(rng.normal(size=(1, width))), 100_000, axis=0),
+            _around(unit(rng.normal(size=width)), 50_000, 0.98, rng),
+        ]
+    )
+    vectors = vectors[rng.permutation(len(vectors))]
+    centroids = train_codebook(vectors, args.seed)
+    before = peak_gib()
+    print(f"\n## Clump: N = {len(vectors):,}, D = {width}, K = {len(centroids):,}, eps = {eps}\n")
+    pairs, home, n_visits, cost = search(vectors, centroids, eps, **METHODS["exact"])
+    with timed() as settling:
+        removed = settle(pairs, vectors, eps).removed
+    with timed() as peers:
+        removed_by_peers = settle(pairs, vectors, eps, home).removed
+    print_row("figure", "value")
+    print_row("---", "---")
+    print_row("search", f"{cost.cpu:.1f} CPU-s, {cost.wall:.1f} s, {n_visits:.1f} visits")
+    print_row("greedy resolution", f"{settling.cpu:.1f} CPU-s, {removed.sum():,} removed")
+    print_row("semdedup resolution", f"{peers.cpu:.1f} CPU-s, {removed_by_peers.sum():,} removed")
+    print_row("pairs listed", f"{len(pairs.a):,}: {len(pairs.a) / len(vectors):.2f} an image")
+    print_row("of these copies", f"{pairs.identical.sum():,}")
+    print_row("dense memberships", f"{len(pairs.dense.row):,}")
+    print_row("peak memory", f"{peak_gib():.2f} GiB ({before:.2f} before the search)")
+
+
+def _around(centre: Array, size: int, cosine: float | Array, rng: np.random.Generator) -> Array:
+    """float32 [size, D] at one cosine from ``centre``: about its square from each other."""
+    noise = rng.standard_normal((size, len(centre)), dtype=np.float32)
+    across = unit(noise - (noise @ centre)[:, None] * centre)
+    return unit(cosine * centre + np.sqrt(1 - cosine**2) * across)
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    if not ONE_THREAD.items() <= os.environ.items():  # read once, when the libraries load
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ONE_THREAD)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="*", default=None)
+    parser.add_argument("--eps", type=float, nargs="+", default=[0.01, 0.03, 0.05])
+    parser.add_argument("--nprobe", type=int, nargs="*", default=[1, 4])
+    parser.add_argument("--full-brute-force", type=int, default=2**17, help="largest N for it")
+    parser.add_argument("--queries", type=int, default=8192, help="of a sampled brute force")
+    parser.add_argument("--ivf-queries", type=int, default=8192)
+    parser.add_argument("--million", action="store_true")
+    parser.add_argument("--clump", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    if args.clump:
+        clump(args)
+    if args.million:
+        args.queries, args.nprobe = 2000, []
+        compare(1_000_000, 512, args.eps, args)
+    default = [] if args.clump or args.million else [2**17]
+    for n_images in default if args.sizes is None else args.sizes:
+        compare(n_images, 768, args.eps, args)
+
+
+if __name__ == "__main__":
+    main()
