@@ -7,8 +7,7 @@ Legend: N images, D embedding width, K cells, P pairs, Q queries.
     python benchmarks/near_duplicates.py --million          # N = 1,000,000, D = 512
     python benchmarks/near_duplicates.py --clump            # 100k copies and a clump of 50k
 
-All methods run in one process on one thread. The vectors are synthetic but CLIP-like: pairs at
-mean cosine about .49, Zipf topics with subtopics, and planted stars and chains of duplicates.
+All methods run in one process on one thread, on synthetic vectors (synthetic_vectors.py).
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from synthetic_vectors import around, clip_like, unit
 
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
@@ -52,7 +52,6 @@ BRUTE_ROWS, BRUTE_COLUMNS = 1024, 2**16
 COLUMNS = ["eps", "method", "CPU-s", "wall s", "of brute force", "visits", "pair recall"]
 COLUMNS += ["removed recall", "resolve CPU-s", "pairs listed", "dense members"]
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-N_TOPICS, N_SUBTOPICS = 400, 20
 CELLS_AT_131K, SAMPLE_A_CELL, ITERATIONS = 2048, 24, 10
 
 Array = NDArray[Any]
@@ -77,60 +76,6 @@ def timed() -> Iterator[Clock]:
 def peak_gib() -> float:
     """Largest resident size of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def unit(rows: Array) -> Array:
-    """float32 rows [n, D] scaled to norm 1."""
-    rows = np.asarray(rows, np.float32)
-    scaled: Array = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-    return scaled
-
-
-def clip_like(n_images: int, width: int, seed: int) -> Array:
-    """float32 [N, D] unit vectors: 48 % originals by Zipf topics, the rest in stars and chains."""
-    rng = np.random.default_rng(seed)
-    spectrum = (1.0 + np.arange(width)) ** -0.5
-    spectrum = (spectrum / np.linalg.norm(spectrum)).astype(np.float32)
-    rotation = np.linalg.qr(rng.normal(size=(width, width)))[0].astype(np.float32)
-
-    def draw(count: int) -> Array:
-        scaled: Array = rng.standard_normal((count, width), dtype=np.float32) * spectrum
-        return scaled @ rotation
-
-    mean = unit(rng.normal(size=width))
-    topics, subtopics = draw(N_TOPICS), draw(N_TOPICS * N_SUBTOPICS)
-    share = 1.0 / (1.0 + np.arange(N_TOPICS))
-    vectors = np.empty((n_images, width), np.float32)
-    place = rng.permutation(n_images)
-    n_originals = int(0.48 * n_images)
-    for start in range(0, n_originals, 2**16):
-        count = min(2**16, n_originals - start)
-        topic = rng.choice(N_TOPICS, count, p=share / share.sum())
-        subtopic = topic * N_SUBTOPICS + rng.integers(N_SUBTOPICS, size=count)
-        rows = 0.81 * mean + 0.42 * topics[topic] + 0.33 * subtopics[subtopic] + 0.48 * draw(count)
-        vectors[place[start : start + count]] = unit(rows)
-    done = n_originals
-    while done < n_images:
-        size = int(min(n_images - done, 1000, 1 + rng.pareto(1.1)))
-        original = vectors[place[rng.integers(n_originals)]]
-        vectors[place[done : done + size]] = planted(original, size, rng)
-        done += size
-    return vectors
-
-
-def planted(original: Array, size: int, rng: np.random.Generator) -> Array:
-    """float32 [size, D]: copies of one original at some cosines, or a chain that starts there."""
-    noise = rng.standard_normal((size, len(original)), dtype=np.float32)
-    if size >= 3 and rng.random() < 0.3:
-        cosine, rows = rng.uniform(0.95, 0.985), []
-        for step in noise:
-            across = unit(step - (step @ original) * original)
-            original = unit(cosine * original + np.sqrt(1 - cosine**2) * across)
-            rows.append(original)
-        return np.stack(rows)
-    if rng.random() < 0.5:
-        return _around(original, size, rng.uniform(0.94, 0.999), rng)
-    return _around(original, size, rng.uniform(0.9, 1.0, (size, 1)), rng)
 
 
 def train_codebook(vectors: Array, seed: int) -> Array:
@@ -281,11 +226,10 @@ def compare(n_images: int, width: int, eps_values: list[float], args: argparse.N
     n_pairs = len(reference.a) * n_images // n_queries // (1 if reference.complete else 2)
     sampled = "" if reference.complete else f", scaled from {n_queries:,} sampled queries"
     print(f"\n## N = {n_images:,}, D = {width}, K = {len(centroids):,}, one thread\n")
-    print(f"Codebook (shared by all methods with cells): {training.cpu:.1f} CPU-s. ")
-    print(
-        f"Brute force in float32: {reference.cpu:.1f} CPU-s{sampled}. Mean cosine of two images: "
-    )
-    print(f"{float(np.mean(vectors[:2000] @ vectors[-2000:].T)):.3f}.\n")
+    mean = float((vectors[:2000] @ vectors[-2000:].T).mean())
+    print(f"Mean cosine of two images: {mean:.3f}; about {n_pairs:,} pairs at cosine >= .90.")
+    print(f"Codebook, shared by all methods with cells: {training.cpu:.1f} CPU-s.")
+    print(f"Brute force in float32: {reference.cpu:.1f} CPU-s{sampled}.\n")
     print_row(*COLUMNS)
     print_row(*("---" for _ in COLUMNS))
     notes = []
@@ -339,7 +283,7 @@ def clump(args: argparse.Namespace) -> None:
         [
             clip_like(50_000, width, args.seed),
             np.repeat(unit(rng.normal(size=(1, width))), 100_000, axis=0),
-            _around(unit(rng.normal(size=width)), 50_000, 0.98, rng),
+            around(unit(rng.normal(size=width)), 50_000, 0.98, rng),
         ]
     )
     vectors = vectors[rng.permutation(len(vectors))]
@@ -360,13 +304,6 @@ def clump(args: argparse.Namespace) -> None:
     print_row("of these copies", f"{pairs.identical.sum():,}")
     print_row("dense memberships", f"{len(pairs.dense.row):,}")
     print_row("peak memory", f"{peak_gib():.2f} GiB ({before:.2f} before the search)")
-
-
-def _around(centre: Array, size: int, cosine: float | Array, rng: np.random.Generator) -> Array:
-    """float32 [size, D] at one cosine from ``centre``: about its square from each other."""
-    noise = rng.standard_normal((size, len(centre)), dtype=np.float32)
-    across = unit(noise - (noise @ centre)[:, None] * centre)
-    return unit(cosine * centre + np.sqrt(1 - cosine**2) * across)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from curator_assets.defs.eps_calibration import build_eps_calibration
 from curator_assets.defs.filter_scores import build_filter_scores
 from curator_assets.defs.image_embeddings import build_image_embeddings
 from curator_assets.defs.near_duplicate_pairs import build_near_duplicate_pairs
+from curator_assets.defs.refresh import build_refresh_job
+from curator_assets.defs.tar_sensor import build_tar_sensor
 from curator_assets.defs.tar_shards import tar_shards
 from curator_assets.partitions import register_at_load
 from curator_assets.resources import resources
@@ -40,8 +42,14 @@ def defs() -> dg.Definitions:
     """The definitions for the settings file in force; new tars become partitions."""
     settings = load_settings()
     register_at_load(settings)
+    assets = build_assets(settings)
+    refresh = build_refresh_job(
+        settings, [asset for asset in assets if isinstance(asset, dg.AssetsDefinition)]
+    )
     return dg.Definitions(
-        assets=build_assets(settings),
+        assets=assets,
+        jobs=[refresh],
+        sensors=[build_tar_sensor(settings, refresh)],
         resources=resources(settings),
         executor=dg.in_process_executor,
     )

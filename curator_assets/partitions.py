@@ -21,8 +21,16 @@ def cell_groups(n_cell_groups: int) -> dg.StaticPartitionsDefinition:
     return dg.StaticPartitionsDefinition([f"{group:04d}" for group in range(n_cell_groups)])
 
 
-def register_shards(instance: dg.DagsterInstance, source: Source, store: Store) -> list[str]:
-    """Make every tar below `source` a partition, in order of arrival.
+def register_shards(
+    instance: dg.DagsterInstance, source: Source, store: Store, *, marker: str | None
+) -> list[str]:
+    """Make every whole tar below `source` a partition, in order of arrival.
+
+    Args:
+        instance: where partitions are kept.
+        source: the tars.
+        store: where arrivals are kept.
+        marker: suffix of the file that says that a tar is whole, or None to look at its end.
 
     Returns:
         The shards that were not partitions before, in order of arrival.
@@ -30,9 +38,9 @@ def register_shards(instance: dg.DagsterInstance, source: Source, store: Store) 
     Raises:
         FileNotFoundError: there is no such source folder.
     """
-    present = source.list_shards()
-    ranks = record_arrivals(store, present)
-    new = set(present).difference(instance.get_dynamic_partitions(SHARDS_NAME))
+    known = set(instance.get_dynamic_partitions(SHARDS_NAME))
+    new = [s for s in source.list_shards() if s not in known and source.is_whole(s, marker)]
+    ranks = record_arrivals(store, new)
     keys = sorted(new, key=ranks.__getitem__)
     for start in range(0, len(keys), _KEYS_PER_CALL):
         instance.add_dynamic_partitions(SHARDS_NAME, keys[start : start + _KEYS_PER_CALL])
@@ -49,6 +57,7 @@ def register_at_load(settings: Settings) -> None:
         return
     try:
         with dg.DagsterInstance.get() as instance:
-            register_shards(instance, Source(settings.source), Store(settings.output))
+            source, store = Source(settings.source), Store(settings.output)
+            register_shards(instance, source, store, marker=settings.marker)
     except Exception as error:  # each kind of storage raises its own
         logging.getLogger(__name__).warning("no new shards registered: %s", error)

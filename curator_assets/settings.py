@@ -172,6 +172,12 @@ class Settings(_Section):
 
     source: str = Field(description="a folder or fsspec URI; tars are found below it")
     output: str = Field(description="a folder or fsspec URI; everything made lies below it")
+    marker: str | None = Field(
+        None, description="suffix of a file beside a tar that says that it is whole, such as .done"
+    )
+    on_removed: Literal["trash", "erase"] = Field(
+        "trash", description="what becomes of the curated tar of a tar that is gone"
+    )
     model: ModelSettings = ModelSettings()
     decode: DecodeSettings = DecodeSettings()
     heads: dict[str, HeadSettings] = Field({}, description="score column -> head")

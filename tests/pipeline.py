@@ -54,7 +54,7 @@ class Pipeline:
         return list(self.instance.get_dynamic_partitions(SHARDS_NAME))
 
     def register(self) -> None:
-        register_shards(self.instance, Source(self.settings.source), self.store)
+        register_shards(self.instance, Source(self.settings.source), self.store, marker=None)
 
     def materialize(
         self, *assets: str, partitions: tuple[str, str] | None = None, fails: bool = False

@@ -57,9 +57,9 @@ def test_a_shard_that_keeps_nothing_writes_no_tar_and_says_so(pipeline, photo):
 def test_a_cut_tar_fails_by_name_and_the_others_are_made(pipeline, photo):
     for name in ("0", "1", "2"):
         write_members(pipeline.folder / "tars" / f"{name}.tar", [("a.jpg", photo)])
+    pipeline.register()
     broken = pipeline.folder / "tars" / "1.tar"
     broken.write_bytes(broken.read_bytes()[:-10240])
-    pipeline.register()
     result = pipeline.materialize("image_embeddings", partitions=("0", "2"), fails=True)
     assert not result.success
     description = result.failure_data_for_node("image_embeddings").user_failure_data.description

@@ -54,7 +54,7 @@ def draw(cosines: Mapping[str, np.ndarray], *, eps: float, max_eps: float) -> by
     shares.set_yticks(range(len(names)), found)
     shares.tick_params(length=0)
     shares.set_ylabel(f"found at eps {eps:g}")
-    axes.legend(loc="lower left", framealpha=1)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle("Copies of your images: how far each lies from its original")
     png = BytesIO()
     figure.savefig(png, format="png")
@@ -81,7 +81,7 @@ def _draw_row(axes: Axes, row: int, distances: np.ndarray, color: str) -> None:
     step = -(-len(distances) // _MAX_POINTS)
     shown = np.concatenate([np.sort(distances)[::step], distances.max(keepdims=True)])
     jitter = np.random.default_rng(row).uniform(-0.22, 0.22, size=len(shown))
-    axes.scatter(shown, row + jitter, s=5, color=color, alpha=0.5, linewidths=0)
+    axes.scatter(shown, row + jitter, s=7, color=color, alpha=0.5, linewidths=0)
 
 
 def _scale(axes: Axes) -> None:

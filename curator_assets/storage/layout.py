@@ -5,6 +5,7 @@ from __future__ import annotations
 CENTROIDS = "clusters/centroids.npy"
 DUPLICATE_GROUPS = "duplicates/groups.parquet"
 ARRIVALS = "arrivals.parquet"
+LISTING = "listing.parquet"
 CALIBRATION_TABLE = "calibration/eps.parquet"
 CALIBRATION_COSINES = "calibration/cosines.parquet"
 CALIBRATION_PLOT = "calibration/eps.png"

@@ -150,3 +150,14 @@ def calibration(quantiles: Iterable[str], eps_grid: Iterable[float]) -> pa.Schem
             *(pa.field(name, pa.float64(), nullable=False) for name in numbers),
         ]
     )
+
+
+LISTING = pa.schema(
+    [
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("modified", pa.string(), nullable=False),
+        pa.field("requested", pa.bool_(), nullable=False),
+    ]
+)
+"""What the sensor saw last; `requested`: a refresh was asked for with the tar as it is here."""

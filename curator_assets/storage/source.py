@@ -8,6 +8,8 @@ from typing import IO, Any
 import fsspec
 
 READ_BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 512
+END_BYTES = 2 * BLOCK_BYTES  # zeros, in a tar that was closed
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,20 @@ class Source:
             raise FileNotFoundError(
                 f"shard {shard!r}: no tar at {self._path(shard)}; it was removed or renamed"
             ) from None
+
+    def is_whole(self, shard: str, marker: str | None) -> bool:
+        """Whether a tar seems complete: its marker file is there, or it ends as tars end.
+
+        Args:
+            shard: which tar.
+            marker: suffix of the marker file; None to look at the tar's last blocks.
+        """
+        if marker is not None:
+            return bool(self.fs.exists(self._path(shard) + marker))
+        size = self.signature(shard).size
+        if size < END_BYTES or size % BLOCK_BYTES:
+            return False
+        return not any(self.fs.cat_file(self._path(shard), start=size - END_BYTES))
 
     def open(self, shard: str) -> IO[bytes]:
         """The tar of a shard, open for sequential reading in large blocks."""

@@ -57,6 +57,13 @@ class Store:
         if self.size(name) is not None:
             self.fs.rm_file(self.path(name))
 
+    def move(self, name: str, target: str) -> None:
+        """Give the file called `name`, if it is there, another name; what had that name goes."""
+        if self.size(name) is not None:
+            self.fs.makedirs(self.fs._parent(self.path(target)), exist_ok=True)
+            self.remove(target)
+            self.fs.mv(self.path(name), self.path(target))
+
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:
         """A file to write that appears under `name` whole when the block ends, or not at all."""

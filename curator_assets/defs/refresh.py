@@ -1,0 +1,182 @@
+"""`refresh`: make exactly what is stale or missing, everywhere, in one process."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from curator_assets.defs import (
+    centroids,
+    cluster_assignments,
+    curation_report,
+    deduplicated_shards,
+    duplicate_groups,
+    duplicate_ids,
+    filter_scores,
+    image_embeddings,
+    near_duplicate_pairs,
+)
+from curator_assets.defs.ensure import EnsureConfig, Reporter, failure, work_of
+from curator_assets.defs.stage import Failed, Stage, Work, examine, outcomes
+from curator_assets.partitions import SHARDS_NAME, cell_groups, register_shards
+from curator_assets.resources import Encoder, Storage
+from curator_assets.settings import Settings
+from curator_assets.storage.lock import hold_refresh_lock
+from curator_assets.storage.removal import remove_shard
+
+STAGES = (
+    image_embeddings,
+    filter_scores,
+    centroids,
+    cluster_assignments,
+    near_duplicate_pairs,
+    duplicate_groups,
+    duplicate_ids,
+    deduplicated_shards,
+    curation_report,
+)
+"""In an order in which each comes after what it is made from."""
+
+_BY_SHARD = {
+    image_embeddings.ASSET,
+    filter_scores.ASSET,
+    cluster_assignments.ASSET,
+    duplicate_ids.ASSET,
+    deduplicated_shards.ASSET,
+}
+
+
+@dataclass(frozen=True)
+class AssetPlan:
+    """What a refresh would do about one asset.
+
+    Attributes:
+        n_fresh: partitions that are up to date.
+        stale: partition -> why it is made.
+        n_undecided: partitions that are looked at again once what they are made from is there.
+    """
+
+    asset: str
+    n_fresh: int
+    stale: dict[str | None, str]
+    n_undecided: int
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Why, and how many partitions for that reason."""
+        return Counter(self.stale.values())
+
+
+class EmptySourceError(RuntimeError):
+    """The source lists no tar where there were some: it is more likely away than empty."""
+
+
+def plan(work: Work) -> list[AssetPlan]:
+    """What a refresh would do, asset by asset, without doing it."""
+    plans, waiting = list[AssetPlan](), set[str | None]()
+    all_wait = False
+    for module in STAGES:
+        stage = module.stage(work)
+        partitions = _partitions(stage, work)
+        by_shard = stage.asset in _BY_SHARD
+        ready = [p for p in partitions if not all_wait and not (by_shard and p in waiting)]
+        if not by_shard and stage.asset != centroids.ASSET and waiting:
+            ready = []
+        examined = examine(stage, work.ledger, ready)
+        n_undecided = len(partitions) - len(ready) + len(examined.failed)
+        plans.append(AssetPlan(stage.asset, len(examined.fresh), examined.stale, n_undecided))
+        if by_shard:
+            waiting |= set(examined.stale) | {failed.partition for failed in examined.failed}
+        else:
+            all_wait = all_wait or bool(examined.stale or n_undecided)
+    return plans
+
+
+def synchronise(
+    instance: dg.DagsterInstance, storage: Storage, settings: Settings, log: Any
+) -> list[str]:
+    """Register new tars, and let go of the shards whose tars are gone.
+
+    Returns:
+        The shards that were let go of.
+
+    Raises:
+        EmptySourceError: no tar is left at all.
+        FileNotFoundError: there is no source folder.
+    """
+    tars, store = storage.tars, storage.store
+    listed = tars.list_shards()
+    new = register_shards(instance, tars, store, marker=settings.marker)
+    registered = instance.get_dynamic_partitions(SHARDS_NAME)
+    removed = [shard for shard in registered if shard not in listed]
+    if removed and not listed:
+        raise EmptySourceError(
+            f"source {settings.source} lists no tar, but {len(removed)} shards are known; if it is "
+            "mounted and truly empty, delete the output, else mount it"
+        )
+    for shard in removed:
+        remove_shard(store, shard, erase=settings.on_removed == "erase")
+        instance.delete_dynamic_partition(SHARDS_NAME, shard)
+    log.info("%d new shards, %d removed", len(new), len(removed))
+    return removed
+
+
+def build_refresh_job(
+    settings: Settings, assets: Sequence[dg.AssetsDefinition]
+) -> dg.JobDefinition:
+    """The job that makes everything that is stale, for these settings."""
+    definitions = {asset.key.to_user_string(): asset for asset in assets}
+
+    @dg.op(out=dg.Out(dg.Nothing))
+    def refresh_stale_partitions(
+        context: dg.OpExecutionContext, config: EnsureConfig, storage: Storage, encoder: Encoder
+    ) -> Iterator[Any]:
+        with hold_refresh_lock(storage.store, context.run_id):
+            synchronise(context.instance, storage, settings, context.log)
+            work = work_of(context, settings, storage, encoder)
+            failed = list[Failed]()
+            for module in STAGES:
+                stage = module.stage(work)
+                reporter = Reporter(context, stage, definitions[stage.asset])
+                yield from _refresh_stage(stage, work, reporter, failed, force=config.force)
+        if failed:
+            raise failure("refresh", failed)
+        yield dg.Output(None)
+
+    @dg.job(
+        name="refresh",
+        description="Registers new tars, lets go of removed ones, and makes exactly what is stale "
+        "or missing, with the model loaded once. Safe at any time.",
+    )
+    def refresh() -> None:
+        refresh_stale_partitions()
+
+    return refresh
+
+
+def _refresh_stage(
+    stage: Stage, work: Work, reporter: Reporter, failed: list[Failed], *, force: bool
+) -> Iterator[Any]:
+    """Make the stale partitions of a stage; what failed before is not tried further down."""
+    lost = {failure.partition for failure in failed}
+    partitions = [p for p in _partitions(stage, work) if p is None or p not in lost]
+    examined = examine(stage, work.ledger, partitions, force=force)
+    reasons = Counter(examined.stale.values())
+    why = "".join(f"; {n} {reason}" for reason, n in reasons.most_common(5))
+    work.log.info(
+        "%s: %d fresh, %d to make%s", stage.asset, len(examined.fresh), len(examined.stale), why
+    )
+    failed += examined.failed
+    for outcome in outcomes(stage, examined.stale):
+        yield from reporter.outcome(outcome, work)
+        failed += [outcome] if isinstance(outcome, Failed) else []
+
+
+def _partitions(stage: Stage, work: Work) -> list[str | None]:
+    if stage.asset in _BY_SHARD:
+        return list(work.shards)
+    if stage.asset == near_duplicate_pairs.ASSET:
+        return list(cell_groups(work.settings.clusters.n_cell_groups).get_partition_keys())
+    return [None]

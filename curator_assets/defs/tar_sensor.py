@@ -1,0 +1,45 @@
+"""The sensor that finds new, replaced and removed tars and requests a refresh."""
+
+import dagster as dg
+
+from curator_assets.resources import Storage
+from curator_assets.settings import Settings
+from curator_assets.storage.listing import Listing, changes, read_listing, write_listing
+
+SECONDS_BETWEEN_TICKS = 30
+
+
+def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor for these settings; on from the start."""
+
+    @dg.sensor(
+        name="tar_drops",
+        job=refresh,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Looks for new, replaced and removed tars under `source`, waits until each is "
+        "whole (the same in two ticks, and ended as tars end), and requests one refresh for all.",
+    )
+    def tar_drops(
+        context: dg.SensorEvaluationContext, storage: Storage
+    ) -> dg.RunRequest | dg.SkipReason:
+        store = storage.store
+        before, now = read_listing(store), storage.tars.list_shards()
+        change = changes(before, now, storage.tars, settings.marker)
+        requested = {shard: before.requested.get(shard) for shard in now}
+        requested |= {shard: now[shard] for shard in change.ready}
+        known = {shard: signature for shard, signature in requested.items() if signature}
+        if before.seen != now or before.requested != known:
+            write_listing(store, Listing(now, known))
+        if not change.ready and not change.removed:
+            waiting = f"; {len(change.arriving)} are still arriving" if change.arriving else ""
+            return dg.SkipReason(f"{len(now)} tars, none new and whole{waiting}")
+        n_requests = int(context.cursor or 0) + 1
+        context.update_cursor(str(n_requests))
+        tags = {
+            "curator/tars_ready": str(len(change.ready)),
+            "curator/tars_removed": str(len(change.removed)),
+        }
+        return dg.RunRequest(run_key=f"drop-{n_requests}", tags=tags)
+
+    return tar_drops
