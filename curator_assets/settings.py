@@ -175,6 +175,9 @@ class Settings(_Section):
     marker: str | None = Field(
         None, description="suffix of a file beside a tar that says that it is whole, such as .done"
     )
+    tick_seconds: int = Field(
+        30, ge=1, description="between two looks of the sensor at the source; two make a drop"
+    )
     on_removed: Literal["trash", "erase"] = Field(
         "trash", description="what becomes of the curated tar of a tar that is gone"
     )

@@ -54,7 +54,10 @@ def test_settings_enter_just_the_code_versions_of_what_depends_on_them(settings_
 
     def changed(extra: str) -> set[str]:
         before, after = versions(""), versions(extra)
-        return {asset for asset in ASSETS if before[asset] != after[asset]} - {"curation_report", "eps_calibration"}
+        return {asset for asset in ASSETS if before[asset] != after[asset]} - {
+            "curation_report",
+            "eps_calibration",
+        }
 
     assert changed("duplicates: {eps: 0.02}") == {"duplicate_groups"}
     assert changed("duplicates: {keep: random}") == {"duplicate_groups"}

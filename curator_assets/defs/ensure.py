@@ -106,6 +106,7 @@ class Reporter:
         self._stage = stage
         self._key = dg.AssetKey(stage.asset)
         self._deps = sorted(asset.asset_deps[self._key])
+        self.deps = [dep.to_user_string() for dep in self._deps]
         self._provenance = self._read_provenance()
 
     def outcome(self, outcome: Made | Failed | Observed, work: Work) -> Iterator[Any]:

@@ -97,6 +97,9 @@ def stage(work: Work) -> Stage:
             except (BrokenTarError, calibration.ChangedTarError, FileNotFoundError) as error:
                 yield Failed(None, str(error))
                 return
+            if not counts["n_sampled"]:
+                yield Failed(None, "no image that was embedded could be copied; see n_unreadable")
+                return
             state = counts | {"measured": measured}
         else:
             yield Failed(None, "no image to copy; materialise image_embeddings first")

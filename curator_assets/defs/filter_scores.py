@@ -27,8 +27,9 @@ ASSET = "filter_scores"
 
 
 def code_version(settings: Settings) -> str:
-    """What the scores depend on beside the embeddings."""
-    return f"1-{hash_of(settings.heads)}"
+    """What the scores depend on beside the embeddings and the heads' weights."""
+    heads = {score: head.model_dump(exclude={"weights"}) for score, head in settings.heads.items()}
+    return f"1-{hash_of(heads)}"
 
 
 def build_filter_scores(settings: Settings) -> dg.AssetsDefinition:

@@ -35,8 +35,8 @@ MAX_NORM_ERROR = 1e-3
 
 
 def code_version(settings: Settings) -> str:
-    """What the embeddings depend on beside the tar."""
-    model = settings.model.model_dump(include={"name", "pretrained", "precision", "storage"})
+    """What the embeddings depend on beside the tar and the model's weights."""
+    model = settings.model.model_dump(include={"name", "precision", "storage"})
     return f"1-{hash_of(model, settings.decode.max_pixels)}"
 
 

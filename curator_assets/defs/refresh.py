@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -19,7 +19,7 @@ from curator_assets.defs import (
     near_duplicate_pairs,
 )
 from curator_assets.defs.ensure import EnsureConfig, Reporter, failure, work_of
-from curator_assets.defs.stage import Failed, Stage, Work, examine, outcomes
+from curator_assets.defs.stage import Examined, Failed, Made, Stage, Work, examine, outcomes
 from curator_assets.partitions import SHARDS_NAME, cell_groups, register_shards
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
@@ -136,13 +136,12 @@ def build_refresh_job(
         with hold_refresh_lock(storage.store, context.run_id):
             synchronise(context.instance, storage, settings, context.log)
             work = work_of(context, settings, storage, encoder)
-            failed = list[Failed]()
+            this = _Refresh(work, config.force)
             for module in STAGES:
                 stage = module.stage(work)
-                reporter = Reporter(context, stage, definitions[stage.asset])
-                yield from _refresh_stage(stage, work, reporter, failed, force=config.force)
-        if failed:
-            raise failure("refresh", failed)
+                yield from this.stage(stage, Reporter(context, stage, definitions[stage.asset]))
+        if this.failed:
+            raise failure("refresh", this.failed)
         yield dg.Output(None)
 
     @dg.job(
@@ -156,22 +155,54 @@ def build_refresh_job(
     return refresh
 
 
-def _refresh_stage(
-    stage: Stage, work: Work, reporter: Reporter, failed: list[Failed], *, force: bool
-) -> Iterator[Any]:
-    """Make the stale partitions of a stage; what failed before is not tried further down."""
-    lost = {failure.partition for failure in failed}
-    partitions = [p for p in _partitions(stage, work) if p is None or p not in lost]
-    examined = examine(stage, work.ledger, partitions, force=force)
-    reasons = Counter(examined.stale.values())
-    why = "".join(f"; {n} {reason}" for reason, n in reasons.most_common(5))
-    work.log.info(
-        "%s: %d fresh, %d to make%s", stage.asset, len(examined.fresh), len(examined.stale), why
-    )
-    failed += examined.failed
-    for outcome in outcomes(stage, examined.stale):
-        yield from reporter.outcome(outcome, work)
-        failed += [outcome] if isinstance(outcome, Failed) else []
+@dataclass
+class _Refresh:
+    """One pass over the stages.
+
+    Attributes:
+        made: asset -> the partitions that this pass has made.
+        failed: what could not be made.
+    """
+
+    work: Work
+    force: bool
+    made: dict[str, set[str | None]] = field(default_factory=dict)
+    failed: list[Failed] = field(default_factory=list)
+
+    def stage(self, stage: Stage, reporter: Reporter) -> Iterator[Any]:
+        """Make the stale partitions of a stage; what failed before is not tried further down."""
+        lost = {failure.partition for failure in self.failed}
+        partitions = [p for p in _partitions(stage, self.work) if p is None or p not in lost]
+        examined = examine(stage, self.work.ledger, partitions, force=self.force)
+        self._log(stage, examined)
+        touched = self._touched(stage, reporter.deps)
+        for partition, entry in examined.fresh.items():
+            if partition in touched:  # or Dagster would go on to mark it stale
+                yield from reporter.made(partition, entry, made_now=False)
+        made = self.made.setdefault(stage.asset, set())
+        self.failed += examined.failed
+        for outcome in outcomes(stage, examined.stale):
+            yield from reporter.outcome(outcome, self.work)
+            if isinstance(outcome, Failed):
+                self.failed.append(outcome)
+            elif isinstance(outcome, Made):
+                made.add(outcome.partition)
+
+    def _touched(self, stage: Stage, deps: Sequence[str]) -> set[str | None]:
+        """The partitions of a stage that have an input which this pass has made."""
+        partitions = set(_partitions(stage, self.work))
+        touched = set[str | None]()
+        for dep in deps:
+            made = self.made.get(dep, set())
+            same = stage.asset in _BY_SHARD and dep in _BY_SHARD
+            touched |= made & partitions if same else partitions if made else set()
+        return touched
+
+    def _log(self, stage: Stage, examined: Examined) -> None:
+        reasons = Counter(examined.stale.values())
+        why = "".join(f"; {n} {reason}" for reason, n in reasons.most_common(5))
+        n_fresh, n_stale = len(examined.fresh), len(examined.stale)
+        self.work.log.info("%s: %d fresh, %d to make%s", stage.asset, n_fresh, n_stale, why)
 
 
 def _partitions(stage: Stage, work: Work) -> list[str | None]:

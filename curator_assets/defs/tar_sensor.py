@@ -6,8 +6,6 @@ from curator_assets.resources import Storage
 from curator_assets.settings import Settings
 from curator_assets.storage.listing import Listing, changes, read_listing, write_listing
 
-SECONDS_BETWEEN_TICKS = 30
-
 
 def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.SensorDefinition:
     """The sensor for these settings; on from the start."""
@@ -15,7 +13,7 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
     @dg.sensor(
         name="tar_drops",
         job=refresh,
-        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Looks for new, replaced and removed tars under `source`, waits until each is "
         "whole (the same in two ticks, and ended as tars end), and requests one refresh for all.",
