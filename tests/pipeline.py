@@ -1,5 +1,6 @@
 """A whole project in a temporary folder, run in this process."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import polars as pl
 import yaml
 
 from curator_assets.definitions import build_assets
-from curator_assets.partitions import SHARDS_NAME, cell_groups, register_shards
+from curator_assets.defs.refresh import synchronise
+from curator_assets.partitions import SHARDS_NAME, cell_groups
 from curator_assets.resources import resources
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage.ledger import Ledger
-from curator_assets.storage.source import Source
 from curator_assets.storage.store import Store
 
 STAGES = (
@@ -54,7 +55,8 @@ class Pipeline:
         return list(self.instance.get_dynamic_partitions(SHARDS_NAME))
 
     def register(self) -> None:
-        register_shards(self.instance, Source(self.settings.source), self.store, marker=None)
+        storage = resources(self.settings)["storage"]
+        synchronise(self.instance, storage, self.settings, logging.getLogger(__name__))
 
     def materialize(
         self, *assets: str, partitions: tuple[str, str] | None = None, fails: bool = False

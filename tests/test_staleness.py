@@ -208,8 +208,6 @@ COLUMNS = (
     ("change", "expected", "rewritten"), SCENARIOS, ids=lambda v: getattr(v, "__name__", "")
 )
 def test_exactly_what_changed_is_made_again(project, change, expected, rewritten, means):
-    if means == "materialize" and change is remove_tar:
-        pytest.skip("letting go of a removed tar is the refresh's work")
     before = project.tars()
     change(project)
     act = project.by_refresh if means == "refresh" else project.by_materializing_everything

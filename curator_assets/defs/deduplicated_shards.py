@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -19,6 +20,7 @@ from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.curated import CuratedTarError, write_curated_tar
 from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.retries import with_retries
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table, write_table
 from curator_assets.storage.tars import BrokenTarError
@@ -89,10 +91,13 @@ def stage(work: Work) -> Stage:
         progress = Progress(work.log, "samples", len(shards))
         for shard in shards:
             assert shard is not None
+            curate = partial(_curate, shard, work, progress)
             try:
-                yield _curate(shard, work, progress)
-            except (BrokenTarError, CuratedTarError, FileNotFoundError) as error:
+                yield with_retries(curate, f"shard {shard!r}", work.log)
+            except (BrokenTarError, CuratedTarError) as error:
                 yield Failed(shard, str(error), check="bytes_equal_source")
+            except OSError as error:
+                yield Failed(shard, str(error))
             progress.finish_partition()
 
     return Stage(ASSET, code_version(settings), inputs, make)

@@ -140,6 +140,13 @@ class Reporter:
         for check, found in entry.warnings.items():
             yield self._evaluation(partition, check, found, passed=False, blocking=False)
 
+    def reported(self) -> set[str | None]:
+        """The partitions that Dagster knows to be made; None stands for an asset without any."""
+        instance = self._context.instance
+        if instance.get_latest_materialization_event(self._key) is None:
+            return set()
+        return {None, *instance.get_materialized_partitions(self._key)}
+
     def _read_provenance(self) -> dict[str, str]:
         """The tags by which Dagster's own staleness marks see what a partition was made from."""
         tags = {CODE_VERSION_TAG: self._stage.code_version}

@@ -3,6 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import ModelSettings, Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.ledger import hash_of
+from curator_assets.storage.retries import with_retries
 from curator_assets.storage.tables import embedding_column, embedding_matrix, write_table
 from curator_assets.storage.tar_versions import read_version, record_version
 from curator_assets.storage.tars import BrokenTarError, Sample, TarContent, content_hash
@@ -94,7 +96,7 @@ def stage(work: Work) -> Stage:
             return None  # a new tar is read once, to embed it, not first to hash it
         try:
             return {"weights": weights, "tar_shards": read_version(ledger, tars, shard)}
-        except (FileNotFoundError, BrokenTarError):
+        except (OSError, BrokenTarError):
             return None  # embedding it meets the same error, and reports it
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
@@ -102,9 +104,10 @@ def stage(work: Work) -> Stage:
         progress = Progress(work.log, "images", len(shards))
         for shard in shards:
             assert shard is not None
+            embed = partial(_embed_shard, shard, work, weights, decoder, model, progress)
             try:
-                yield _embed_shard(shard, work, weights, decoder, model, progress)
-            except (BrokenTarError, FileNotFoundError) as error:
+                yield with_retries(embed, f"shard {shard!r}", work.log)
+            except (BrokenTarError, OSError) as error:
                 yield Failed(shard, str(error))
             progress.finish_partition()
 

@@ -176,8 +176,10 @@ class _Refresh:
         examined = examine(stage, self.work.ledger, partitions, force=self.force)
         self._log(stage, examined)
         touched = self._touched(stage, reporter.deps)
+        reported = reporter.reported()
         for partition, entry in examined.fresh.items():
-            if partition in touched:  # or Dagster would go on to mark it stale
+            # or Dagster would mark it stale, or as missing if a kill came between work and event
+            if partition in touched or partition not in reported:
                 yield from reporter.made(partition, entry, made_now=False)
         made = self.made.setdefault(stage.asset, set())
         self.failed += examined.failed

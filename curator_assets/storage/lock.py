@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -44,6 +45,16 @@ def hold_refresh_lock(store: Store, run_id: str) -> Iterator[None]:
         file.write(f"run {run_id}, process {os.getpid()} on {socket.gethostname()}, since {since}")
         file.flush()
         yield
+        file.truncate(0)
+
+
+def is_refreshing(store: Store) -> bool:
+    """Whether a living process of this machine holds the lock of an output."""
+    path = _lock_path(store)
+    if not path.exists():
+        return False
+    holder = re.search(r"process (\d+)", path.read_text())
+    return holder is not None and Path(f"/proc/{holder[1]}").exists()
 
 
 def _lock_path(store: Store) -> Path:

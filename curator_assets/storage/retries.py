@@ -1,0 +1,35 @@
+"""Storage that fails for a moment is asked again."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+N_TRIES = 4
+FIRST_WAIT_SECONDS = 1.0  # doubled after each try
+
+_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT, errno.EACCES, errno.EPERM}
+
+
+def with_retries(action: Callable[[], Result], what: str, log: logging.Logger) -> Result:
+    """The result of `action`, tried again with growing pauses if its storage fails for a moment.
+
+    Raises:
+        OSError: it failed four times, or for a reason that waiting does not mend (disk full, no
+            such file, no permission).
+    """
+    for attempt in range(1, N_TRIES):
+        try:
+            return action()
+        except OSError as error:
+            if error.errno in _LASTING or isinstance(error, FileNotFoundError | PermissionError):
+                raise
+            wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
+            log.warning("%s: %s; try %d of %d in %.0f s", what, error, attempt + 1, N_TRIES, wait)
+            time.sleep(wait)
+    return action()

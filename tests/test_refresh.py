@@ -1,0 +1,219 @@
+"""The refresh where things go wrong, and what the UI is told."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
+from pipeline import Pipeline
+from tar_files import write_members
+
+from curator_assets.definitions import build_assets
+from curator_assets.defs.refresh import plan
+from curator_assets.demo.photos import crops
+from curator_assets.demo.samples import _jpeg
+from curator_assets.refresh import print_plan, run, work_on
+from curator_assets.resources import resources
+from curator_assets.storage.lock import RefreshRunningError, hold_refresh_lock
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[bytes]:
+    return [_jpeg(crop.image) for crop in crops()[::40]]
+
+
+def drop(pipeline: Pipeline, name: str, *images: bytes) -> Path:
+    path = pipeline.folder / "tars" / f"{name}.tar"
+    write_members(path, [(f"{i}.jpg", image) for i, image in enumerate(images)])
+    return path
+
+
+def refresh(pipeline: Pipeline) -> bool:
+    return run(pipeline.instance, pipeline.settings, force=False)
+
+
+def curated(pipeline: Pipeline) -> set[str]:
+    return {path.stem for path in (pipeline.folder / "curated/shards").glob("*.tar")}
+
+
+def test_a_corrupt_tar_fails_alone_and_the_next_refresh_tries_just_that_one(
+    pipeline, photos, capsys
+):
+    for i in range(5):
+        drop(pipeline, str(i), photos[i])
+    assert refresh(pipeline)
+    good = (pipeline.folder / "tars/2.tar").read_bytes()
+    new = drop(pipeline, "5", photos[5])
+    (pipeline.folder / "tars/2.tar").write_bytes(good[:700])
+    assert not refresh(pipeline)
+    assert curated(pipeline) == {"0", "1", "2", "3", "4", "5"}  # what stood for 2 still stands
+    plans = {p.asset: p for p in plan(work_on(pipeline.instance, pipeline.settings))}
+    assert list(plans["image_embeddings"].stale) == ["2"]
+    assert new.exists()
+    (pipeline.folder / "tars/2.tar").write_bytes(good)
+    assert refresh(pipeline)
+
+
+def test_the_dry_run_says_what_and_why_and_does_nothing(pipeline, photos, capsys):
+    drop(pipeline, "a", photos[0])
+    assert refresh(pipeline)
+    pipeline.changes = {"duplicates": {"eps": 0.01}}
+    drop(pipeline, "b", photos[1])
+    before = sorted(pipeline.folder.rglob("*.json"))
+    capsys.readouterr()
+    print_plan(plan(work_on(pipeline.instance, pipeline.settings)))
+    printed = capsys.readouterr().out
+    assert "1 never made: b" in printed
+    assert printed.splitlines()[1].split() == ["image_embeddings", "1", "1", "0"]
+    assert sorted(pipeline.folder.rglob("*.json")) == before
+    assert refresh(pipeline)
+    pipeline.changes = {"duplicates": {"eps": 0.02}}
+    print_plan(plan(work_on(pipeline.instance, pipeline.settings)))
+    assert "1 changed: settings or code" in capsys.readouterr().out
+
+
+def test_a_half_written_tar_is_not_even_registered(pipeline, photos):
+    drop(pipeline, "a", photos[0])
+    whole = drop(pipeline, "b", photos[1])
+    data = whole.read_bytes()
+    whole.write_bytes(data[: len(data) // 2])
+    assert refresh(pipeline)
+    assert pipeline.shards() == ["a"]
+    whole.write_bytes(data)
+    assert refresh(pipeline)
+    assert pipeline.shards() == ["a", "b"]
+
+
+def test_a_marker_says_that_a_tar_is_whole(pipeline, photos):
+    pipeline.changes = {"marker": ".done"}
+    drop(pipeline, "a", photos[0]).with_name("a.tar.done").touch()
+    drop(pipeline, "b", photos[1])
+    assert refresh(pipeline)
+    assert pipeline.shards() == ["a"]
+
+
+@pytest.mark.parametrize("on_removed", ["trash", "erase"])
+def test_a_removed_tar_goes_everywhere_and_its_copies_stand_for_themselves(
+    pipeline, photos, on_removed
+):
+    pipeline.changes = {"on_removed": on_removed}
+    drop(pipeline, "a", photos[0], photos[1])
+    drop(pipeline, "b", photos[0], photos[2])
+    assert refresh(pipeline)
+    assert pipeline.table("duplicates/groups.parquet")["id"].to_list() == ["b/0"]
+    (pipeline.folder / "tars/a.tar").unlink()
+    assert refresh(pipeline)
+    assert pipeline.shards() == ["b"]
+    assert curated(pipeline) == {"b"}
+    assert len(pipeline.table("duplicates/groups.parquet")) == 0
+    trashed = pipeline.folder / "curated/trash/shards/a.tar"
+    assert trashed.exists() == (on_removed == "trash")
+    left = [p for p in (pipeline.folder / "curated").rglob("a.*") if "trash" not in p.parts]
+    assert left == []
+
+
+def test_an_empty_source_removes_nothing(pipeline, photos):
+    drop(pipeline, "a", photos[0])
+    assert refresh(pipeline)
+    (pipeline.folder / "tars/a.tar").unlink()
+    assert not refresh(pipeline)
+    assert pipeline.shards() == ["a"]
+    assert curated(pipeline) == {"a"}
+
+
+def test_a_second_refresh_says_that_the_first_is_running(pipeline, photos):
+    drop(pipeline, "a", photos[0])
+    with hold_refresh_lock(pipeline.store, "the-first"):
+        with (
+            pytest.raises(RefreshRunningError, match="run the-first, process"),
+            hold_refresh_lock(pipeline.store, "another"),
+        ):
+            pass
+        assert not refresh(pipeline)
+        assert not (pipeline.folder / "curated/embeddings").exists()
+    assert refresh(pipeline)
+
+
+def test_the_lock_of_a_killed_process_is_free(pipeline):
+    script = (
+        "import os, signal, sys; from curator_assets.storage.lock import hold_refresh_lock;"
+        "from curator_assets.storage.store import Store\n"
+        "with hold_refresh_lock(Store(sys.argv[1]), 'killed'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    output = pipeline.folder / "curated"
+    subprocess.run([sys.executable, "-c", script, str(output)], check=False)
+    assert "killed" in (output / ".refresh.lock").read_text()
+    with hold_refresh_lock(pipeline.store, "next"):
+        pass
+
+
+def test_transient_errors_are_tried_again_and_lasting_ones_fail_by_name(
+    pipeline, photos, monkeypatch
+):
+    from curator_assets.storage import retries
+    from curator_assets.storage.source import Source
+
+    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
+    drop(pipeline, "a", photos[0])
+    drop(pipeline, "b", photos[1])
+    opened, real = [], Source.open
+
+    def flaky(self, shard):
+        opened.append(shard)
+        if shard == "a" and opened.count("a") <= 2:
+            raise OSError(errno.EIO, "connection reset")
+        return real(self, shard)
+
+    monkeypatch.setattr(Source, "open", flaky)
+    assert refresh(pipeline)
+    assert opened.count("a") >= 3
+
+    def broken(self, shard):
+        if shard == "c":
+            raise OSError(errno.EIO, "connection reset")
+        return real(self, shard)
+
+    drop(pipeline, "c", photos[2])
+    drop(pipeline, "d", photos[3])
+    monkeypatch.setattr(Source, "open", broken)
+    assert not refresh(pipeline)
+    assert curated(pipeline) == {"a", "b", "d"}
+
+
+def test_dagsters_own_marks_agree_after_a_refresh(pipeline, photos):
+    def stale() -> set[tuple[str, str | None]]:
+        settings = pipeline.settings
+        definitions = dg.Definitions(assets=build_assets(settings), resources=resources(settings))
+        graph = definitions.resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(
+            pipeline.instance, graph, LoadingContextForTest(pipeline.instance)
+        )
+        found = set()
+        for key in graph.materializable_asset_keys - {dg.AssetKey("eps_calibration")}:
+            partitions_def = graph.get(key).partitions_def
+            keys = [None]
+            if partitions_def:
+                keys = partitions_def.get_partition_keys(dynamic_partitions_store=pipeline.instance)
+            for partition in keys:
+                if resolver.get_status(key, partition).value != "FRESH":
+                    found.add((key.to_user_string(), partition))
+        return found
+
+    for i in range(3):
+        drop(pipeline, str(i), photos[i], photos[5])
+    assert refresh(pipeline)
+    assert stale() == set()
+    pipeline.changes = {"duplicates": {"eps": 0.02}}
+    assert ("duplicate_groups", None) in stale()
+    assert refresh(pipeline)
+    assert stale() == set()
+    drop(pipeline, "3", photos[0])
+    assert refresh(pipeline)
+    assert stale() == set()
+    drop(pipeline, "1", photos[4], photos[5])
+    assert refresh(pipeline)
+    assert stale() == set()
