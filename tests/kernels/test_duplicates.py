@@ -75,6 +75,7 @@ def test_blobs_lose_as_many_as_nemo_curator_removes(policy, n_removed):
         min_cosine=min_cosine,
         product_dtype="float32",
         device="cpu",
+        dense_degree=None,
     )
     result = resolve_semdedup(
         pairs,

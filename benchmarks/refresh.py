@@ -1,0 +1,380 @@
+"""Cost of a refresh that has nothing to do, and overhead of one that embeds.
+
+    python benchmarks/refresh.py                        # 1,000, 10,000 and 50,000 shards
+    python benchmarks/refresh.py --sizes 1000           # one size
+    python benchmarks/refresh.py --removed-per-shard 0  # shards without duplicates
+    python benchmarks/refresh.py --sizes 1000 --profile # and where the time goes
+
+A small real project (60 shards of two photographs) is refreshed first: its ledger entries are the
+patterns, and its events tell the overhead per shard. Then, for each size, the state of a finished
+project is written without any image: tars, ledger entries with the fingerprints that the stages
+themselves compute, hard-linked files, arrivals and partitions. Each measurement runs in a process
+of its own, on a SQLite instance; a refresh that finds anything stale is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import io
+import json
+import logging
+import os
+import pstats
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import yaml
+
+from curator_assets.defs import cluster_assignments, duplicate_groups, image_embeddings
+from curator_assets.defs.refresh import STAGES, _partitions, plan
+from curator_assets.defs.stage import Stage, Work
+from curator_assets.demo.photos import crops
+from curator_assets.partitions import SHARDS_NAME
+from curator_assets.refresh import run, work_on
+from curator_assets.resources import resources
+from curator_assets.settings import Settings, load_settings
+from curator_assets.storage import layout, schemas
+from curator_assets.storage.arrivals import record_arrivals
+from curator_assets.storage.ledger import Entry, Ledger, hash_of
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import write_table
+from curator_assets.storage.tar_versions import ASSET as TAR_SHARDS
+
+SEED_SHARDS, SEED_IMAGES = 60, 2
+TARGET_SECONDS = {1_000: 2, 10_000: 10, 50_000: 60}
+TARGET_MIB = 2048
+TARGET_OVERHEAD_MS = 50
+EMPTY_TAR = bytes(tarfile.RECORDSIZE)
+REMOVALS_SHOWN = 50  # rows of its table that an entry of `duplicate_ids` quotes
+RECORDED_SECONDS = ("read_seconds", "decode_seconds", "encode_seconds", "write_seconds")
+MEASURES = ("dry-run", "no-op refresh")
+
+
+@dataclass
+class Measured:
+    """One measurement in a process of its own.
+
+    Attributes:
+        seconds: of the function alone.
+        process_seconds: with start, imports and end.
+        peak_mib: largest resident memory of the process.
+    """
+
+    seconds: float
+    process_seconds: float
+    peak_mib: float
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(TARGET_SECONDS))
+    parser.add_argument(
+        "--removed-per-shard", type=int, default=100, help="duplicates recorded for each shard"
+    )
+    parser.add_argument("--profile", action="store_true", help="print what took the time")
+    parser.add_argument("--folder", type=Path, help="where to work; on a local disk")
+    parser.add_argument("--child", choices=("write", *MEASURES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child == "write":
+        write_state(arguments.folder, arguments.sizes[0], arguments.removed_per_shard)
+    elif arguments.child:
+        measure_here(arguments.child, arguments.folder, profile=arguments.profile)
+    else:
+        with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="refresh-") as folder:
+            report(Path(folder), arguments)
+
+
+def report(folder: Path, arguments: argparse.Namespace) -> None:
+    """Print both tables."""
+    print_overhead(embed_photos(folder / "seed"))
+    print("| shards | | seconds | target | ms a shard | whole process s | peak MiB | of 2048 |")
+    print("|---|---|---|---|---|---|---|---|")
+    for n in arguments.sizes:
+        size = folder / str(n)
+        options = ["--sizes", str(n), "--removed-per-shard", str(arguments.removed_per_shard)]
+        child("write", size, *options)
+        for what in MEASURES:
+            found = measure(what, size, profile=arguments.profile)
+            target = TARGET_SECONDS.get(n, "-")
+            print(
+                f"| {n:,} | {what} | {found.seconds:.2f} | {target} "
+                f"| {1000 * found.seconds / n:.2f} | {found.process_seconds:.1f} "
+                f"| {found.peak_mib:.0f} | {found.peak_mib / TARGET_MIB:.0%} |",
+                flush=True,
+            )
+        subprocess.run(["rm", "-rf", str(size)], check=True)
+
+
+def child(what: str, folder: Path, *options: str) -> str:
+    """What a process of its own printed; what it logs is shown only if it fails."""
+    command = [sys.executable, __file__, "--child", what, "--folder", str(folder), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{what} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def measure(what: str, folder: Path, *, profile: bool) -> Measured:
+    """Time and memory of a dry-run or of a refresh of the project in `folder`."""
+    started = time.perf_counter()
+    *lines, last = child(what, folder, *["--profile"] * profile).splitlines()
+    print("\n".join(lines) + "\n" if lines else "", end="")
+    return Measured(process_seconds=time.perf_counter() - started, **json.loads(last))
+
+
+def measure_here(what: str, folder: Path, *, profile: bool) -> None:
+    """Do it in this process, and print a line of JSON.
+
+    Raises:
+        RuntimeError: something was found stale, or the refresh failed.
+    """
+    logging.getLogger("dagster").setLevel(logging.WARNING)
+    settings = load_settings(folder / "curator.yaml")
+    profiler = cProfile.Profile() if profile else None
+    with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance:
+        if profiler:
+            profiler.enable()
+        started = time.perf_counter()
+        if what == "dry-run":
+            idle = not any(a.stale or a.n_undecided for a in plan(work_on(instance, settings)))
+        else:
+            idle = run(instance, settings, force=False) and not materializations(instance)
+        seconds = time.perf_counter() - started
+    if profiler:
+        profiler.disable()
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+        pstats.Stats(profiler).sort_stats("cumulative").print_stats(45)
+    if not idle:
+        raise RuntimeError(f"the {what} found something to make: the recorded state is not whole")
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mib": peak_mib}))
+
+
+def materializations(instance: dg.DagsterInstance) -> list[dg.EventLogRecord]:
+    """What was recorded of the embeddings, the oldest first."""
+    key = dg.AssetKey(image_embeddings.ASSET)
+    return list(instance.fetch_materializations(key, limit=1000, ascending=True).records)
+
+
+# --- the overhead of a run that embeds
+
+
+def embed_photos(folder: Path) -> list[tuple[float, float]]:
+    """Refresh a new project of 60 shards of two small photographs.
+
+    Returns:
+        For each shard but the first: seconds since the shard before was reported, and the seconds
+        of these that went into reading, decoding, encoding and writing the table.
+    """
+    logging.getLogger("dagster").setLevel(logging.WARNING)
+    settings = write_settings(folder)
+    photos = [crop.image.resize((96, 96)) for crop in crops()[: SEED_SHARDS * SEED_IMAGES]]
+    for k in range(SEED_SHARDS):
+        with tarfile.open(folder / "tars" / f"{k:05d}.tar", "w") as tar:
+            for i in range(SEED_IMAGES):
+                data = io.BytesIO()
+                photos[(k * SEED_IMAGES + i) % len(photos)].save(data, "JPEG")
+                info = tarfile.TarInfo(f"{i}.jpg")
+                info.size = len(data.getvalue())
+                tar.addfile(info, io.BytesIO(data.getvalue()))
+    with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance:
+        if not run(instance, settings, force=False):
+            sys.exit("the refresh of the photographs failed")
+        records = materializations(instance)
+    ledger, timed = Ledger(Store(settings.output)), []
+    for before, record in zip(records, records[1:], strict=False):
+        entry = ledger.read(image_embeddings.ASSET, record.partition_key)
+        assert entry is not None
+        inside = sum(entry.metadata[name] for name in RECORDED_SECONDS)
+        timed.append((record.timestamp - before.timestamp, inside))
+    return timed
+
+
+def print_overhead(timed: list[tuple[float, float]]) -> None:
+    """The means over the shards, and the median of what is left."""
+    ms = [(1000 * total, 1000 * inside) for total, inside in timed]
+    left = sorted(total - inside for total, inside in ms)
+    total, inside = (sum(column) / len(ms) for column in zip(*ms, strict=True))
+    print(f"\nembedding {len(ms) + 1} shards of {SEED_IMAGES} images in one refresh, ms a shard\n")
+    print("| whole | read, decode, encode, write | overhead | median | target |")
+    print("|---|---|---|---|---|")
+    print(
+        f"| {total:.1f} | {inside:.1f} | {total - inside:.1f} | {left[len(left) // 2]:.1f} "
+        f"| {TARGET_OVERHEAD_MS} |\n",
+        flush=True,
+    )
+
+
+# --- a finished project, without images
+
+
+def write_settings(folder: Path) -> Settings:
+    """Settings of a project in `folder`, with its folder of tars."""
+    (folder / "tars").mkdir(parents=True)
+    (folder / "instance").mkdir()
+    chosen = {
+        "source": "tars",
+        "output": "curated",
+        "model": {"name": "efficientnet_lite0", "pretrained": "imagenet"},
+    }
+    path = folder / "curator.yaml"
+    path.write_text(yaml.safe_dump(chosen))
+    return load_settings(path)
+
+
+def write_state(folder: Path, n_shards: int, n_removed: int) -> None:
+    """Record everything that a finished project of `n_shards` has on disk.
+
+    Args:
+        folder: where to; `seed` beside it holds the refreshed photographs.
+        n_shards: how many.
+        n_removed: duplicates of each shard.
+    """
+    settings = write_settings(folder)
+    shards = [f"{k // 1000:03d}/{k:06d}" for k in range(n_shards)]
+    write_links(folder / "tars", (f"{shard}.tar" for shard in shards), EMPTY_TAR)
+    storage, encoder = (resources(settings)[name] for name in ("storage", "encoder"))
+    store: Store = storage.store
+    record_arrivals(store, shards)
+    with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance:
+        for start in range(0, n_shards, 5_000):
+            instance.add_dynamic_partitions(SHARDS_NAME, shards[start : start + 5_000])
+    work = Work(settings, storage, encoder, tuple(shards), logging.getLogger(__name__))
+    patterns = Ledger(Store(str(folder.parent / "seed" / "curated")))
+    injector = _Injector(Path(store.root), work, patterns, n_removed)
+    injector.tars()
+    for module in STAGES:
+        stage = module.stage(work)
+        injector.stage(stage)
+
+
+def write_links(folder: Path, names: Iterable[str], data: bytes) -> None:
+    """The same bytes under many names."""
+    first: Path | None = None
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if first is None:
+            first = path
+            path.write_bytes(data)
+        else:
+            os.link(first, path)
+
+
+@dataclass
+class _Injector:
+    """Writes ledger entries, and the files that they vouch for, as if the stages had run.
+
+    Attributes:
+        root: the folder of the output.
+        work: of the project that is written.
+        patterns: the ledger of a small project that was really made.
+        n_removed: duplicates of each shard.
+    """
+
+    root: Path
+    work: Work
+    patterns: Ledger
+    n_removed: int
+
+    def tars(self) -> None:
+        """Tar versions, as if each tar had been read."""
+        for shard, signature in self.work.storage.tars.list_shards().items():
+            version = hash_of(shard)
+            self._record(TAR_SHARDS, shard, Entry(str(signature), data_version=version))
+
+    def stage(self, stage: Stage) -> None:
+        """All partitions of a stage, with the fingerprints that it expects."""
+        partitions = _partitions(stage, self.work)
+        pattern = self._pattern(stage.asset, partitions[0])
+        files = self._files(stage.asset, partitions[0], pattern)
+        for name, data in files.items():
+            if name != layout.DUPLICATE_GROUPS:
+                named = (_rename(name, partitions[0], partition) for partition in partitions)
+                write_links(self.root, named, data)
+        sizes = {name: (self.root / name).stat().st_size for name in files}
+        for partition in partitions:
+            entry = replace(
+                pattern,
+                data_version=hash_of(stage.asset, partition),
+                files={_rename(name, partitions[0], partition): n for name, n in sizes.items()},
+                state=self._state(stage.asset, partition, pattern),
+            )
+            if stage.asset == image_embeddings.ASSET:  # it tells its inputs only once it was made
+                self.work.ledger._known[stage.asset, partition] = entry
+            inputs = stage.inputs(partition)
+            entry = replace(entry, fingerprint=stage.fingerprint(inputs), inputs=stage._all(inputs))
+            self._record(stage.asset, partition, entry)
+
+    def _record(self, asset: str, partition: str | None, entry: Entry) -> None:
+        """Like `Ledger.write`, without waiting for the disk."""
+        path = self.root / layout.ledger(asset, partition)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(entry), sort_keys=True))
+        kept = replace(entry, metadata={}, checks={})  # no stage looks at them here
+        self.work.ledger._known[asset, partition] = kept
+
+    def _pattern(self, asset: str, first: str | None) -> Entry:
+        seed = None if first is None else "0000" if len(first) == 4 else "00000"
+        entry = self.patterns.read(asset, seed)
+        assert entry is not None
+        if asset == "duplicate_ids":
+            rows = [_removed(first or "", i) for i in range(min(self.n_removed, REMOVALS_SHOWN))]
+            entry = replace(entry, metadata=dict(entry.metadata) | {"removals": rows})
+        return entry
+
+    def _files(self, asset: str, first: str | None, pattern: Entry) -> dict[str, bytes]:
+        """The first partition's files; those of the others are links to them."""
+        if asset == duplicate_groups.ASSET:
+            write_table(
+                self.work.store, layout.DUPLICATE_GROUPS, self._groups(), schemas.DUPLICATE_GROUPS
+            )
+            return {layout.DUPLICATE_GROUPS: b""}
+        seed = None if first is None else "0000" if len(first) == 4 else "00000"
+        return {_rename(name, seed, first): b"recorded" for name in pattern.files}
+
+    def _groups(self) -> pa.Table:
+        rows = [_removed(shard, i) for shard in self.work.shards for i in range(self.n_removed)]
+        shards = [shard for shard in self.work.shards for _ in range(self.n_removed)]
+        positions = list(range(self.n_removed)) * len(self.work.shards)
+        columns = {name: [row[name] for row in rows] for name in schemas.DUPLICATE_IDS.names}
+        return pa.table({"shard": shards, "position": positions} | columns)
+
+    def _state(self, asset: str, partition: str | None, pattern: Entry) -> dict[str, Any]:
+        """What the stage wants to know next time, of a shard with images in every cell group."""
+        state = dict(pattern.state)
+        if asset == image_embeddings.ASSET:
+            state["tar"] = hash_of(partition)
+        if asset == cluster_assignments.ASSET:
+            n_groups = self.work.settings.clusters.n_cell_groups
+            state["groups"] = {str(g): hash_of(partition, g) for g in range(n_groups)}
+        if asset == duplicate_groups.ASSET:
+            made = self.work.made_shards(image_embeddings.ASSET)
+            state["shards"] = {shard: entry.data_version for shard, entry in made.items()}
+        return state
+
+
+def _rename(name: str, old: str | None, new: str | None) -> str:
+    return name.replace(f"/{old}.", f"/{new}.") if old and new else name
+
+
+def _removed(shard: str, position: int) -> dict[str, Any]:
+    """A row of `duplicate_ids`."""
+    kept = f"000/000000/{position:09d}"
+    return {"id": f"{shard}/{position:09d}", "kept_id": kept, "cosine": 0.985}
+
+
+if __name__ == "__main__":
+    main()
