@@ -36,6 +36,9 @@ EXAMPLES = settings(
 NAMES = ("c", "b/0", "a", "b")
 COMMENT = b"\xff\xfe\x00\x04hi"  # a JPEG segment: other bytes, the same pixels
 
+# A pass of the model is as long as a full batch; most tars here hold more than one of these.
+MODEL = {"name": "efficientnet_lite0", "pretrained": "imagenet", "batch_size": 2}
+
 Member = tuple[str, bytes]  # extension and data
 Content = tuple[tuple[str, str], ...]  # name of the image in the pool, and caption, of each sample
 
@@ -60,10 +63,12 @@ TISSUES = ("tissue", "tissue commented", "tissue resized", "tissue cropped")
 READABLE = (*(f"face {case}" for case in FACES), *TISSUES, "retina")
 UNREADABLE = ("truncated", "empty", "no image")
 
+CAPTIONS = ("one caption", "another")
+
 contents = st.lists(
     st.tuples(
         st.one_of(st.sampled_from(READABLE), st.sampled_from(READABLE + UNREADABLE)),
-        st.sampled_from(("one caption", "another")),
+        st.sampled_from(CAPTIONS),
     ),
     min_size=1,
     max_size=3,
@@ -101,7 +106,8 @@ class AnySequence(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.root = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         instance = self.stack.enter_context(dg.DagsterInstance.ephemeral())
-        self.pipeline = Pipeline(self.root / "project", instance, {"duplicates": {"eps": 0.03}})
+        changes = {"model": MODEL, "duplicates": {"eps": 0.03}}
+        self.pipeline = Pipeline(self.root / "project", instance, changes)
         self.tars: dict[str, Content] = {}
         self.n_touched = 0
         self.is_sound = False  # the last refresh went well: there is something to compare
@@ -114,7 +120,7 @@ class AnySequence(RuleBasedStateMachine):
 
     @initialize(first=contents, second=contents)
     def start(self, first: Content, second: Content) -> None:
-        self.put(NAMES[0], (*first, ("retina", "always readable")))
+        self.put(NAMES[0], (*first, ("retina", CAPTIONS[0])))
         self.put(NAMES[1], second)
         self.refresh()
 
@@ -122,6 +128,11 @@ class AnySequence(RuleBasedStateMachine):
     def drop_or_replace(self, name: str, content: Content) -> None:
         if self._has_an_image(self.tars | {name: content}):
             self.put(name, content)
+
+    @change(name=st.sampled_from(NAMES), caption=st.sampled_from(CAPTIONS))
+    def write_other_captions(self, name: str, caption: str) -> None:
+        if name in self.tars:
+            self.put(name, tuple((image, caption) for image, _ in self.tars[name]))
 
     @change(name=st.sampled_from(NAMES))
     def remove(self, name: str) -> None:

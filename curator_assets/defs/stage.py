@@ -218,7 +218,7 @@ def examine(
 
 
 def outcomes(stage: Stage, stale: Iterable[str | None]) -> Iterator[Outcome]:
-    """Make the stale partitions; a missing input fails those that are left."""
+    """Make the stale partitions; a missing input or failing storage fails those that are left."""
     left = list(stale)
     try:
         for outcome in stage.make(list(left)) if left else ():
@@ -227,3 +227,5 @@ def outcomes(stage: Stage, stale: Iterable[str | None]) -> Iterator[Outcome]:
             yield outcome
     except MissingInputError as error:
         yield from (Failed(partition, str(error)) for partition in left)
+    except OSError as error:
+        yield from (Failed(partition, f"storage failed: {error}") for partition in left)

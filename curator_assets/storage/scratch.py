@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ def all_embeddings(
 ) -> Iterator[np.ndarray]:
     """The embeddings of some shards one after another, unreadable samples left out.
 
+    The space is taken before it is written to: a disk that fills up under a mapped file would
+    kill the process without a word.
+
     Args:
         store: where the embeddings lie.
         shards: in this order.
@@ -30,19 +34,23 @@ def all_embeddings(
 
     Yields:
         float32 [N, D], mapped from a temporary file, so that the page cache bounds its memory.
+
+    Raises:
+        OSError: the disk has no room for N x D x 4 bytes.
     """
     folder = store.root if store.is_local else None
     with tempfile.TemporaryDirectory(prefix=".search-", dir=folder) as scratch:
-        path, start = Path(scratch) / "embeddings.npy", 0
-        matrix = np.lib.format.open_memmap(
-            path, mode="w+", dtype=np.float32, shape=(max(n_images, 1), width)
-        )
+        path, start = Path(scratch) / "embeddings.f32", 0
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(n_images * width * 4, 1))
+        shape = (n_images, width)
+        matrix = np.memmap(path, np.float32, "r+", shape=shape) if n_images else np.empty(shape)
         for shard in shards:
             table = read_table(store, layout.embeddings(shard), ["embedding"])
             block, _ = embedding_matrix(table)
             matrix[start : start + len(block)] = block
             start += len(block)
-        yield matrix[:n_images]
+        yield matrix
         del matrix
 
 
