@@ -144,6 +144,12 @@ def replace_one_image(project: Project) -> None:
     write_shard(project.folder, 5, [*images[:-1], _jpeg(crops()[5].image)])
 
 
+def replace_captions(project: Project) -> None:
+    members = read_members(project.folder / "tars/5.tar")
+    new = {n: b"another caption" if n.endswith(".txt") else d for n, d in members.items()}
+    write_members(project.folder / "tars/5.tar", new.items())
+
+
 def remove_tar(project: Project) -> None:
     (project.folder / "tars/0.tar").unlink()
 
@@ -185,6 +191,7 @@ SCENARIOS = [
     (touch, (0, 0, 0, 0, 0, 0, 0), set()),
     (new_tar, (1, 1, 0, 1, SOME, 1, SOME), {"8"}),
     (replace_one_image, (1, 1, 0, 1, SOME, 1, SOME), {"5"}),
+    (replace_captions, (1, 0, 0, 0, 0, 0, 0), {"5"}),
     (remove_tar, (0, 0, 0, 0, SOME, 1, SOME), {"0", "1"}),
     (another_eps, (0, 0, 0, 0, 0, 1, SOME), set()),
     (another_threshold, (0, 0, 0, 0, 0, 1, SOME), set()),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from pipeline import Pipeline
@@ -29,6 +29,7 @@ EXAMPLES = settings(
     stateful_step_count=6,
     deadline=None,
     derandomize=True,
+    phases=[Phase.generate],  # shrinking would run the pipeline hundreds of times
     suppress_health_check=list(HealthCheck),
 )
 

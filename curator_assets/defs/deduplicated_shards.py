@@ -85,7 +85,9 @@ def stage(work: Work) -> Stage:
         assert shard is not None
         require_covered(work, shard)
         assets = ("image_embeddings", "filter_scores", "duplicate_ids")
-        return {asset: work.require_version(asset, shard) for asset in assets}
+        versions = {asset: work.require_version(asset, shard) for asset in assets}
+        # captions are no part of the embeddings, but of the curated tar
+        return versions | {"tar_shards": work.require("image_embeddings", shard).state["tar"]}
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
         progress = Progress(work.log, "samples", len(shards))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import ItemsView, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curator_assets.storage import layout
@@ -40,8 +41,36 @@ class Entry:
     state: Mapping[str, Any] = field(default_factory=dict)
 
 
+class _Reported(Mapping[str, Any]):
+    """The metadata of an entry, read from its file when asked for.
+
+    It holds whole tables, and few ask for it; kept for every partition it would fill the memory.
+    """
+
+    __slots__ = ("_asset", "_ledger", "_partition")
+
+    def __init__(self, ledger: Ledger, asset: str, partition: str | None) -> None:
+        self._ledger, self._asset, self._partition = ledger, asset, partition
+
+    def _read(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._ledger.parse(self._asset, self._partition)["metadata"]
+        return found
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def items(self) -> ItemsView[str, Any]:  # or each item would read the file
+        return self._read().items()
+
+
 class Ledger:
-    """The entries of one store; what was read once is not read again."""
+    """The entries of one store; what was read once is not read again, but for its metadata."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -54,18 +83,38 @@ class Ledger:
             self._known[key] = self._load(asset, partition)
         return self._known[key]
 
+    def parse(self, asset: str, partition: str | None) -> dict[str, Any]:
+        """The fields of an entry, as they stand in its file.
+
+        Raises:
+            FileNotFoundError: there is no entry.
+            json.JSONDecodeError: it is damaged.
+        """
+        name = layout.ledger(asset, partition)
+        # fsspec takes longer to open a local file than it takes to read and parse it
+        local = self._store.is_local
+        with open(self._store.path(name), "rb") if local else self._store.open(name) as file:  # noqa: PTH123
+            fields: dict[str, Any] = json.loads(file.read())
+            return fields
+
     def _load(self, asset: str, partition: str | None) -> Entry | None:
         try:
-            with self._store.open(layout.ledger(asset, partition)) as file:
-                return Entry(**json.load(file))
+            return self._light(asset, partition, Entry(**self.parse(asset, partition)))
         except (FileNotFoundError, json.JSONDecodeError, TypeError):
             return None
+
+    def _light(self, asset: str, partition: str | None, entry: Entry) -> Entry:
+        """The entry without its metadata in memory."""
+        if not entry.metadata:
+            return entry
+        return replace(entry, metadata=_Reported(self, asset, partition))
 
     def write(self, asset: str, partition: str | None, entry: Entry) -> None:
         """Record that a partition was made; its files must be in place."""
         with self._store.write(layout.ledger(asset, partition)) as file:
-            file.write(json.dumps(asdict(entry), sort_keys=True).encode())
-        self._known[asset, partition] = entry
+            fields = vars(entry) | {"metadata": dict(entry.metadata)}
+            file.write(json.dumps(fields, sort_keys=True).encode())
+        self._known[asset, partition] = self._light(asset, partition, entry)
 
     def remove(self, asset: str, partition: str | None = None) -> None:
         """Forget a partition."""
@@ -74,7 +123,15 @@ class Ledger:
 
     def missing_files(self, entry: Entry) -> list[str]:
         """The files of an entry that are gone, or of another size."""
-        return [name for name, size in entry.files.items() if self._store.size(name) != size]
+        return [name for name, size in entry.files.items() if self._size(name) != size]
+
+    def _size(self, name: str) -> int | None:
+        if not self._store.is_local:
+            return self._store.size(name)
+        try:
+            return os.stat(self._store.path(name)).st_size  # noqa: PTH116
+        except FileNotFoundError:
+            return None
 
     def data_version(self, asset: str, partition: str | None = None) -> str | None:
         """The content hash of what was made, or None if nothing was."""
@@ -84,14 +141,16 @@ class Ledger:
 
 def hash_of(*parts: object) -> str:
     """A 128-bit hex hash of plain JSON values (order of mapping keys aside)."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_jsonable)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_ENCODER.encode(parts).encode()).hexdigest()[:32]
 
 
 def _jsonable(value: object) -> object:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     raise TypeError(f"can't hash a {type(value).__name__}")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_jsonable)
 
 
 def hash_files(store: Store, names: list[str]) -> tuple[str, dict[str, int]]:
