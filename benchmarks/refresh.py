@@ -244,7 +244,11 @@ def write_settings(folder: Path) -> Settings:
     chosen = {
         "source": "tars",
         "output": "curated",
-        "model": {"name": "efficientnet_lite0", "pretrained": "imagenet"},
+        "model": {
+            "name": "efficientnet_lite0",
+            "pretrained": "imagenet",
+            "batch_size": SEED_IMAGES,
+        },
     }
     path = folder / "curator.yaml"
     path.write_text(yaml.safe_dump(chosen))
