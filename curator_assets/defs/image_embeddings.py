@@ -95,7 +95,7 @@ def stage(work: Work) -> Stage:
         if ledger.read(ASSET, shard) is None:
             return None  # a new tar is read once, to embed it, not first to hash it
         try:
-            return {"weights": weights, "tar_shards": read_version(ledger, tars, shard)}
+            return {"weights": weights, "tar_shards": read_version(work.store, ledger, tars, shard)}
         except (OSError, BrokenTarError):
             return None  # embedding it meets the same error, and reports it
 
@@ -139,7 +139,7 @@ def _embed_shard(
     schema = schemas.embeddings(model.embedding_dim, settings.model.storage)
     write_table(store, name, table, schema)
     seconds["write"] = time.perf_counter() - started
-    record_version(work.ledger, shard, signature, content.fingerprint)
+    record_version(store, work.ledger, shard, signature, content)
     return Made(
         shard,
         files=(name,),

@@ -13,6 +13,11 @@ REPORT = "report/index.html"
 REPORT_SUMMARY = "report/summary.json"
 
 
+def tar_index(shard: str) -> str:
+    """Where in its tar each image of a shard lies."""
+    return f"tars/{shard}.parquet"
+
+
 def embeddings(shard: str) -> str:
     """The table of `image_embeddings`."""
     return f"embeddings/{shard}.parquet"

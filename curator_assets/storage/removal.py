@@ -25,7 +25,14 @@ def remove_shard(store: Store, shard: str, *, erase: bool) -> None:
     ledger = Ledger(store)
     for asset in _ASSETS:
         ledger.remove(asset, shard)
-    for table in (layout.embeddings, layout.scores, layout.assignments, layout.duplicate_ids):
+    tables = (
+        layout.tar_index,
+        layout.embeddings,
+        layout.scores,
+        layout.assignments,
+        layout.duplicate_ids,
+    )
+    for table in tables:
         store.remove(table(shard))
     for name in (layout.curated_tar(shard), layout.curated_table(shard)):
         if erase:

@@ -9,6 +9,16 @@ import pyarrow as pa
 _FLOATS = {"float32": pa.float32(), "float16": pa.float16()}
 
 
+TAR_INDEX = pa.schema(
+    [
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("n_bytes", pa.int64(), nullable=False),
+    ]
+)
+"""Where in its tar the image of each sample that has one lies."""
+
+
 def embeddings(embedding_dim: int, storage: str) -> pa.Schema:
     """`image_embeddings`: one row a sample, in the order of the tar.
 

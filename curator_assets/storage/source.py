@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -77,6 +78,13 @@ class Source:
         return self.fs.open(  # type: ignore[no-any-return]
             self._path(shard), "rb", block_size=READ_BLOCK_BYTES, cache_type="readahead"
         )
+
+    def read_ranges(self, shard: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Parts of a tar, each given as (offset, n_bytes)."""
+        paths = [self._path(shard)] * len(ranges)
+        starts = [offset for offset, _ in ranges]
+        ends = [offset + n_bytes for offset, n_bytes in ranges]
+        return list(self.fs.cat_ranges(paths, starts, ends, on_error="raise"))
 
     def _path(self, shard: str) -> str:
         return f"{self.root}/{shard}.tar"

@@ -1,9 +1,17 @@
-"""Which bytes a tar held when it was last read: a touched tar is not a new one."""
+"""Which bytes a tar held when it was last read, and where in it each image lies.
+
+A touched tar is not a new one: its version is that of its content.
+"""
 
 from __future__ import annotations
 
+import pyarrow as pa
+
+from curator_assets.storage import layout, schemas
 from curator_assets.storage.ledger import Entry, Ledger
 from curator_assets.storage.source import Signature, Source
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import write_table
 from curator_assets.storage.tars import TarContent
 
 ASSET = "tar_shards"
@@ -15,12 +23,17 @@ def known_version(ledger: Ledger, shard: str, signature: Signature) -> str | Non
     return entry.data_version if entry and entry.fingerprint == str(signature) else None
 
 
-def record_version(ledger: Ledger, shard: str, signature: Signature, version: str) -> None:
-    """Remember that a tar with this signature has this content fingerprint."""
-    ledger.write(ASSET, shard, Entry(fingerprint=str(signature), data_version=version))
+def record_version(
+    store: Store, ledger: Ledger, shard: str, signature: Signature, content: TarContent
+) -> None:
+    """Remember what a tar with this signature holds, and where its images lie."""
+    columns = zip(*content.images, strict=True) if content.images else ((), (), ())
+    index = pa.table(list(map(list, columns)), names=schemas.TAR_INDEX.names)
+    write_table(store, layout.tar_index(shard), index, schemas.TAR_INDEX)
+    ledger.write(ASSET, shard, Entry(fingerprint=str(signature), data_version=content.fingerprint))
 
 
-def read_version(ledger: Ledger, tars: Source, shard: str) -> str:
+def read_version(store: Store, ledger: Ledger, tars: Source, shard: str) -> str:
     """The content fingerprint of a tar, read again only if its signature is new.
 
     Raises:
@@ -35,5 +48,5 @@ def read_version(ledger: Ledger, tars: Source, shard: str) -> str:
             for _ in content.samples(file):
                 pass
         version = content.fingerprint
-        record_version(ledger, shard, signature, version)
+        record_version(store, ledger, shard, signature, content)
     return version

@@ -24,11 +24,15 @@ class BrokenTarError(ValueError):
 
 @dataclass(frozen=True)
 class Member:
-    """One file of a sample: `name` as in the tar, `ext` what follows the key."""
+    """One file of a sample: `name` as in the tar, `ext` what follows the key.
+
+    `offset` is the byte of the tar at which the data starts, where it was read from one.
+    """
 
     name: str
     ext: str
     data: bytes
+    offset: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ class TarContent:
 
     Attributes:
         strays: members that belong to no sample (no extension, links, devices).
+        images: (position, offset, n_bytes) of each sample's image, in order.
     """
 
     shard: str
     strays: list[str] = field(default_factory=list)
+    images: list[tuple[int, int, int]] = field(default_factory=list)
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @property
@@ -89,8 +95,11 @@ class TarContent:
                 f"shard {self.shard!r}: samples {seen[key]} and {len(seen)} both have the key "
                 f"{key!r}; give them different keys, or put the members of one sample together"
             )
-        seen[key] = len(seen)
-        return Sample(key, seen[key], tuple(members))
+        sample = Sample(key, len(seen), tuple(members))
+        seen[key] = sample.position
+        if sample.image and sample.image.offset is not None:
+            self.images.append((sample.position, sample.image.offset, len(sample.image.data)))
+        return sample
 
     def _members(self, file: IO[bytes]) -> Iterator[tuple[str, Member]]:
         from webdataset.tariterators import base_plus_ext  # imports torch
@@ -107,7 +116,7 @@ class TarContent:
                     data = tar.extractfile(info).read()  # type: ignore[union-attr]
                     content = hashlib.sha256(data).hexdigest()
                     self._digest.update(f"{info.name}\0{content}\n".encode())
-                    yield key, Member(info.name, ext.lower(), data)
+                    yield key, Member(info.name, ext.lower(), data, info.offset_data)
                     tar.members.clear()  # type: ignore[attr-defined]  # or it remembers all
                 _require_end(file, tar.offset, self.shard)
         except tarfile.TarError as error:
