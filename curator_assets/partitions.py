@@ -39,7 +39,8 @@ def register_shards(
         FileNotFoundError: there is no such source folder.
     """
     known = set(instance.get_dynamic_partitions(SHARDS_NAME))
-    new = [s for s in source.list_shards() if s not in known and source.is_whole(s, marker)]
+    unknown = {s: found for s, found in source.list_shards().items() if s not in known}
+    new = [shard for block in source.whole(unknown, marker) for shard in block]
     ranks = record_arrivals(store, new)
     keys = sorted(new, key=ranks.__getitem__)
     for start in range(0, len(keys), _KEYS_PER_CALL):

@@ -26,6 +26,7 @@ from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import read_arrivals
+from curator_assets.storage.groups import removals_by_shard
 from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.pair_tables import RowNumbers, pairs_of
 from curator_assets.storage.scratch import DenseVectors
@@ -129,7 +130,12 @@ def stage(work: Work) -> Stage:
                 "every_kept_id_is_kept": {"rule": settings.duplicates.rule},
                 "unique_ids": {},
             },
-            state={"shards": {shard: entry.data_version for shard, entry in embedded.items()}},
+            state={
+                "shards": {shard: entry.data_version for shard, entry in embedded.items()},
+                "removals": {
+                    s: hash_of(t.to_pydict()) for s, t in removals_by_shard(table).items()
+                },
+            },
         )
 
     return Stage(ASSET, code_version(settings), inputs, make)

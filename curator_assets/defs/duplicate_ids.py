@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any
 
 import dagster as dg
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +22,7 @@ from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
-from curator_assets.storage.ledger import hash_of
+from curator_assets.storage.groups import removals_by_shard
 from curator_assets.storage.tables import read_table, write_table
 
 ASSET = "duplicate_ids"
@@ -64,12 +63,12 @@ def stage(work: Work) -> Stage:
 
     @cache
     def by_shard() -> dict[str, pa.Table]:
-        return _by_shard(read_table(store, layout.DUPLICATE_GROUPS))
+        return removals_by_shard(read_table(store, layout.DUPLICATE_GROUPS))
 
     def inputs(shard: str | None) -> Inputs:
         assert shard is not None
         require_covered(work, shard)
-        return {"duplicate_groups": hash_of(by_shard().get(shard, empty).to_pydict())}
+        return {"duplicate_groups": work.require("duplicate_groups").state["removals"].get(shard)}
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
         for shard in shards:
@@ -100,15 +99,3 @@ def require_covered(work: Work, shard: str) -> None:
             f"duplicate_groups was resolved without the present images of {shard!r}; materialise "
             "cluster_assignments, near_duplicate_pairs and duplicate_groups first"
         )
-
-
-def _by_shard(groups: pa.Table) -> dict[str, pa.Table]:
-    """Shard -> its rows, in the order of the tar."""
-    frame = pl.from_arrow(groups)
-    assert isinstance(frame, pl.DataFrame)
-    parts = frame.with_columns(pl.col("shard").cast(pl.String)).partition_by("shard", as_dict=True)
-    names = schemas.DUPLICATE_IDS.names
-    return {
-        str(shard): part.sort("position").select(names).to_arrow().cast(schemas.DUPLICATE_IDS)
-        for (shard,), part in parts.items()
-    }

@@ -3,7 +3,10 @@
 So any trigger is safe: running everything twice does the work once.
 """
 
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -27,6 +30,7 @@ from curator_assets.defs.stage import (
     Failed,
     Made,
     Observed,
+    Outcome,
     Stage,
     Work,
     examine,
@@ -66,7 +70,8 @@ def ensure(
     """Make the selected partitions that are not fresh, and report all of them.
 
     Yields:
-        Dagster events: one materialisation a partition, its checks, and the op's outputs.
+        Dagster events: one materialisation a partition, one evaluation a check, and the op's
+        outputs.
 
     Raises:
         dagster.Failure: partitions failed; the others are made and recorded.
@@ -80,6 +85,7 @@ def ensure(
     for outcome in outcomes(stage, examined.stale):
         yield from reporter.outcome(outcome, work)
         failed += [outcome] if isinstance(outcome, Failed) else []
+    yield from reporter.close()
     if failed:
         raise failure(stage.asset, failed)
     for spec in context.assets_def.check_specs:
@@ -87,8 +93,27 @@ def ensure(
     yield dg.MaterializeResult(metadata={EVENTS_ARE_LOGGED: True})
 
 
+_HELD_SECONDS = 1.0
+"""How often, at most, it is read what Dagster knows of an asset's inputs."""
+
+_FAILED_SHOWN = 50
+"""Failed partitions that a check names."""
+
+
+@dataclass
+class _Found:
+    """What one check found in this run."""
+
+    passed: dict[str | None, Mapping[str, Any]] = field(default_factory=dict)
+    failed: dict[str | None, Mapping[str, Any]] = field(default_factory=dict)
+    holds_up: bool = False
+
+
 class Reporter:
     """Turns what a stage did into Dagster events, for the UI to show the truth.
+
+    An event takes Dagster 20 ms on SQLite. So a partition costs one, a check one in each run, and
+    partitions that are made within a second share what is read for them.
 
     Args:
         context: of the op that does the work.
@@ -108,24 +133,32 @@ class Reporter:
         self._deps = sorted(asset.asset_deps[self._key])
         self.deps = [dep.to_user_string() for dep in self._deps]
         self._provenance = self._read_provenance()
+        self._provenance_read = time.monotonic()
+        self._held = list[tuple[str | None, Entry]]()
+        self._found = defaultdict[str, _Found](_Found)
 
-    def outcome(self, outcome: Made | Failed | Observed, work: Work) -> Iterator[Any]:
+    def outcome(self, outcome: Outcome, work: Work) -> Iterator[Any]:
         """The events of one outcome; what was made is recorded in the ledger first."""
         match outcome:
             case Failed(partition, error, check):
                 if check:
-                    yield self._evaluation(partition, check, {"error": error}, passed=False)
+                    self._found[check].failed[partition] = {"error": error}
+                    self._found[check].holds_up = True
             case Observed(check, passed, found):
-                yield self._evaluation(None, check, found, passed=passed, blocking=False)
+                results = self._found[check]
+                (results.passed if passed else results.failed)[None] = found
             case Made(partition):
                 entry = self._stage.record(outcome, work.ledger, work.store)
-                if outcome.tar_version:
+                if outcome.tar_version is None:
+                    yield from self.made(partition, entry, made_now=True)
+                else:
                     yield _tar_observation(partition, outcome.tar_version)
-                    self._provenance = self._read_provenance()
-                yield from self.made(partition, entry, made_now=True)
+                    self._held.append((partition, entry))
+                    if time.monotonic() - self._provenance_read > _HELD_SECONDS:
+                        yield from self._release()
 
     def made(self, partition: str | None, entry: Entry, *, made_now: bool) -> Iterator[Any]:
-        """The materialisation of a partition and its checks."""
+        """The materialisation of a partition."""
         tags = self._provenance | {
             DATA_VERSION_TAG: entry.data_version,
             DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
@@ -136,9 +169,32 @@ class Reporter:
         metadata["work_done"] = dg.MetadataValue.bool(made_now)
         yield dg.AssetMaterialization(self._key, partition=partition, metadata=metadata, tags=tags)
         for check, found in entry.checks.items():
-            yield self._evaluation(partition, check, found, passed=True)
+            self._found[check].passed[partition] = found
         for check, found in entry.warnings.items():
-            yield self._evaluation(partition, check, found, passed=False, blocking=False)
+            self._found[check].failed[partition] = found
+
+    def close(self) -> Iterator[Any]:
+        """What was held back, and what each check found in all partitions of this run."""
+        yield from self._release()
+        for check, found in self._found.items():
+            yield dg.AssetCheckEvaluation(
+                asset_key=self._key,
+                check_name=check,
+                passed=not found.failed,
+                metadata={name: _metadata_value(value) for name, value in _told(found).items()},
+                blocking=found.holds_up,
+                severity=dg.AssetCheckSeverity.ERROR
+                if found.holds_up or not found.failed
+                else dg.AssetCheckSeverity.WARN,
+            )
+
+    def _release(self) -> Iterator[Any]:
+        if self._held:  # made from tars that Dagster has just been told of
+            self._provenance = self._read_provenance()
+            self._provenance_read = time.monotonic()
+        for partition, entry in self._held:
+            yield from self.made(partition, entry, made_now=True)
+        self._held.clear()
 
     def reported(self) -> set[str | None]:
         """The partitions that Dagster knows to be made; None stands for an asset without any."""
@@ -157,24 +213,14 @@ class Reporter:
             tags[get_input_event_pointer_tag(dep)] = str(record.storage_id) if record else "NULL"
         return tags
 
-    def _evaluation(
-        self,
-        partition: str | None,
-        check: str,
-        found: Mapping[str, Any],
-        *,
-        passed: bool,
-        blocking: bool = True,
-    ) -> dg.AssetCheckEvaluation:
-        return dg.AssetCheckEvaluation(
-            asset_key=self._key,
-            check_name=check,
-            passed=passed,
-            metadata={name: _metadata_value(value) for name, value in found.items()},
-            blocking=blocking,
-            severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-            partition=partition,
-        )
+
+def _told(found: _Found) -> Mapping[str, Any]:
+    """The metadata of a check; the count of partitions and the failed ones where there are any."""
+    if set(found.passed) | set(found.failed) == {None}:
+        return (found.failed or found.passed)[None]
+    failed = [{"partition": partition, **what} for partition, what in list(found.failed.items())]
+    counts = {"n_passed": len(found.passed), "n_failed": len(failed)}
+    return counts | ({"failed": failed[:_FAILED_SHOWN]} if failed else {})
 
 
 def failure(asset: str, failed: list[Failed]) -> dg.Failure:

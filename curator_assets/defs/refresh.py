@@ -189,6 +189,7 @@ class _Refresh:
                 self.failed.append(outcome)
             elif isinstance(outcome, Made):
                 made.add(outcome.partition)
+        yield from reporter.close()
 
     def _touched(self, stage: Stage, deps: Sequence[str]) -> set[str | None]:
         """The partitions of a stage that have an input which this pass has made."""

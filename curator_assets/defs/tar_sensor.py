@@ -13,6 +13,9 @@ from curator_assets.storage.store import Store
 STARTING_SECONDS = 20.0
 """A run may take so long from its start to the lock; longer without it, and it was killed."""
 
+LOOKING_SECONDS = 20.0
+"""A tick looks at the ends of tars for so long, a third of what Dagster gives it."""
+
 
 def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.SensorDefinition:
     """The sensor for these settings; on from the start."""
@@ -30,7 +33,9 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
     ) -> dg.RunRequest | dg.SkipReason:
         store = storage.store
         before, now = read_listing(store), storage.tars.list_shards()
-        change = changes(before, now, storage.tars, settings.marker)
+        change = changes(
+            before, now, storage.tars, marker=settings.marker, max_seconds=LOOKING_SECONDS
+        )
         requested = {shard: before.requested.get(shard) for shard in now}
         requested |= {shard: now[shard] for shard in change.ready}
         known = {shard: signature for shard, signature in requested.items() if signature}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -54,18 +55,26 @@ def write_listing(store: Store, listing: Listing) -> None:
 
 
 def changes(
-    before: Listing, now: Mapping[str, Signature], tars: Source, marker: str | None
+    before: Listing,
+    now: Mapping[str, Signature],
+    tars: Source,
+    *,
+    marker: str | None,
+    max_seconds: float,
 ) -> Change:
     """What a refresh has to be requested for.
 
-    A tar is ready when it looks the same twice in a row and is whole.
+    A tar is ready when it looks the same twice in a row and is whole. When the time is up, the
+    tars that were not looked at count as still arriving.
     """
+    started = time.monotonic()
     differ = [shard for shard, signature in now.items() if before.requested.get(shard) != signature]
-    ready = [
-        shard
-        for shard in differ
-        if before.seen.get(shard) == now[shard] and tars.is_whole(shard, marker)
-    ]
+    settled = {shard: now[shard] for shard in differ if before.seen.get(shard) == now[shard]}
+    ready = list[str]()
+    for whole in tars.whole(settled, marker):
+        ready += whole
+        if time.monotonic() - started > max_seconds:
+            break
     return Change(
         ready=ready,
         removed=[shard for shard in before.requested if shard not in now],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -11,6 +11,7 @@ import fsspec
 READ_BLOCK_BYTES = 8 << 20
 BLOCK_BYTES = 512
 END_BYTES = 2 * BLOCK_BYTES  # zeros, in a tar that was closed
+_WHOLE_BLOCK = 1000
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,36 @@ class Source:
                 f"shard {shard!r}: no tar at {self._path(shard)}; it was removed or renamed"
             ) from None
 
-    def is_whole(self, shard: str, marker: str | None) -> bool:
-        """Whether a tar seems complete: its marker file is there, or it ends as tars end.
+    def whole(self, shards: Mapping[str, Signature], marker: str | None) -> Iterator[list[str]]:
+        """Which of some tars are complete: their marker file is there, or they end as tars end.
 
         Args:
-            shard: which tar.
-            marker: suffix of the marker file; None to look at the tar's last blocks.
+            shards: the tars as they were listed.
+            marker: suffix of the marker file; None to look at each tar's last blocks.
+
+        Yields:
+            Those of every thousand tars that are complete, so that a caller may stop in between.
         """
+        names, marked = list(shards), set[str]()
         if marker is not None:
-            return bool(self.fs.exists(self._path(shard) + marker))
-        size = self.signature(shard).size
-        if size < END_BYTES or size % BLOCK_BYTES:
-            return False
-        return not any(self.fs.cat_file(self._path(shard), start=size - END_BYTES))
+            marked = set(self.fs.find(self.root))
+        for start in range(0, len(names), _WHOLE_BLOCK):
+            block = names[start : start + _WHOLE_BLOCK]
+            if marker is not None:
+                yield [shard for shard in block if self._path(shard) + marker in marked]
+            else:
+                yield self._ended([s for s in block if _may_end(shards[s].size)], shards)
+
+    def _ended(self, block: list[str], shards: Mapping[str, Signature]) -> list[str]:
+        """Those of a block that end in an end-of-archive block; a bucket is asked in parallel."""
+        sizes = [shards[shard].size for shard in block]
+        ends = self.fs.cat_ranges(
+            [self._path(shard) for shard in block],
+            [size - END_BYTES for size in sizes],
+            sizes,
+            on_error="return",
+        )
+        return [shard for shard, end in zip(block, ends, strict=True) if end == bytes(END_BYTES)]
 
     def open(self, shard: str) -> IO[bytes]:
         """The tar of a shard, open for sequential reading in large blocks."""
@@ -88,6 +106,10 @@ class Source:
 
     def _path(self, shard: str) -> str:
         return f"{self.root}/{shard}.tar"
+
+
+def _may_end(size: int) -> bool:
+    return size >= END_BYTES and size % BLOCK_BYTES == 0
 
 
 def _signature(info: dict[str, Any]) -> Signature:

@@ -124,7 +124,9 @@ def test_a_failed_partition_costs_only_itself_and_is_tried_again(project):
     assert "1 partition(s) could not be made" in message
     assert "b: it is broken" in message
     (failed,) = [e for e in result.get_asset_check_evaluations() if not e.passed]
-    assert (failed.check_name, failed.partition) == ("sound", "b")
+    assert (failed.check_name, failed.metadata["n_passed"].value) == ("sound", 2)
+    (row,) = failed.metadata["failed"].records
+    assert row.data == {"partition": "b", "error": "it is broken"}
     project.failing = set()
     project.run()
     assert project.made == [("raw", "b"), ("copy", "a"), ("copy", "b"), ("copy", "c")]
@@ -133,8 +135,8 @@ def test_a_failed_partition_costs_only_itself_and_is_tried_again(project):
 def test_passed_checks_are_reported_for_fresh_partitions_too(project):
     project.run()
     evaluations = project.run().get_asset_check_evaluations()
-    assert len(evaluations) == 6
-    assert all(e.passed and e.metadata["n"].value == 1 for e in evaluations)
+    assert len(evaluations) == 2
+    assert all(e.passed and e.metadata["n_passed"].value == 3 for e in evaluations)
 
 
 def test_a_warning_is_shown_and_holds_nothing_up(project):

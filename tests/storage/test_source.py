@@ -1,7 +1,10 @@
+import io
 import os
+import tarfile
 
 import pytest
 
+from curator_assets.storage.listing import Listing, changes
 from curator_assets.storage.source import Source
 
 
@@ -28,3 +31,42 @@ def test_a_missing_source_or_tar_is_named(tmp_path):
         Source(str(tmp_path / "none")).list_shards()
     with pytest.raises(FileNotFoundError, match="shard 'a': no tar at"):
         Source(str(tmp_path)).signature("a")
+
+
+def test_only_tars_that_end_as_tars_end_are_whole(tmp_path):
+    whole = io.BytesIO()
+    tarfile.open(fileobj=whole, mode="w").close()
+    member = b"x" * 512
+    contents = {
+        "whole": member + whole.getvalue(),
+        "cut": member,
+        "odd": whole.getvalue()[:-1],
+        "empty": b"",
+    }
+    for name, data in contents.items():
+        (tmp_path / f"{name}.tar").write_bytes(data)
+    source = Source(str(tmp_path))
+    assert list(source.whole(source.list_shards(), None)) == [["whole"]]
+    (tmp_path / "cut.tar.done").touch()
+    assert list(source.whole(source.list_shards(), ".done")) == [["cut"]]
+
+
+def test_a_tar_that_vanished_since_it_was_listed_is_not_whole(tmp_path):
+    tarfile.open(tmp_path / "a.tar", "w").close()
+    source = Source(str(tmp_path))
+    listed = source.list_shards()
+    (tmp_path / "a.tar").unlink()
+    assert list(source.whole(listed, None)) == [[]]
+
+
+def test_looking_at_tars_stops_when_the_time_is_up_and_goes_on_next_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("curator_assets.storage.source._WHOLE_BLOCK", 2)
+    for name in "abcde":
+        tarfile.open(tmp_path / f"{name}.tar", "w").close()
+    source = Source(str(tmp_path))
+    now = source.list_shards()
+    seen = Listing(now, {})
+    first = changes(seen, now, source, marker=None, max_seconds=0)
+    assert (first.ready, first.arriving) == (["a", "b"], ["c", "d", "e"])
+    seen = Listing(now, {shard: now[shard] for shard in first.ready})
+    assert changes(seen, now, source, marker=None, max_seconds=0).ready == ["c", "d"]
