@@ -217,3 +217,15 @@ def test_dagsters_own_marks_agree_after_a_refresh(pipeline, photos):
     drop(pipeline, "1", photos[4], photos[5])
     assert refresh(pipeline)
     assert stale() == set()
+
+
+def test_a_source_without_a_readable_image_is_curated_and_gets_its_codebook_later(pipeline, photos):
+    drop(pipeline, "a", b"broken")
+    assert refresh(pipeline)
+    assert curated(pipeline) == set()
+    drop(pipeline, "b", *photos[:5])
+    assert refresh(pipeline)
+    assert curated(pipeline) == {"b"}
+    codebook = pipeline.instance.get_latest_materialization_event(dg.AssetKey("centroids"))
+    assert codebook.asset_materialization.metadata["n_images"].value == 5
+    assert not any(asset.stale for asset in plan(work_on(pipeline.instance, pipeline.settings)))

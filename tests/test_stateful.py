@@ -121,14 +121,13 @@ class AnySequence(RuleBasedStateMachine):
 
     @initialize(first=contents, second=contents)
     def start(self, first: Content, second: Content) -> None:
-        self.put(NAMES[0], (*first, ("retina", CAPTIONS[0])))
+        self.put(NAMES[0], first)
         self.put(NAMES[1], second)
         self.refresh()
 
     @change(name=st.sampled_from(NAMES), content=contents)
     def drop_or_replace(self, name: str, content: Content) -> None:
-        if self._has_an_image(self.tars | {name: content}):
-            self.put(name, content)
+        self.put(name, content)
 
     @change(name=st.sampled_from(NAMES), caption=st.sampled_from(CAPTIONS))
     def write_other_captions(self, name: str, caption: str) -> None:
@@ -138,7 +137,7 @@ class AnySequence(RuleBasedStateMachine):
     @change(name=st.sampled_from(NAMES))
     def remove(self, name: str) -> None:
         left = {other: content for other, content in self.tars.items() if other != name}
-        if name in self.tars and self._has_an_image(left):
+        if name in self.tars and left:
             self.tars = left
             self._tar(name).unlink()
 
@@ -234,10 +233,6 @@ class AnySequence(RuleBasedStateMachine):
             | {f"{i}.txt": caption.encode()}
             for i, (image, caption) in enumerate(self.tars[name])
         }
-
-    def _has_an_image(self, tars: dict[str, Content]) -> bool:
-        """Whether there is something to train a codebook on."""
-        return any(image in READABLE for content in tars.values() for image, _ in content)
 
     def _delete(self, folder: str, place: int) -> None:
         """Delete a file by hand, the order of arrival apart, which nothing can bring back."""

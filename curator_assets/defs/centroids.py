@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
-from curator_assets.defs.stage import Failed, Made, Outcome, Stage, Work
+from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
@@ -16,6 +16,10 @@ from curator_assets.storage.store import Store
 from curator_assets.storage.tables import embedding_matrix, read_table
 
 ASSET = "centroids"
+
+IMAGES, NO_IMAGES = "images", "none"
+"""The input of a codebook that was made when no image could be read: one is trained once some can
+be."""
 
 # docs/log.md, "cost of the search": what they were on codebooks trained on a thinned sample.
 SKEW = 2.5
@@ -63,14 +67,21 @@ def stage(work: Work) -> Stage:
     """How the codebook is trained."""
     settings, store = work.settings, work.store
 
+    def inputs(_: str | None) -> Inputs:
+        before = work.ledger.read(ASSET)
+        trained = before is not None and before.inputs.get(IMAGES) != NO_IMAGES
+        return {} if trained or _has_images(work) else {IMAGES: NO_IMAGES}
+
     def make(_: list[str | None]) -> Iterator[Outcome]:
         from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
 
-        sample, n_images = sample_embeddings(
-            store, list(work.made_shards("image_embeddings")), settings
-        )
-        if not n_images:
+        embedded = list(work.made_shards("image_embeddings"))
+        if not embedded:
             yield Failed(None, "no embedding to train on; materialise image_embeddings first")
+            return
+        sample, n_images = sample_embeddings(store, embedded, settings)
+        if not n_images:
+            yield _placeholder(store, sample.shape[1])
             return
         seed = settings.clusters.seed
         min_cosine = 1 - settings.duplicates.max_eps
@@ -95,7 +106,27 @@ def stage(work: Work) -> Stage:
         }
         yield Made(None, files=(layout.CENTROIDS,), metadata=metadata)
 
-    return Stage(ASSET, code_version(settings), lambda _: {}, make)
+    return Stage(ASSET, code_version(settings), inputs, make)
+
+
+def _has_images(work: Work) -> bool:
+    """Whether any shard has an image that could be read."""
+    made = work.made_shards("image_embeddings").values()
+    return any(entry.metadata["n_unreadable"] < entry.metadata["n_samples"] for entry in made)
+
+
+def _placeholder(store: Store, embedding_dim: int) -> Made:
+    """One cell for everything, until there is an image to train on."""
+    with store.write(layout.CENTROIDS) as file:
+        np.save(file, np.eye(1, embedding_dim, dtype=np.float32))
+    metadata = {
+        "n_clusters": 1,
+        "n_images": 0,
+        "mean_cosine_to_centroid": 1.0,
+        "url": store.url(layout.CENTROIDS),
+    }
+    inputs = {IMAGES: NO_IMAGES}
+    return Made(None, files=(layout.CENTROIDS,), metadata=metadata, inputs=inputs)
 
 
 def _n_clusters(settings: Settings, n_images: int) -> int:
