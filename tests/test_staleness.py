@@ -89,9 +89,12 @@ class Project:
     def folder(self) -> Path:
         return self.pipeline.folder
 
-    def tars(self) -> dict[str, tuple[int, bytes]]:
-        shards = self.folder / "curated/shards"
-        return {p.stem: (p.stat().st_ino, p.read_bytes()) for p in sorted(shards.glob("*.tar"))}
+    def tars(self) -> dict[str, tuple[int, int, bytes]]:
+        found = {}
+        for path in sorted((self.folder / "curated/shards").glob("*.tar")):
+            stat = path.stat()  # an inode alone may be given again to the next file
+            found[path.stem] = stat.st_ino, stat.st_mtime_ns, path.read_bytes()
+        return found
 
     def by_refresh(self) -> dict[str, int]:
         return self._done(lambda: run(self.pipeline.instance, self.pipeline.settings, force=False))

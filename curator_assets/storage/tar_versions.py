@@ -20,7 +20,9 @@ ASSET = "tar_shards"
 def known_version(ledger: Ledger, shard: str, signature: Signature) -> str | None:
     """The content fingerprint of a tar with this signature, or None if it must be read."""
     entry = ledger.read(ASSET, shard)
-    return entry.data_version if entry and entry.fingerprint == str(signature) else None
+    if entry is None or entry.fingerprint != str(signature) or ledger.missing_files(entry):
+        return None
+    return entry.data_version
 
 
 def record_version(
@@ -29,8 +31,11 @@ def record_version(
     """Remember what a tar with this signature holds, and where its images lie."""
     columns = zip(*content.images, strict=True) if content.images else ((), (), ())
     index = pa.table(list(map(list, columns)), names=schemas.TAR_INDEX.names)
-    write_table(store, layout.tar_index(shard), index, schemas.TAR_INDEX)
-    ledger.write(ASSET, shard, Entry(fingerprint=str(signature), data_version=content.fingerprint))
+    name = layout.tar_index(shard)
+    write_table(store, name, index, schemas.TAR_INDEX)
+    files = {name: store.size(name) or 0}
+    entry = Entry(fingerprint=str(signature), data_version=content.fingerprint, files=files)
+    ledger.write(ASSET, shard, entry)
 
 
 def read_version(store: Store, ledger: Ledger, tars: Source, shard: str) -> str:
