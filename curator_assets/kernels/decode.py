@@ -1,16 +1,18 @@
-"""Encoded images to model-ready tensors, with NVIDIA nvImageCodec and DALI.
+"""Encoded images to model-ready tensors, with NVIDIA nvImageCodec, DALI and torch.
 
 Legend: *N images handed in, M of them decoded, S pixels a side of the model's input*.
 
 Bytes are sniffed, their header is weighed against `max_pixels`, nvImageCodec decodes (a failure
-costs one image, where DALI's own decoder loses the batch and the pipeline), and a DALI pipeline
-resizes, computing the S x S crop alone. CPU and GPU run the same graph with other arguments.
+costs one image, where DALI's own decoder loses the batch and the pipeline), `resize` makes the
+square. On CPU each thread takes one image from bytes to square, so that few whole images are held
+at a time; on GPU a batch goes through at once and no whole image leaves the device.
 """
 
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
@@ -19,8 +21,6 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 import numpy as np
 import torch
 from nvidia import nvimgcodec
-from nvidia.dali import fn, pipeline_def, types
-from torch.utils.dlpack import from_dlpack
 
 from curator_assets.kernels.image_format import (
     DecodeError,
@@ -28,36 +28,12 @@ from curator_assets.kernels.image_format import (
     why_refused,
     why_undecodable,
 )
+from curator_assets.kernels.resize import DaliResize, Preprocessing, TorchResize
+
+_GPU_GROUP_PIXELS = 1 << 28
+"""Images are decoded together up to so many pixels, 0.8 GB."""
 
 _LUMA = (299.0, 587.0, 114.0)  # Rec.601, in thousandths, so that sums are exact whole numbers
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a model wants its images, in open_clip's terms.
-
-    Attributes:
-        size: Side S of the square input, in pixels.
-        mean: Per channel RGB, on the 0-1 scale.
-        std: Per channel RGB, on the 0-1 scale.
-        interpolation: `bicubic` or `bilinear`; both antialiased.
-        resize_mode: `shortest` (short side to S, centre crop), `longest` (long side to S, pad) or
-            `squash` (both sides to S).
-        fill_color: Gray level 0-255 of the padding of `longest`.
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str
-    resize_mode: str
-    fill_color: int
-
-    def __post_init__(self) -> None:
-        if self.interpolation not in ("bicubic", "bilinear"):
-            raise ValueError(f"expected 'bicubic' or 'bilinear', got {self.interpolation=}")
-        if self.resize_mode not in ("shortest", "longest", "squash"):
-            raise ValueError(f"expected 'shortest', 'longest' or 'squash', got {self.resize_mode=}")
 
 
 @dataclass(frozen=True)
@@ -127,8 +103,15 @@ class ImageDecoder:
         device_id = (self.device.index or 0) if self.device.type == "cuda" else None
         self._decoders = _decoders(device_id, n_threads)
         self._params = nvimgcodec.DecodeParams(True, nvimgcodec.ColorSpec.SRGB)
-        self._threads = ThreadPoolExecutor(len(self._decoders))
-        self._resize = _resize_pipeline(preprocessing, device_id, batch_size, n_threads)
+        self._threads = ThreadPoolExecutor(
+            len(self._decoders), "decode", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        self._torch_resize = TorchResize(preprocessing)
+        self._dali_resize: DaliResize | None = None
+        if device_id is not None:
+            self._dali_resize = DaliResize(
+                preprocessing, device_id=device_id, batch_size=batch_size, n_threads=n_threads
+            )
         scale = 1 / (255 * torch.tensor(preprocessing.std, dtype=torch.float64))
         shift = -torch.tensor(preprocessing.mean, dtype=torch.float64) * 255 * scale
         self._scale = scale.float().view(3, 1, 1).to(self.device)
@@ -148,50 +131,85 @@ class ImageDecoder:
             _open_stream(data, name, self.max_pixels)
             for data, name in zip(images, formats, strict=True)
         ]
-        decoded = self._decode(opened)
-        errors = [_reason(*case) for case in zip(images, formats, opened, decoded, strict=True)]
-        ok = np.flatnonzero([image is not None for image in decoded])
-        shapes = np.array([(0, 0) if image is None else image.shape[:2] for image in decoded])
-        height, width = shapes.reshape(n, 2).T.astype(np.int32)
-        mean_luminance, sharpness = np.full((2, n), np.nan, dtype=np.float32)
-        pixels = self._resized([image for image in decoded if image is not None])
-        if len(ok):
-            mean_luminance[ok], sharpness[ok] = _statistics(pixels)
-        pixels.mul_(self._scale).add_(self._shift)
-        return DecodedBatch(pixels, ok, errors, width, height, formats, mean_luminance, sharpness)
+        resize = self._dali_resize
+        shown = self._on_gpu(opened, resize) if resize else self._on_cpu(opened)
+        ok = np.flatnonzero(shown.shapes[:, 0])
+        errors = [
+            _reason(data, name, stream, decoded=bool(shape[0]))
+            for data, name, stream, shape in zip(images, formats, opened, shown.shapes, strict=True)
+        ]
+        pixels = shown.pixels
+        if len(ok) < len(pixels):
+            pixels = pixels[torch.from_numpy(ok)]
+        return DecodedBatch(
+            pixels=pixels.mul_(self._scale).add_(self._shift),
+            ok=ok,
+            errors=errors,
+            width=shown.shapes[:, 1],
+            height=shown.shapes[:, 0],
+            format=formats,
+            mean_luminance=shown.mean_luminance,
+            sharpness=shown.sharpness,
+        )
 
-    def _decode(self, opened: list[Any]) -> list[Any]:
-        """uint8 [height, width, 3] for each stream that decodes, else None."""
-        on_gpu = self.device.type == "cuda"
-        images: list[Any] = [None] * len(opened)
+    def _on_cpu(self, opened: list[Any]) -> "_Shown":
+        shown = _Shown.empty(len(opened), self.preprocessing.size, self.device)
         todo = [i for i, stream in enumerate(opened) if not isinstance(stream, DecodeError)]
 
-        def decode(share: int) -> None:
-            mine = todo[share :: len(self._decoders)]
-            if mine:
-                streams = [opened[i] for i in mine]
-                results = self._decoders[share].decode(streams, params=self._params)
-                for i, image in zip(mine, results, strict=True):
-                    images[i] = image if image is None or on_gpu else np.asarray(image)
+        def show(share: int) -> None:
+            for i in todo[share :: len(self._decoders)]:
+                (image,) = self._decoders[share].decode([opened[i]], params=self._params)
+                if image is not None:
+                    array = np.asarray(image)
+                    shown.shapes[i] = array.shape[:2]
+                    shown.pixels[i] = self._torch_resize(array)
+                    rows = slice(i, i + 1)
+                    statistics = _statistics(shown.pixels[rows])
+                    shown.mean_luminance[rows], shown.sharpness[rows] = statistics
 
-        list(self._threads.map(decode, range(len(self._decoders))))
-        if on_gpu:
+        list(self._threads.map(show, range(len(self._decoders))))
+        return shown
+
+    def _on_gpu(self, opened: list[Any], resize: DaliResize) -> "_Shown":
+        shown = _Shown.empty(len(opened), self.preprocessing.size, self.device)
+        todo = [i for i, stream in enumerate(opened) if not isinstance(stream, DecodeError)]
+        ends = np.cumsum([opened[i].height * opened[i].width for i in todo]) // _GPU_GROUP_PIXELS
+        starts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(todo)]
+        for start, end in pairwise(starts):
+            group = todo[start:end]
+            images = self._decoders[0].decode([opened[i] for i in group], params=self._params)
             torch.cuda.synchronize(self.device)
-        return images
+            decoded = [(i, image) for i, image in zip(group, images, strict=True) if image]
+            if decoded:
+                rows = [i for i, _ in decoded]
+                shown.shapes[rows] = [image.shape[:2] for _, image in decoded]
+                pixels = resize([image for _, image in decoded]).float()
+                shown.pixels[rows] = pixels
+                shown.mean_luminance[rows], shown.sharpness[rows] = _statistics(pixels)
+        return shown
 
-    def _resized(self, images: list[Any]) -> torch.Tensor:
-        """float32 [M, 3, S, S] in whole numbers 0-255: the model's input before normalisation."""
-        size = self.preprocessing.size
-        pixels = torch.empty((len(images), 3, size, size), device=self.device)
-        if images:
-            windows = [_window(image.shape, self.preprocessing) for image in images]
-            self._resize.feed_input("images", images)
-            self._resize.feed_input("start", [window[0] for window in windows])
-            self._resize.feed_input("end", [window[1] for window in windows])
-            self._resize.feed_input("size", [window[2] for window in windows])
-            (resized,) = self._resize.run()
-            pixels.copy_(from_dlpack(resized.as_tensor()).permute(0, 3, 1, 2))
-        return pixels
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a batch of N streams shows, row by row; a shape of 0 x 0 where decoding failed.
+
+    Attributes:
+        pixels: float32 [N, 3, S, S], whole numbers 0-255; undefined where decoding failed.
+        shapes: int32 [N, 2], height and width.
+        mean_luminance: float32 [N], NaN where decoding failed.
+        sharpness: float32 [N], likewise.
+    """
+
+    pixels: torch.Tensor
+    shapes: np.ndarray
+    mean_luminance: np.ndarray
+    sharpness: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int, side: int, device: torch.device) -> "_Shown":
+        nan = np.full((2, n), np.nan, dtype=np.float32)
+        pixels = torch.empty((n, 3, side, side), device=device)
+        return cls(pixels, np.zeros((n, 2), dtype=np.int32), *nan)
 
 
 def _decoders(device_id: int | None, n_threads: int) -> list[Any]:
@@ -207,39 +225,6 @@ def _decoders(device_id: int | None, n_threads: int) -> list[Any]:
     return [nvimgcodec.Decoder(cpu, 1, backends) for _ in range(n_threads)]
 
 
-def _resize_pipeline(
-    preprocessing: Preprocessing, device_id: int | None, batch_size: int, n_threads: int
-) -> Any:
-    device = "cpu" if device_id is None else "gpu"
-    side = preprocessing.size
-    filters = {"bicubic": types.INTERP_CUBIC, "bilinear": types.INTERP_TRIANGULAR}
-
-    @pipeline_def(prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
-    def graph() -> Any:
-        resized = fn.resize(
-            fn.external_source(name="images", device=device, layout="HWC", no_copy=True),
-            size=fn.external_source(name="size"),
-            roi_start=fn.external_source(name="start"),
-            roi_end=fn.external_source(name="end"),
-            antialias=True,
-            interp_type=filters[preprocessing.interpolation],
-            dtype=types.UINT8,
-        )
-        if preprocessing.resize_mode != "longest":
-            return resized
-        return fn.crop(
-            resized,
-            crop=(side, side),
-            out_of_bounds_policy="pad",
-            fill_values=preprocessing.fill_color,
-            rounding="truncate",
-        )
-
-    pipeline = graph(batch_size=batch_size, num_threads=n_threads, device_id=device_id)
-    pipeline.build()
-    return pipeline
-
-
 def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
     """The parsed header as an nvImageCodec stream, or the `DecodeError` that rules it out."""
     refused = why_refused(data, image_format)
@@ -253,33 +238,12 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
     return DecodeError.TOO_MANY_PIXELS if too_large else stream
 
 
-def _reason(data: bytes, image_format: str | None, opened: Any, image: Any) -> DecodeError | None:
+def _reason(
+    data: bytes, image_format: str | None, opened: Any, *, decoded: bool
+) -> DecodeError | None:
     if isinstance(opened, DecodeError):
         return opened
-    return why_undecodable(data, image_format) if image is None else None
-
-
-def _window(shape: tuple[int, int, int], preprocessing: Preprocessing) -> np.ndarray:
-    """Part of an image to resize and to what, as open_clip's resize and centre crop would.
-
-    Returns:
-        float32 [3, 2]: start, end (source pixels, half-open) and size; each vertical, horizontal.
-    """
-    height, width, _ = shape
-    side = preprocessing.size
-    size = (side, side)
-    top, left, full_height, full_width = 0, 0, side, side
-    if preprocessing.resize_mode == "longest":
-        ratio = max(height, width) / side
-        full_height, full_width = max(1, round(height / ratio)), max(1, round(width / ratio))
-        size = (full_height, full_width)
-    elif preprocessing.resize_mode == "shortest":
-        short = min(height, width)
-        full_height, full_width = side * height // short, side * width // short
-        top, left = round((full_height - side) / 2), round((full_width - side) / 2)
-    y, x = height / full_height, width / full_width
-    end = ((top + size[0]) * y, (left + size[1]) * x)
-    return np.array([(top * y, left * x), end, size], dtype=np.float32)
+    return None if decoded else why_undecodable(data, image_format)
 
 
 def _statistics(pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ import open_clip
 import torch
 
 from curator_assets.kernels import offline_model
-from curator_assets.kernels.decode import Preprocessing
+from curator_assets.kernels.resize import Preprocessing
 
 _DTYPES = {
     "auto": torch.float32,

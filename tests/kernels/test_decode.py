@@ -7,8 +7,9 @@ import torch
 from open_clip.transform import image_transform
 from PIL import Image, ImageOps
 
-from curator_assets.kernels.decode import ImageDecoder, Preprocessing
+from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.image_format import DecodeError, sniff_format, why_undecodable
+from curator_assets.kernels.resize import Preprocessing
 
 CLIP = Preprocessing(
     size=224,

@@ -1,0 +1,175 @@
+"""Decoded images to the model's square input: torch's uint8 kernels on CPU, DALI on GPU.
+
+Legend: *M images, S pixels a side of the model's input*.
+
+Both follow open_clip's resize and centre crop. On CPU torch takes a fifth of the time that DALI
+takes, and gives what Pillow gives; DALI computes the S x S crop alone, on the device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from nvidia.dali import fn, pipeline_def, types
+from torch.nn import functional
+from torch.utils.dlpack import from_dlpack
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model wants its images, in open_clip's terms.
+
+    Attributes:
+        size: Side S of the square input, in pixels.
+        mean: Per channel RGB, on the 0-1 scale.
+        std: Per channel RGB, on the 0-1 scale.
+        interpolation: `bicubic` or `bilinear`; both antialiased.
+        resize_mode: `shortest` (short side to S, centre crop), `longest` (long side to S, pad) or
+            `squash` (both sides to S).
+        fill_color: Gray level 0-255 of the padding of `longest`.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    resize_mode: str
+    fill_color: int
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in ("bicubic", "bilinear"):
+            raise ValueError(f"expected 'bicubic' or 'bilinear', got {self.interpolation=}")
+        if self.resize_mode not in ("shortest", "longest", "squash"):
+            raise ValueError(f"expected 'shortest', 'longest' or 'squash', got {self.resize_mode=}")
+
+
+class TorchResize:
+    """Resizes one image on CPU; safe to call from several threads.
+
+    Args:
+        preprocessing: what the model wants.
+    """
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._preprocessing = preprocessing
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        """The model's input before normalisation.
+
+        Args:
+            image: uint8 [height, width, 3].
+
+        Returns:
+            uint8 [3, S, S].
+        """
+        side = self._preprocessing.size
+        (height, width), (top, left) = _resized_and_crop(image.shape, self._preprocessing)
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+        mode = self._preprocessing.interpolation
+        resized = functional.interpolate(
+            pixels, size=(height, width), mode=mode, antialias=True, align_corners=False
+        )[0]
+        if height >= side and width >= side:
+            return resized[:, top : top + side, left : left + side]
+        padded = torch.full((3, side, side), self._preprocessing.fill_color, dtype=torch.uint8)
+        padded[:, -top : height - top, -left : width - left] = resized
+        return padded
+
+
+class DaliResize:
+    """Resizes a batch with DALI.
+
+    Args:
+        preprocessing: what the model wants.
+        device_id: of the GPU; None for the same graph on CPU.
+        batch_size: the most images a call may hand in.
+        n_threads: CPU threads.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        *,
+        device_id: int | None,
+        batch_size: int,
+        n_threads: int,
+    ) -> None:
+        self._preprocessing = preprocessing
+        self._pipeline = _pipeline(preprocessing, device_id, batch_size, n_threads)
+
+    def __call__(self, images: Sequence[Any]) -> torch.Tensor:
+        """uint8 [M, 3, S, S] of M >= 1 images of shape [height, width, 3] on the device."""
+        windows = [_window(image.shape, self._preprocessing) for image in images]
+        self._pipeline.feed_input("images", images)
+        for place, name in enumerate(("start", "end", "size")):
+            self._pipeline.feed_input(name, [window[place] for window in windows])
+        (resized,) = self._pipeline.run()
+        return from_dlpack(resized.as_tensor()).permute(0, 3, 1, 2)
+
+
+def _pipeline(
+    preprocessing: Preprocessing, device_id: int | None, batch_size: int, n_threads: int
+) -> Any:
+    device = "cpu" if device_id is None else "gpu"
+    side = preprocessing.size
+    filters = {"bicubic": types.INTERP_CUBIC, "bilinear": types.INTERP_TRIANGULAR}
+
+    @pipeline_def(prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
+    def graph() -> Any:
+        resized = fn.resize(
+            fn.external_source(name="images", device=device, layout="HWC", no_copy=True),
+            size=fn.external_source(name="size"),
+            roi_start=fn.external_source(name="start"),
+            roi_end=fn.external_source(name="end"),
+            antialias=True,
+            interp_type=filters[preprocessing.interpolation],
+            dtype=types.UINT8,
+        )
+        if preprocessing.resize_mode != "longest":
+            return resized
+        return fn.crop(
+            resized,
+            crop=(side, side),
+            out_of_bounds_policy="pad",
+            fill_values=preprocessing.fill_color,
+            rounding="truncate",
+        )
+
+    pipeline = graph(batch_size=batch_size, num_threads=n_threads, device_id=device_id)
+    pipeline.build()
+    return pipeline
+
+
+def _resized_and_crop(
+    shape: tuple[int, ...], preprocessing: Preprocessing
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width to resize a whole image to; top and left of the S x S part (or < 0: pad)."""
+    height, width = shape[:2]
+    side = preprocessing.size
+    match preprocessing.resize_mode:
+        case "squash":
+            return (side, side), (0, 0)
+        case "longest":
+            ratio = max(height, width) / side
+            size = max(1, round(height / ratio)), max(1, round(width / ratio))
+            return size, (-((side - size[0]) // 2), -((side - size[1]) // 2))
+    short = min(height, width)
+    size = side * height // short, side * width // short
+    return size, (round((size[0] - side) / 2), round((size[1] - side) / 2))
+
+
+def _window(shape: tuple[int, ...], preprocessing: Preprocessing) -> np.ndarray:
+    """Part of an image to resize and to what, so that only the crop is computed.
+
+    Returns:
+        float32 [3, 2]: start, end (source pixels, half-open) and size; each vertical, horizontal.
+    """
+    side = preprocessing.size
+    (full_height, full_width), (top, left) = _resized_and_crop(shape, preprocessing)
+    top, left = max(top, 0), max(left, 0)
+    size = min(side, full_height), min(side, full_width)
+    y, x = shape[0] / full_height, shape[1] / full_width
+    end = ((top + size[0]) * y, (left + size[1]) * x)
+    return np.array([(top * y, left * x), end, size], dtype=np.float32)
