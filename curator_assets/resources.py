@@ -44,8 +44,7 @@ class Encoder(dg.ConfigurableResource):  # type: ignore[type-arg]
     name: str
     pretrained: str
     device: str
-    precision: str
-    batch_size: int
+    batch_size: int | None
     max_pixels: int
 
     def weights_identity(self) -> str:
@@ -54,8 +53,17 @@ class Encoder(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return weights_identity(self.name, self.pretrained)
 
-    def load(self) -> "tuple[ImageDecoder, EncoderModel]":
+    def device_type(self) -> str:
+        """`cpu` or `cuda`."""
+        from curator_assets.kernels.device import resolve_device
+
+        return resolve_device(self.device).partition(":")[0]
+
+    def load(self, precision: str) -> "tuple[ImageDecoder, EncoderModel]":
         """The decoder and the model, on the device in use; loaded once a process.
+
+        Args:
+            precision: `float32`, `bfloat16` or `float16`.
 
         Raises:
             ModelUnavailableError: the weights can't be had; says the ways out.
@@ -65,7 +73,7 @@ class Encoder(dg.ConfigurableResource):  # type: ignore[type-arg]
             self.pretrained,
             self.weights_identity(),
             self.device,
-            self.precision,
+            precision,
             self.batch_size,
             self.max_pixels,
         )
@@ -78,21 +86,28 @@ def _load(
     weights: str,  # part of the key only: a checkpoint that was replaced is loaded again
     device: str,
     precision: str,
-    batch_size: int,
+    batch_size: int | None,
     max_pixels: int,
 ) -> "tuple[ImageDecoder, EncoderModel]":
     from curator_assets.kernels.decode import ImageDecoder
     from curator_assets.kernels.device import resolve_device
     from curator_assets.kernels.encode import load_model
 
-    device = resolve_device(device)
-    model = load_model(name, pretrained, device=device, precision=precision, batch_size=batch_size)
+    device, n_cores = resolve_device(device), len(os.sched_getaffinity(0))
+    model = load_model(
+        name,
+        pretrained,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        n_threads=n_cores,
+    )
     decoder = ImageDecoder(
         model.preprocessing,
         device=device,
-        batch_size=batch_size,
+        batch_size=model.batch_size * (n_cores if device == "cpu" else 1),
         max_pixels=max_pixels,
-        n_threads=len(os.sched_getaffinity(0)),
+        n_threads=n_cores,
     )
     return decoder, model
 
@@ -105,8 +120,7 @@ def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # type
             name=settings.model.name,
             pretrained=settings.model.pretrained,
             device=settings.model.device,
-            precision=settings.model.precision,
-            batch_size=settings.model.batch_size,
+            batch_size=None if settings.model.batch_size == "auto" else settings.model.batch_size,
             max_pixels=settings.decode.max_pixels,
         ),
     }

@@ -16,6 +16,13 @@ from curator_assets.settings import Settings, load_settings
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.store import Store
 
+MODEL = {
+    "name": "efficientnet_lite0",
+    "pretrained": "imagenet",
+    "batch_size": 16,
+    "precision": "float32",
+}
+
 STAGES = (
     ("image_embeddings", "filter_scores", "centroids", "cluster_assignments"),
     ("near_duplicate_pairs",),
@@ -37,7 +44,7 @@ class Pipeline:
         base = {
             "source": "tars",
             "output": "curated",
-            "model": {"name": "efficientnet_lite0", "pretrained": "imagenet", "batch_size": 16},
+            "model": MODEL,
             "clusters": {"n_clusters": 4, "n_cell_groups": 2},
         }
         path.write_text(yaml.safe_dump(base | self.changes))

@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from pipeline import MODEL
 from tar_files import write_members
 
 from curator_assets.demo.photos import crops
@@ -31,7 +32,7 @@ def project(tmp_path, monkeypatch):
         "source": "tars",
         "output": "curated",
         "tick_seconds": 2,
-        "model": {"name": "efficientnet_lite0", "pretrained": "imagenet", "batch_size": 16},
+        "model": MODEL,
         "clusters": {"n_clusters": 2, "n_cell_groups": 2},
     }
     (tmp_path / "curator.yaml").write_text(yaml.safe_dump(settings))

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import torch
-from pipeline import STAGES, Pipeline
+from pipeline import MODEL, STAGES, Pipeline
 from tar_files import read_members, write_members
 
 from curator_assets.defs.refresh import plan
@@ -180,7 +180,7 @@ def another_model(project: Project) -> None:
     state["visual.trunk.conv_stem.weight"] *= 0.9
     save_file(state, path)
     name = f"local-dir:{folder}"
-    project.pipeline.changes["model"] = {"name": name, "pretrained": "", "batch_size": 16}
+    project.pipeline.changes["model"] = MODEL | {"name": name, "pretrained": ""}
     project.pipeline.changes["heads"]["nsfw"]["embedding_model"] = name
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from pipeline import Pipeline
+from pipeline import MODEL, Pipeline
 from polars.testing import assert_frame_equal
 from tar_files import read_members, write_members
 
@@ -38,7 +38,7 @@ NAMES = ("c", "b/0", "a", "b")
 COMMENT = b"\xff\xfe\x00\x04hi"  # a JPEG segment: other bytes, the same pixels
 
 # A pass of the model is as long as a full batch; most tars here hold more than one of these.
-MODEL = {"name": "efficientnet_lite0", "pretrained": "imagenet", "batch_size": 2}
+SMALL_BATCHES = MODEL | {"batch_size": 2}
 
 Member = tuple[str, bytes]  # extension and data
 Content = tuple[tuple[str, str], ...]  # name of the image in the pool, and caption, of each sample
@@ -107,7 +107,7 @@ class AnySequence(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.root = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         instance = self.stack.enter_context(dg.DagsterInstance.ephemeral())
-        changes = {"model": MODEL, "duplicates": {"eps": 0.03}}
+        changes = {"model": SMALL_BATCHES, "duplicates": {"eps": 0.03}}
         self.pipeline = Pipeline(self.root / "project", instance, changes)
         self.tars: dict[str, Content] = {}
         self.n_touched = 0

@@ -15,6 +15,7 @@ import pyarrow as pa
 from curator_assets.defs import image_embeddings
 from curator_assets.defs.describe import column_schema
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.precision import chosen_precision
 from curator_assets.defs.progress import Progress
 from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
 from curator_assets.resources import Encoder, Storage
@@ -127,7 +128,7 @@ def _measure(embedded: list[str], work: Work, progress: Progress) -> dict[str, i
         for shard, positions in chosen.items()
         for image in calibration.read_images(work.storage.tars, shard, positions)
     )
-    decoder, model = work.encoder.load()
+    decoder, model = work.encoder.load(chosen_precision(work, shards).precision)
     planted = _planted_cosines(images, decoder, model, progress)
     embeddings, contents = calibration.embedding_pool(store, shards, seed=seed)
     random = random_pair_cosines(embeddings, contents, n_pairs=N_RANDOM_PAIRS, seed=seed)

@@ -2,9 +2,8 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import islice
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -12,27 +11,25 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.describe import column_schema
+from curator_assets.defs.embedding import Begun, Ended, Rows, embedded_rows
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.precision import chosen_precision
 from curator_assets.defs.progress import Progress
 from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
 from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
-from curator_assets.settings import ModelSettings, Settings
+from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.ledger import hash_of
-from curator_assets.storage.retries import with_retries
-from curator_assets.storage.tables import embedding_column, embedding_matrix, write_table
+from curator_assets.storage.tables import TableWriter, embedding_matrix
 from curator_assets.storage.tar_versions import read_version, record_version
-from curator_assets.storage.tars import BrokenTarError, Sample, TarContent, content_hash
+from curator_assets.storage.tars import BrokenTarError, TarContent
 
 if TYPE_CHECKING:
-    from curator_assets.kernels.decode import ImageDecoder
     from curator_assets.kernels.encode import EncoderModel
+    from curator_assets.kernels.precision import PrecisionChoice
 
 ASSET = "image_embeddings"
-NO_IMAGE = "no image"
-"""`error` of a sample none of whose members is an image; the decoder has the other reasons."""
-
 MAX_NORM_ERROR = 1e-3
 
 
@@ -98,181 +95,177 @@ def stage(work: Work) -> Stage:
             return None  # embedding it meets the same error, and reports it
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
-        decoder, model = work.encoder.load()
-        progress = Progress(work.log, "images", len(shards))
-        for shard in shards:
-            assert shard is not None
-            embed = partial(_embed_shard, shard, work, weights, decoder, model, progress)
-            try:
-                yield with_retries(embed, f"shard {shard!r}", work.log)
-            except (BrokenTarError, OSError) as error:
-                yield Failed(shard, str(error))
-            progress.finish_partition()
+        from curator_assets.kernels.ahead import ahead
+
+        names = [shard for shard in shards if shard is not None]
+        precision = chosen_precision(work, names)
+        decoder, model = work.encoder.load(precision.precision)
+        rows = embedded_rows(names, work.storage.tars, decoder, model, settings.model, work.log)
+        progress = Progress(work.log, "images", len(names))
+        for written in ahead(_written(rows, work, weights, model, precision), 64, "write"):
+            if isinstance(written, int):
+                progress.advance(written)
+            else:
+                yield written
+                progress.finish_partition()
 
     return Stage(ASSET, code_version(settings), inputs, make)
 
 
-def _embed_shard(
-    shard: str,
+class _BegunAgainError(Exception):
+    """A shard is read from its start again."""
+
+
+class _NotWrittenError(Exception):
+    """A shard ended without its table."""
+
+    def __init__(self, failed: Failed) -> None:
+        self.failed = failed
+
+
+@dataclass
+class _Tally:
+    """What was counted over the rows of a shard."""
+
+    n_samples: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, rows: Rows) -> None:
+        self.n_samples += len(rows.table)
+        self.errors.update(rows.table["error"].drop_null().to_pylist())
+        for step, seconds in rows.seconds.items():
+            self.seconds[step] += seconds
+
+
+def _written(
+    events: Iterator[Begun | Rows | Ended | Failed],
     work: Work,
     weights: str,
-    decoder: "ImageDecoder",
     model: "EncoderModel",
-    progress: Progress,
-) -> Outcome:
-    settings, store, tars = work.settings, work.store, work.storage.tars
-    seconds: dict[str, float] = defaultdict(float)
-    signature = tars.signature(shard)
-    content = TarContent(shard)
-    with tars.open(shard) as file:
-        samples = content.samples(file)
-        table = _rows(shard, samples, decoder, model, settings.model, progress, seconds)
-    if tars.signature(shard) != signature:
-        return Failed(shard, f"shard {shard!r} was written to while it was read; run it again")
-    failure = _failed_check(shard, table, settings)
-    if failure:
-        return failure
-    started = time.perf_counter()
-    name = layout.embeddings(shard)
-    schema = schemas.embeddings(model.embedding_dim, settings.model.storage)
-    write_table(store, name, table, schema)
-    seconds["write"] = time.perf_counter() - started
-    record_version(store, work.ledger, shard, signature, content)
-    return Made(
-        shard,
-        files=(name,),
-        metadata=_metadata(table, settings, model, content, seconds)
-        | {"url": store.url(name), "size_bytes": store.size(name)},
-        checks={"unit_norms": {"max_error": MAX_NORM_ERROR}, "unique_ids": {}},
-        state={"tar": content.fingerprint},
-        inputs={"weights": weights, "tar_shards": content.fingerprint},
-        tar_version=content.fingerprint,
-    )
-
-
-def _rows(
-    shard: str,
-    samples: Iterator[Sample],
-    decoder: "ImageDecoder",
-    model: "EncoderModel",
-    settings: ModelSettings,
-    progress: Progress,
-    seconds: dict[str, float],
-) -> pa.Table:
-    """The table of `image_embeddings` for the samples, decoded and encoded in batches."""
-    parts, last = list[pa.Table](), time.perf_counter()
-
-    def lap(stage: str) -> None:
-        nonlocal last
+    precision: "PrecisionChoice",
+) -> Iterator[int | Outcome]:
+    """Write the rows of each shard as they come; the number of rows, and each shard's outcome."""
+    last = time.perf_counter()
+    for begun in events:
+        assert isinstance(begun, Begun)
+        shard = begun.shard
+        tally, ended = _Tally(), None
+        try:
+            while ended is None:
+                tally = _Tally()
+                ended = yield from _write_table(shard, events, work, model, tally)
+            record_version(work.store, work.ledger, shard, ended.signature, ended.content)
+        except _NotWrittenError as error:
+            yield error.failed
+            continue
+        except OSError as error:
+            yield Failed(shard, str(error))
+            continue
         now = time.perf_counter()
-        seconds[stage] += now - last
+        found = _metadata(tally, work.settings, model, precision, ended.content)
+        name = layout.embeddings(shard)
+        yield Made(
+            shard,
+            files=(name,),
+            metadata=found
+            | {"images_per_second": tally.n_samples / max(now - last, 1e-9)}
+            | {"url": work.store.url(name), "size_bytes": work.store.size(name)},
+            checks={"unit_norms": {"max_error": MAX_NORM_ERROR}, "unique_ids": {}},
+            state={"tar": ended.content.fingerprint},
+            inputs={"weights": weights, "tar_shards": ended.content.fingerprint},
+            tar_version=ended.content.fingerprint,
+        )
         last = now
 
-    while batch := list(islice(samples, settings.batch_size)):
-        lap("read")
-        with_image = [i for i, sample in enumerate(batch) if sample.image]
-        decoded = decoder([batch[i].image.data for i in with_image])  # type: ignore[union-attr]
-        lap("decode")
-        embeddings = model.encode(decoded.pixels)
-        lap("encode")
-        at = np.array(with_image, dtype=np.int64)
-        part = _batch_columns(shard, batch)
-        part["embedding"] = embedding_column(
-            embeddings, at[decoded.ok], len(batch), settings.storage
-        )
-        part |= _statistics(decoded, at, len(batch))
-        parts.append(pa.table(part))
-        progress.advance(len(batch))
-        lap("assemble")
-    schema = schemas.embeddings(model.embedding_dim, settings.storage)
-    tables = [part.select(schema.names).cast(schema) for part in parts]
-    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+def _write_table(
+    shard: str,
+    events: Iterator[Begun | Rows | Ended | Failed],
+    work: Work,
+    model: "EncoderModel",
+    tally: _Tally,
+) -> Generator[int, None, Ended | None]:
+    """Write the table of one shard; None if the shard begins again, the table is given up then.
+
+    Raises:
+        _NotWrittenError: the shard could not be read, or its rows failed a check.
+        OSError: it could not be written.
+    """
+    name = layout.embeddings(shard)
+    schema = schemas.embeddings(model.embedding_dim, work.settings.model.storage)
+    at_end = False
+    try:
+        with work.store.write(name) as file, TableWriter(file, name, schema) as writer:
+            for event in events:
+                at_end = not isinstance(event, Rows)
+                match event:
+                    case Rows(table):
+                        _require_unit_norms(shard, table)
+                        started = time.perf_counter()
+                        writer.append(table)
+                        tally.add(event)
+                        tally.seconds["write"] += time.perf_counter() - started
+                        yield len(table)
+                    case Begun():
+                        raise _BegunAgainError
+                    case Failed():
+                        raise _NotWrittenError(event)
+                    case Ended():
+                        _require_readable(shard, tally, work.settings)
+                        ended, started = event, time.perf_counter()
+                        break
+        tally.seconds["write"] += time.perf_counter() - started
+        return ended
+    except _BegunAgainError:
+        return None
+    except (_NotWrittenError, OSError):
+        while not at_end:  # the rest of the shard is read for nothing
+            at_end = isinstance(next(events), Ended | Failed)
+        raise
 
 
-def _batch_columns(shard: str, batch: Iterable[Sample]) -> dict[str, Any]:
-    images = [sample.image for sample in batch]
-    return {
-        "image_id": [f"{shard}/{sample.key}" for sample in batch],
-        "shard": [shard for _ in batch],
-        "key": [sample.key for sample in batch],
-        "position": [sample.position for sample in batch],
-        "ext": [image.ext if image else None for image in images],
-        "n_bytes": [len(image.data) if image else 0 for image in images],
-        "content_hash": [content_hash(image.data) if image else None for image in images],
-    }
-
-
-def _statistics(decoded: Any, at: np.ndarray, n_rows: int) -> dict[str, Any]:
-    """Statistics of the decoded images spread over a batch's rows, null where there is none."""
-    error: list[str | None] = [NO_IMAGE] * n_rows
-    image_format: list[str | None] = [None] * n_rows
-    for i, row in enumerate(at.tolist()):
-        error[row], image_format[row] = decoded.errors[i], decoded.format[i]
-    missing = np.ones(n_rows, dtype=bool)
-    missing[at[decoded.ok]] = False
-
-    def spread(values: np.ndarray) -> pa.Array:
-        column = np.zeros(n_rows, dtype=values.dtype)
-        column[at] = values
-        return pa.array(column, mask=missing)
-
-    aspect_ratio = decoded.width / np.maximum(decoded.height, 1)
-    return {
-        "width": spread(decoded.width),
-        "height": spread(decoded.height),
-        "aspect_ratio": spread(aspect_ratio.astype(np.float32)),
-        "mean_luminance": spread(decoded.mean_luminance),
-        "sharpness": spread(decoded.sharpness),
-        "format": image_format,
-        "error": error,
-    }
-
-
-def _failed_check(shard: str, table: pa.Table, settings: Settings) -> Failed | None:
+def _require_unit_norms(shard: str, table: pa.Table) -> None:
     norms = np.linalg.norm(embedding_matrix(table)[0], axis=1)
     off = np.abs(norms - 1).max(initial=0)
     if not off <= MAX_NORM_ERROR:
         message = f"embeddings of {shard!r} are off unit norm by {off:.2g} (NaN: broken weights?)"
-        return Failed(shard, message, check="unit_norms")
-    if len(table["image_id"].unique()) != len(table):
-        return Failed(shard, f"shard {shard!r} holds an image_id twice", check="unique_ids")
-    n_unreadable = len(table) - table["error"].null_count
-    if n_unreadable > settings.decode.max_unreadable_fraction * len(table):
-        return Failed(
-            shard,
-            f"{n_unreadable} of {len(table)} samples are unreadable, above "
+        raise _NotWrittenError(Failed(shard, message, check="unit_norms"))
+
+
+def _require_readable(shard: str, tally: _Tally, settings: Settings) -> None:
+    n_unreadable = tally.errors.total()
+    if n_unreadable > settings.decode.max_unreadable_fraction * tally.n_samples:
+        message = (
+            f"{n_unreadable} of {tally.n_samples} samples are unreadable, above "
             f"decode.max_unreadable_fraction {settings.decode.max_unreadable_fraction}: "
-            f"{dict(_reasons(table))}",
+            f"{dict(tally.errors)}"
         )
-    return None
-
-
-def _reasons(table: pa.Table) -> Counter[str]:
-    return Counter(table["error"].drop_null().to_pylist())
+        raise _NotWrittenError(Failed(shard, message))
 
 
 def _metadata(
-    table: pa.Table,
+    tally: _Tally,
     settings: Settings,
     model: "EncoderModel",
+    precision: "PrecisionChoice",
     content: TarContent,
-    seconds: dict[str, float],
 ) -> dict[str, Any]:
-    reasons = _reasons(table)
-    total = sum(seconds.values())
+    n_unreadable = tally.errors.total()
     return {
-        "dagster/row_count": len(table),
-        "n_samples": len(table),
-        "n_unreadable": reasons.total(),
-        "unreadable_fraction": reasons.total() / max(len(table), 1),
-        "unreadable": dict(reasons),
+        "dagster/row_count": tally.n_samples,
+        "n_samples": tally.n_samples,
+        "n_unreadable": n_unreadable,
+        "unreadable_fraction": n_unreadable / max(tally.n_samples, 1),
+        "unreadable": dict(tally.errors),
         "n_stray_members": len(content.strays),
         "stray_members": content.strays[:10],
-        "images_per_second": len(table) / max(total, 1e-9),
-        **{f"{stage}_seconds": value for stage, value in seconds.items()},
+        **{f"{step}_seconds": seconds for step, seconds in tally.seconds.items()},
         "model": f"{settings.model.name} / {settings.model.pretrained}",
         "embedding_dim": model.embedding_dim,
         "device": str(model.device),
-        "precision": str(model.dtype).removeprefix("torch."),
+        "batch_size": model.batch_size,
+        "precision": precision.precision,
+        "lowest_cosine_to_float32": precision.lowest_cosine,
         "weights": model.weights,
     }

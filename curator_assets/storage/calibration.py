@@ -14,7 +14,7 @@ from curator_assets.storage import layout
 from curator_assets.storage.source import Source
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import embedding_matrix, read_table
-from curator_assets.storage.tars import TarContent, content_hash
+from curator_assets.storage.tars import TarContent
 
 MAX_SHARDS = 8
 MAX_POOL_PER_SHARD = 4096
@@ -85,7 +85,7 @@ def read_images(tars: Source, shard: str, chosen: Mapping[int, str]) -> Iterator
             if sample.position not in chosen:
                 continue
             image = sample.image
-            if image is None or content_hash(image.data) != chosen[sample.position]:
+            if image is None or image.content_hash != chosen[sample.position]:
                 break
             yield f"{shard}/{sample.key}", image.data
             n_left -= 1

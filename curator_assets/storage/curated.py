@@ -61,4 +61,4 @@ def write_curated_tar(
 
 def _add(digest: hashlib._Hash, sample: Sample) -> None:
     for member in sample.members:
-        digest.update(f"{member.name}\0{hashlib.sha256(member.data).hexdigest()}\n".encode())
+        digest.update(f"{member.name}\0{member.sha256}\n".encode())

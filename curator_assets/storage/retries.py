@@ -23,13 +23,22 @@ def with_retries(action: Callable[[], Result], what: str, log: logging.Logger) -
         OSError: it failed four times, or for a reason that waiting does not mend (disk full, no
             such file, no permission).
     """
-    for attempt in range(1, N_TRIES):
+    attempt = 1
+    while True:
         try:
             return action()
         except OSError as error:
-            if error.errno in _LASTING or isinstance(error, FileNotFoundError | PermissionError):
+            if not pause_before_retry(error, attempt, what, log):
                 raise
-            wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
-            log.warning("%s: %s; try %d of %d in %.0f s", what, error, attempt + 1, N_TRIES, wait)
-            time.sleep(wait)
-    return action()
+            attempt += 1
+
+
+def pause_before_retry(error: OSError, attempt: int, what: str, log: logging.Logger) -> bool:
+    """Wait before the next try, and say so; False at once if there is to be none."""
+    lasting = error.errno in _LASTING or isinstance(error, FileNotFoundError | PermissionError)
+    if lasting or attempt >= N_TRIES:
+        return False
+    wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
+    log.warning("%s: %s; try %d of %d in %.0f s", what, error, attempt + 1, N_TRIES, wait)
+    time.sleep(wait)
+    return True

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from curator_assets.storage.retries import with_retries
 
 
 class Store:
@@ -74,7 +78,8 @@ class Store:
         with tempfile.NamedTemporaryFile() as file:
             yield file
             file.flush()
-            self.fs.put_file(file.name, self.path(name))
+            put = partial(self.fs.put_file, file.name, self.path(name))
+            with_retries(put, f"writing {self.url(name)}", logging.getLogger(__name__))
 
     @contextmanager
     def _write_local(self, target: Path) -> Iterator[IO[bytes]]:
@@ -93,7 +98,7 @@ class Store:
 
 def _remove_orphans(target: Path) -> None:
     """Remove what killed processes left half-written beside `target`."""
-    for partial in target.parent.glob(f".{target.name}.*.partial"):
-        pid = int(partial.name.split(".")[-2])
+    for orphan in target.parent.glob(f".{target.name}.*.partial"):
+        pid = int(orphan.name.split(".")[-2])
         if not Path(f"/proc/{pid}").exists():
-            partial.unlink(missing_ok=True)
+            orphan.unlink(missing_ok=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import IO, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curator_assets.storage.store import Store
+
+ROW_GROUP_ROWS = 16_384
+"""50 MB of embeddings of width 768."""
 
 
 def write_table(store: Store, name: str, table: pa.Table, schema: pa.Schema) -> None:
@@ -18,13 +23,76 @@ def write_table(store: Store, name: str, table: pa.Table, schema: pa.Schema) -> 
         KeyError: a column is missing.
         ValueError: a required column holds nulls, or one can't be cast to `schema`.
     """
+    with store.write(name) as file:
+        pq.write_table(_conformed(name, table, schema), file, compression="zstd")
+
+
+class TableWriter:
+    """A table that is written part by part to an open file, in row groups of a fixed size.
+
+    So equal rows give equal bytes, however they are cut into parts. Leaving its context ends the
+    file.
+
+    Args:
+        file: to write to.
+        name: of the table, for errors.
+        schema: its columns.
+    """
+
+    def __init__(self, file: IO[bytes], name: str, schema: pa.Schema) -> None:
+        self._name, self._schema = name, schema
+        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._held = list[pa.Table]()
+        self._n_held = 0
+
+    def append(self, part: pa.Table) -> None:
+        """Add rows.
+
+        Raises:
+            KeyError: a column is missing.
+            ValueError: a required column holds nulls, or one can't be cast to the schema.
+        """
+        self._held.append(_conformed(self._name, part, self._schema))
+        self._n_held += len(part)
+        while self._n_held >= ROW_GROUP_ROWS:
+            held = pa.concat_tables(self._held)
+            self._writer.write_table(held.slice(0, ROW_GROUP_ROWS), ROW_GROUP_ROWS)
+            self._held = [held.slice(ROW_GROUP_ROWS)]
+            self._n_held -= ROW_GROUP_ROWS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            held = pa.concat_tables([self._schema.empty_table(), *self._held])
+            self._writer.write_table(held, ROW_GROUP_ROWS)
+            self._writer.close()
+            return
+        with suppress(OSError):  # the file is given up: what went wrong before is what counts
+            self._writer.close()
+
+
+def _conformed(name: str, table: pa.Table, schema: pa.Schema) -> pa.Table:
     table = table.select(schema.names)
     for field, column in zip(schema, table.columns, strict=True):
         if not field.nullable and column.null_count:
             raise ValueError(f"{name}: column {field.name!r} holds {column.null_count} nulls")
-    table = table.cast(schema)
-    with store.write(name) as file:
-        pq.write_table(table, file, compression="zstd")
+    return table.cast(schema)
+
+
+def read_row_groups(
+    store: Store, name: str, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """The table called `name`, or some columns of it, a row group at a time; at least one part.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    wanted = list(columns) if columns is not None else None
+    with store.open(name) as file, pq.ParquetFile(file) as table:
+        for i in range(table.num_row_groups):
+            yield table.read_row_group(i, columns=wanted)
 
 
 def read_table(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import IO
+from typing import IO, Any
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 
@@ -22,17 +22,28 @@ class BrokenTarError(ValueError):
     """A tar ends too early, or holds what makes its samples ambiguous."""
 
 
+class RepeatedKeyError(BrokenTarError):
+    """Two samples of a tar have one key, or two members of a sample one name."""
+
+
 @dataclass(frozen=True)
 class Member:
     """One file of a sample: `name` as in the tar, `ext` what follows the key.
 
-    `offset` is the byte of the tar at which the data starts, where it was read from one.
+    Where it was read from a tar, `offset` is the byte at which the data starts, and `sha256` the
+    hex hash of the data.
     """
 
     name: str
     ext: str
     data: bytes
     offset: int | None = None
+    sha256: str = ""
+
+    @property
+    def content_hash(self) -> str:
+        """128 bits of it, in hex."""
+        return self.sha256[:32]
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Sample:
     @property
     def image(self) -> Member | None:
         """The first member whose extension is an image's (`jpg` before `mask.png`), or None."""
-        images = [m for m in self.members if m.ext.rpartition(".")[2] in IMAGE_EXTENSIONS]
+        images = [member for member in self.members if _is_image(member.ext)]
         return min(images, key=lambda member: member.ext.count("."), default=None)
 
 
@@ -69,21 +80,26 @@ class TarContent:
         """128-bit hex hash of every member's name and bytes, in order."""
         return self._digest.hexdigest()[:32]
 
-    def samples(self, file: IO[bytes]) -> Iterator[Sample]:
+    def samples(self, file: IO[bytes], *, images_only: bool = False) -> Iterator[Sample]:
         """The samples of an open tar, in order.
 
+        Args:
+            file: the tar.
+            images_only: give members other than images and captions without their data; each is
+                read, in blocks, all the same.
+
         Raises:
-            BrokenTarError: the tar is cut, has garbage between members, repeats a member's name
-                or comes back to a key after another one.
+            RepeatedKeyError: it comes back to a key after another one, or repeats a member's name.
+            BrokenTarError: the tar is cut, or has garbage between members.
         """
         seen: dict[str, int] = {}
         key, members = "", list[Member]()
-        for member_key, member in self._members(file):
+        for member_key, member in self._members(file, images_only):
             if member_key != key and members:
                 yield self._sample(key, members, seen)
                 members = []
             if any(member.ext == other.ext for other in members):
-                raise BrokenTarError(f"shard {self.shard!r}: two members named {member.name!r}")
+                raise RepeatedKeyError(f"shard {self.shard!r}: two members named {member.name!r}")
             key = member_key
             members.append(member)
         if members:
@@ -91,7 +107,7 @@ class TarContent:
 
     def _sample(self, key: str, members: list[Member], seen: dict[str, int]) -> Sample:
         if key in seen:
-            raise BrokenTarError(
+            raise RepeatedKeyError(
                 f"shard {self.shard!r}: samples {seen[key]} and {len(seen)} both have the key "
                 f"{key!r}; give them different keys, or put the members of one sample together"
             )
@@ -101,7 +117,7 @@ class TarContent:
             self.images.append((sample.position, sample.image.offset, len(sample.image.data)))
         return sample
 
-    def _members(self, file: IO[bytes]) -> Iterator[tuple[str, Member]]:
+    def _members(self, file: IO[bytes], images_only: bool) -> Iterator[tuple[str, Member]]:
         from webdataset.tariterators import base_plus_ext  # imports torch
 
         try:
@@ -113,16 +129,26 @@ class TarContent:
                     if key is None or not info.isreg():
                         self.strays.append(info.name)
                         continue
-                    data = tar.extractfile(info).read()  # type: ignore[union-attr]
-                    content = hashlib.sha256(data).hexdigest()
+                    ext = ext.lower()
+                    stream: Any = tar.extractfile(info)
+                    if images_only and not _is_image(ext) and ext != "txt":
+                        data, digest = b"", hashlib.file_digest(stream, "sha256")
+                    else:
+                        data = stream.read()
+                        digest = hashlib.sha256(data)
+                    content = digest.hexdigest()
                     self._digest.update(f"{info.name}\0{content}\n".encode())
-                    yield key, Member(info.name, ext.lower(), data, info.offset_data)
+                    yield key, Member(info.name, ext, data, info.offset_data, content)
                     tar.members.clear()  # type: ignore[attr-defined]  # or it remembers all
                 _require_end(file, tar.offset, self.shard)
         except tarfile.TarError as error:
             raise BrokenTarError(
                 f"shard {self.shard!r}: not a whole tar: {error}; copy it again"
             ) from error
+
+
+def _is_image(ext: str) -> bool:
+    return ext.rpartition(".")[2] in IMAGE_EXTENSIONS
 
 
 def _require_end(file: IO[bytes], offset: int, shard: str) -> None:
@@ -136,11 +162,6 @@ def _require_end(file: IO[bytes], offset: int, shard: str) -> None:
         )
     if any(block):
         raise BrokenTarError(f"shard {shard!r}: byte {offset} is not a tar header; copy it again")
-
-
-def content_hash(data: bytes) -> str:
-    """128-bit hex SHA-256 of a member's bytes."""
-    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def write_tar(file: IO[bytes], samples: Iterable[Sample]) -> None:

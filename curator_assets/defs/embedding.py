@@ -1,0 +1,234 @@
+"""From tars to tables of embeddings: reading, decoding, encoding and writing overlap.
+
+Each step is a generator that runs in a thread of its own, a few batches ahead of the next. Batches
+run across the ends of shards, so a run of small shards keeps the encoder as busy as one large one.
+What is held at a time is bounded by the batches in flight, whatever the size of a shard.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count, groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.defs.stage import Failed
+from curator_assets.settings import ModelSettings
+from curator_assets.storage.retries import pause_before_retry
+from curator_assets.storage.source import Signature, Source
+from curator_assets.storage.tables import embedding_column
+from curator_assets.storage.tars import BrokenTarError, RepeatedKeyError, Sample, TarContent
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
+    from curator_assets.kernels.encode import EncoderModel
+
+NO_IMAGE = "no image"
+"""`error` of a sample none of whose members is an image; the decoder has the other reasons."""
+
+_BATCH_BYTES = 64 << 20
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A shard begins; or begins again, if its storage failed for a moment."""
+
+    shard: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of a shard, and the seconds of each step that went into them."""
+
+    table: pa.Table
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A shard was read to its end, as it was when it had this signature."""
+
+    content: TarContent
+    signature: Signature
+
+
+@dataclass
+class _Batch:
+    """Samples of one or more shards in the order of the tars, and what became of them so far.
+
+    Attributes:
+        items: samples between the marks of their shards.
+        seconds: step -> how long it worked on the batch.
+    """
+
+    items: list[Sample | Begun | Ended | Failed]
+    seconds: dict[str, float] = field(default_factory=dict)
+    decoded: "DecodedBatch | None" = None
+    embeddings: np.ndarray | None = None
+
+    @property
+    def samples(self) -> list[Sample]:
+        return [item for item in self.items if isinstance(item, Sample)]
+
+
+def embedded_rows(
+    shards: Iterable[str],
+    tars: Source,
+    decoder: "ImageDecoder",
+    model: "EncoderModel",
+    settings: ModelSettings,
+    log: logging.Logger,
+) -> Iterator[Begun | Rows | Ended | Failed]:
+    """The rows of some shards, each shard between `Begun` and `Ended` or `Failed`.
+
+    Args:
+        shards: in the order in which to read them.
+        tars: where they lie.
+        decoder: of the images.
+        model: the encoder.
+        settings: of the model: how embeddings are stored.
+        log: told of storage that is tried again.
+    """
+    from curator_assets.kernels.ahead import ahead
+
+    batches = ahead(_batches(_read(shards, tars, log), decoder.batch_size), _AHEAD, "read")
+    decoded = ahead(_decode(batches, decoder), _AHEAD, "decode")
+    encoded = ahead(_encode(decoded, model), _AHEAD, "encode")
+    shard = ""
+    for batch in encoded:
+        rows = _table(batch, settings.storage)
+        start = 0
+        for is_sample, group in groupby(batch.items, lambda item: isinstance(item, Sample)):
+            if not is_sample:
+                for mark in group:
+                    assert not isinstance(mark, Sample)
+                    shard = mark.shard if isinstance(mark, Begun) else shard
+                    yield mark
+                continue
+            n = sum(1 for _ in group)
+            seconds = {step: s * n / len(rows) for step, s in batch.seconds.items()}
+            yield Rows(_named(rows.slice(start, n), shard), seconds)
+            start += n
+
+
+def _read(
+    shards: Iterable[str], tars: Source, log: logging.Logger
+) -> Iterator[Sample | Begun | Ended | Failed]:
+    for shard in shards:
+        for attempt in count(1):
+            yield Begun(shard)
+            try:
+                yield from _read_shard(shard, tars)
+                break
+            except RepeatedKeyError as error:
+                yield Failed(shard, str(error), check="unique_ids")
+                break
+            except BrokenTarError as error:
+                yield Failed(shard, str(error))
+                break
+            except OSError as error:
+                if not pause_before_retry(error, attempt, f"shard {shard!r}", log):
+                    yield Failed(shard, str(error))
+                    break
+
+
+def _read_shard(shard: str, tars: Source) -> Iterator[Sample | Ended | Failed]:
+    signature = tars.signature(shard)
+    content = TarContent(shard)
+    with tars.open(shard) as file:
+        yield from content.samples(file, images_only=True)
+    if tars.signature(shard) == signature:
+        yield Ended(content, signature)
+    else:
+        yield Failed(shard, f"shard {shard!r} was written to while it was read; run it again")
+
+
+def _batches(items: Iterator[Sample | Begun | Ended | Failed], batch_size: int) -> Iterator[_Batch]:
+    """Batches of up to so many images, and of some megabytes."""
+    batch, n_images, n_bytes = _Batch([]), 0, 0
+    started = time.perf_counter()
+    for item in items:
+        batch.items.append(item)
+        if isinstance(item, Sample) and item.image:
+            n_images, n_bytes = n_images + 1, n_bytes + len(item.image.data)
+        n_items = len(batch.items)
+        if n_images == batch_size or n_bytes >= _BATCH_BYTES or n_items == 16 * batch_size:
+            batch.seconds["read"] = time.perf_counter() - started
+            yield batch
+            batch, n_images, n_bytes = _Batch([]), 0, 0
+            started = time.perf_counter()
+    yield batch
+
+
+def _decode(batches: Iterable[_Batch], decoder: "ImageDecoder") -> Iterator[_Batch]:
+    for batch in batches:
+        started = time.perf_counter()
+        batch.decoded = decoder([s.image.data for s in batch.samples if s.image])
+        batch.seconds["decode"] = time.perf_counter() - started
+        yield batch
+
+
+def _encode(batches: Iterable[_Batch], model: "EncoderModel") -> Iterator[_Batch]:
+    for batch in batches:
+        assert batch.decoded is not None
+        started = time.perf_counter()
+        batch.embeddings = model.encode(batch.decoded.pixels)
+        batch.seconds["encode"] = time.perf_counter() - started
+        yield batch
+
+
+def _table(batch: _Batch, storage: str) -> pa.Table:
+    """The columns of `image_embeddings` but those that name the shard, for a batch's samples."""
+    samples, decoded = batch.samples, batch.decoded
+    assert decoded is not None and batch.embeddings is not None
+    images = [sample.image for sample in samples]
+    at = np.array([i for i, image in enumerate(images) if image], dtype=np.int64)
+    columns = {
+        "key": [sample.key for sample in samples],
+        "position": pa.array([sample.position for sample in samples], pa.int32()),
+        "ext": [image.ext if image else None for image in images],
+        "n_bytes": pa.array([len(image.data) if image else 0 for image in images], pa.int64()),
+        "content_hash": [image.content_hash if image else None for image in images],
+        "embedding": embedding_column(batch.embeddings, at[decoded.ok], len(samples), storage),
+    }
+    strings = {name: pa.array(columns[name], pa.string()) for name in ("key", "ext")}
+    strings["content_hash"] = pa.array(columns["content_hash"], pa.string())
+    return pa.table(columns | strings | _statistics(decoded, at, len(samples)))
+
+
+def _statistics(decoded: "DecodedBatch", at: np.ndarray, n_rows: int) -> dict[str, pa.Array]:
+    """Statistics of the decoded images spread over a batch's rows, null where there is none."""
+    error: list[str | None] = [NO_IMAGE] * n_rows
+    image_format: list[str | None] = [None] * n_rows
+    for i, row in enumerate(at.tolist()):
+        error[row], image_format[row] = decoded.errors[i], decoded.format[i]
+    missing = np.ones(n_rows, dtype=bool)
+    missing[at[decoded.ok]] = False
+
+    def spread(values: np.ndarray) -> pa.Array:
+        column = np.zeros(n_rows, dtype=values.dtype)
+        column[at] = values
+        return pa.array(column, mask=missing)
+
+    aspect_ratio = decoded.width / np.maximum(decoded.height, 1)
+    return {
+        "width": spread(decoded.width),
+        "height": spread(decoded.height),
+        "aspect_ratio": spread(aspect_ratio.astype(np.float32)),
+        "mean_luminance": spread(decoded.mean_luminance),
+        "sharpness": spread(decoded.sharpness),
+        "format": pa.array(image_format, pa.string()),
+        "error": pa.array(error, pa.string()),
+    }
+
+
+def _named(rows: pa.Table, shard: str) -> pa.Table:
+    """The rows with the columns that name their shard."""
+    ids = [f"{shard}/{key}" for key in rows["key"].to_pylist()]
+    return rows.append_column("shard", pa.array([shard] * len(rows), pa.string())).append_column(
+        "image_id", pa.array(ids, pa.string())
+    )
