@@ -6,9 +6,10 @@
     python benchmarks/refresh.py --sizes 1000 --profile # and where the time goes
 
 A small real project (60 shards of two photographs) is refreshed first: its ledger entries are the
-patterns, and its events tell the overhead per shard. Then, for each size, the state of a finished
-project is written without any image: tars, ledger entries with the fingerprints that the stages
-themselves compute, hard-linked files, arrivals, partitions and Dagster's materialisation events.
+patterns. The same photographs in one shard and in 60 tell the overhead per shard. Then, for each
+size, the state of a finished project is written without any image: tars, ledger entries with the
+fingerprints that the stages themselves compute, hard-linked files, arrivals, partitions and
+Dagster's materialisation events.
 Each measurement runs in a process of its own, on a SQLite instance; a refresh that finds anything
 to make or to report is an error.
 """
@@ -31,7 +32,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,6 @@ TARGET_OVERHEAD_MS = 50
 EMPTY_TAR = bytes(tarfile.RECORDSIZE)
 REMOVALS_SHOWN = 50  # rows of its table that an entry of `duplicate_ids` quotes
 MAX_LINKS = 50_000  # a file has 65,000 names at most
-RECORDED_SECONDS = ("read_seconds", "decode_seconds", "encode_seconds", "write_seconds")
 MEASURES = ("dry-run", "no-op refresh")
 EVENTS = "instance/history/runs/index.db"  # below a project's folder
 
@@ -106,7 +105,7 @@ def main() -> None:
 
 def report(folder: Path, arguments: argparse.Namespace) -> None:
     """Print both tables."""
-    print_overhead(json.loads(child("embed", folder / "seed").splitlines()[-1]))
+    print_overhead(*json.loads(child("embed", folder / "seed").splitlines()[-1]))
     print("| shards | | seconds | target | ms a shard | whole process s | peak MiB | of 2048 |")
     print("|---|---|---|---|---|---|---|---|")
     for n in arguments.sizes:
@@ -189,47 +188,60 @@ def n_events(folder: Path) -> int:
 # --- the overhead of a run that embeds
 
 
-def embed_photos(folder: Path) -> list[tuple[float, float]]:
-    """Refresh a new project of 60 shards of two small photographs.
+def embed_photos(folder: Path) -> list[float]:
+    """Refresh a project of 60 shards of two small photographs, whose state is the pattern.
 
     Returns:
-        For each shard but the first: seconds since the shard before was reported, and the seconds
-        of these that went into reading, decoding, encoding and writing the table.
+        Seconds until the same photographs were embedded in one shard, and in 60.
     """
     logging.getLogger("dagster").setLevel(logging.WARNING)
-    settings = write_settings(folder)
-    photos = [crop.image.resize((96, 96)) for crop in crops()[: SEED_SHARDS * SEED_IMAGES]]
-    for k in range(SEED_SHARDS):
-        with tarfile.open(folder / "tars" / f"{k:05d}.tar", "w") as tar:
-            for i in range(SEED_IMAGES):
-                data = io.BytesIO()
-                photos[(k * SEED_IMAGES + i) % len(photos)].save(data, "JPEG")
-                info = tarfile.TarInfo(f"{i}.jpg")
-                info.size = len(data.getvalue())
-                tar.addfile(info, io.BytesIO(data.getvalue()))
+    return [refresh_photos(folder.parent / "one", 1), refresh_photos(folder, SEED_SHARDS)]
+
+
+def refresh_photos(folder: Path, n_shards: int) -> float:
+    """Refresh the photographs in so many shards; how long until all were embedded."""
+    settings = write_photos(folder, n_shards)
+    encoder = resources(settings)["encoder"]
+    encoder.load("float32")  # type: ignore[attr-defined]  # before the clock starts
     with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance:
+        started = time.time()
         if not run(instance, settings, force=False):
             sys.exit("the refresh of the photographs failed")
         key = dg.AssetKey(image_embeddings.ASSET)
-        records = instance.fetch_materializations(key, limit=1000, ascending=True).records
-    ledger, timed = Ledger(Store(settings.output)), []
-    for before, record in pairwise(records):
-        entry = ledger.read(image_embeddings.ASSET, record.partition_key)
-        assert entry is not None
-        inside = sum(entry.metadata[name] for name in RECORDED_SECONDS)
-        timed.append((record.timestamp - before.timestamp, inside))
-    return timed
+        embedded = instance.fetch_materializations(key, limit=1).records[0].timestamp
+    return embedded - started
 
 
-def print_overhead(timed: list[tuple[float, float]]) -> None:
-    """The means over the shards."""
-    ms = [(1000 * total, 1000 * inside) for total, inside in timed]
-    total, inside = (sum(column) / len(ms) for column in zip(*ms, strict=True))
-    print(f"\nembedding {len(ms) + 1} shards of {SEED_IMAGES} images in one refresh, ms a shard\n")
-    print("| whole | read, decode, encode, write | overhead | target |")
+def write_photos(folder: Path, n_shards: int) -> Settings:
+    """120 small photographs in so many tars, and the settings of a project over them.
+
+    Args:
+        folder: where to.
+        n_shards: divides 120.
+    """
+    settings = write_settings(folder)
+    n_photos = SEED_SHARDS * SEED_IMAGES
+    photos = [crop.image.resize((96, 96)) for crop in crops()[:n_photos]]
+    each = n_photos // n_shards
+    for k in range(n_shards):
+        with tarfile.open(folder / "tars" / f"{k:05d}.tar", "w") as tar:
+            for i in range(each):
+                data = io.BytesIO()
+                photos[(k * each + i) % len(photos)].save(data, "JPEG")
+                info = tarfile.TarInfo(f"{i}.jpg")
+                info.size = len(data.getvalue())
+                tar.addfile(info, io.BytesIO(data.getvalue()))
+    return settings
+
+
+def print_overhead(together: float, apart: float) -> None:
+    """What a shard costs beside its images."""
+    n_photos = SEED_SHARDS * SEED_IMAGES
+    each = 1000 * (apart - together) / (SEED_SHARDS - 1)
+    print(f"\nembedding {n_photos} small photographs in one run\n")
+    print(f"| in 1 shard | in {SEED_SHARDS} shards | a shard more | target |")
     print("|---|---|---|---|")
-    overhead = f"{total - inside:.1f} | {TARGET_OVERHEAD_MS}"
-    print(f"| {total:.1f} | {inside:.1f} | {overhead} |\n", flush=True)
+    print(f"| {together:.2f} s | {apart:.2f} s | {each:.1f} ms | {TARGET_OVERHEAD_MS} ms |\n")
 
 
 # --- a finished project, without images
@@ -246,6 +258,7 @@ def write_settings(folder: Path) -> Settings:
             "name": "efficientnet_lite0",
             "pretrained": "imagenet",
             "batch_size": SEED_IMAGES,
+            "precision": "float32",
         },
     }
     path = folder / "curator.yaml"
