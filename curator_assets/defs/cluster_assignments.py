@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import pyarrow as pa
 
 from curator_assets.defs.describe import column_schema
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
@@ -14,9 +15,9 @@ from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
-from curator_assets.storage.assignments import assignment_table, group_digests
+from curator_assets.storage.assignments import GroupDigests, assignment_table
 from curator_assets.storage.ledger import Entry, hash_of
-from curator_assets.storage.tables import embedding_matrix, read_table, write_table
+from curator_assets.storage.tables import embedding_matrix, read_row_groups, write_table
 
 ASSET = "cluster_assignments"
 
@@ -102,29 +103,33 @@ def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work
 
     settings, store = work.settings, work.store
     columns = ["image_id", "position", "embedding"]
-    samples = read_table(store, layout.embeddings(shard), columns)
-    embeddings, rows = embedding_matrix(samples)
     fast = settings.duplicates.search == "fast"
-    assignment = visit_cells(
-        embeddings,
-        centroids,
-        min_cosine=1 - settings.duplicates.max_eps,
-        max_visits=FAST_MAX_VISITS if fast else None,
-        bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
-        device=resolve_device(settings.model.device),
-    )
-    name = layout.assignments(shard)
-    write_table(store, name, assignment_table(samples, rows, assignment), schemas.ASSIGNMENTS)
-    drift = _drift(assignment.cosine, codebook)
+    digests = GroupDigests(cell_group_of(len(centroids), settings.clusters.n_cell_groups))
+    tables, n_samples, n_visits = list[pa.Table](), 0, 0
+    for samples in read_row_groups(store, layout.embeddings(shard), columns):
+        embeddings, rows = embedding_matrix(samples)
+        assignment = visit_cells(
+            embeddings,
+            centroids,
+            min_cosine=1 - settings.duplicates.max_eps,
+            max_visits=FAST_MAX_VISITS if fast else None,
+            bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
+            device=resolve_device(settings.model.device),
+        )
+        tables.append(assignment_table(samples, rows, assignment))
+        digests.update(embeddings, n_samples + rows, assignment)
+        n_samples, n_visits = n_samples + len(samples), n_visits + len(assignment.visits)
+    table, name = pa.concat_tables(tables), layout.assignments(shard)
+    write_table(store, name, table, schemas.ASSIGNMENTS)
+    drift = _drift(table["centroid_cosine"].to_numpy(), codebook)
     fits = {"codebook_fits": drift}
-    group_of = cell_group_of(len(centroids), settings.clusters.n_cell_groups)
     return Made(
         shard,
         files=(name,),
         metadata={
-            "dagster/row_count": len(rows),
+            "dagster/row_count": len(table),
             **drift,
-            "visits_per_image": len(assignment.visits) / max(len(rows), 1),
+            "visits_per_image": n_visits / max(len(table), 1),
             "n_clusters": len(centroids),
             "search": settings.duplicates.search,
             "max_eps": settings.duplicates.max_eps,
@@ -132,10 +137,7 @@ def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work
         },
         checks=fits if drift["drift"] <= MAX_DRIFT else {},
         warnings=fits if drift["drift"] > MAX_DRIFT else {},
-        state={
-            "groups": group_digests(embeddings, rows, assignment, group_of),
-            "n_samples": len(samples),
-        },
+        state={"groups": digests.hexdigests(), "n_samples": n_samples},
     )
 
 

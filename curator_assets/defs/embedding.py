@@ -30,7 +30,6 @@ NO_IMAGE = "no image"
 """`error` of a sample none of whose members is an image; the decoder has the other reasons."""
 
 _BATCH_BYTES = 64 << 20
-_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,16 @@ class _Batch:
     """Samples of one or more shards in the order of the tars, and what became of them so far.
 
     Attributes:
-        items: samples between the marks of their shards.
+        items: samples between the marks of their shards; None for a sample once it is decoded, so
+            that its bytes are let go.
         seconds: step -> how long it worked on the batch.
+        columns: of `image_embeddings`, a value for each sample.
     """
 
-    items: list[Sample | Begun | Ended | Failed]
+    items: list[Sample | Begun | Ended | Failed | None]
     seconds: dict[str, float] = field(default_factory=dict)
+    columns: dict[str, pa.Array] = field(default_factory=dict)
     decoded: "DecodedBatch | None" = None
-    embeddings: np.ndarray | None = None
-
-    @property
-    def samples(self) -> list[Sample]:
-        return [item for item in self.items if isinstance(item, Sample)]
 
 
 def embedded_rows(
@@ -95,24 +92,22 @@ def embedded_rows(
     """
     from curator_assets.kernels.ahead import ahead
 
-    batches = ahead(_batches(_read(shards, tars, log), decoder.batch_size), _AHEAD, "read")
-    decoded = ahead(_decode(batches, decoder), _AHEAD, "decode")
-    encoded = ahead(_encode(decoded, model), _AHEAD, "encode")
+    batches = ahead(_batches(_read(shards, tars, log), decoder.batch_size), 1, "read")
+    decoded = ahead(_decode(batches, decoder), 2, "decode")
+    encoded = ahead(_encode(decoded, model, settings.storage), 2, "encode")
     shard = ""
     for batch in encoded:
-        rows = _table(batch, settings.storage)
-        start = 0
-        for is_sample, group in groupby(batch.items, lambda item: isinstance(item, Sample)):
-            if not is_sample:
-                for mark in group:
-                    assert not isinstance(mark, Sample)
-                    shard = mark.shard if isinstance(mark, Begun) else shard
-                    yield mark
-                continue
+        rows, start = pa.table(batch.columns), 0
+        for mark, group in groupby(batch.items):
             n = sum(1 for _ in group)
-            seconds = {step: s * n / len(rows) for step, s in batch.seconds.items()}
-            yield Rows(_named(rows.slice(start, n), shard), seconds)
-            start += n
+            if mark is None:
+                seconds = {step: s * n / len(rows) for step, s in batch.seconds.items()}
+                yield Rows(_named(rows.slice(start, n), shard), seconds)
+                start += n
+            else:
+                assert not isinstance(mark, Sample)
+                shard = mark.shard if isinstance(mark, Begun) else shard
+                yield mark
 
 
 def _read(
@@ -167,37 +162,41 @@ def _batches(items: Iterator[Sample | Begun | Ended | Failed], batch_size: int) 
 def _decode(batches: Iterable[_Batch], decoder: "ImageDecoder") -> Iterator[_Batch]:
     for batch in batches:
         started = time.perf_counter()
-        batch.decoded = decoder([s.image.data for s in batch.samples if s.image])
+        samples = [item for item in batch.items if isinstance(item, Sample)]
+        images = [sample.image for sample in samples]
+        batch.decoded = decoder([image.data for image in images if image])
+        at = np.array([i for i, image in enumerate(images) if image], dtype=np.int64)
+        batch.columns = _columns(samples) | _statistics(batch.decoded, at, len(samples))
+        batch.items = [None if isinstance(item, Sample) else item for item in batch.items]
         batch.seconds["decode"] = time.perf_counter() - started
         yield batch
 
 
-def _encode(batches: Iterable[_Batch], model: "EncoderModel") -> Iterator[_Batch]:
+def _encode(batches: Iterable[_Batch], model: "EncoderModel", storage: str) -> Iterator[_Batch]:
     for batch in batches:
         assert batch.decoded is not None
         started = time.perf_counter()
-        batch.embeddings = model.encode(batch.decoded.pixels)
+        embeddings = model.encode(batch.decoded.pixels)
+        error = batch.columns["error"]
+        at = np.flatnonzero(error.is_null().to_numpy(zero_copy_only=False))
+        batch.columns["embedding"] = embedding_column(embeddings, at, len(error), storage)
+        batch.decoded = None
         batch.seconds["encode"] = time.perf_counter() - started
         yield batch
 
 
-def _table(batch: _Batch, storage: str) -> pa.Table:
-    """The columns of `image_embeddings` but those that name the shard, for a batch's samples."""
-    samples, decoded = batch.samples, batch.decoded
-    assert decoded is not None and batch.embeddings is not None
+def _columns(samples: list[Sample]) -> dict[str, pa.Array]:
+    """What the tar says of each sample."""
     images = [sample.image for sample in samples]
-    at = np.array([i for i, image in enumerate(images) if image], dtype=np.int64)
-    columns = {
-        "key": [sample.key for sample in samples],
+    return {
+        "key": pa.array([sample.key for sample in samples], pa.string()),
         "position": pa.array([sample.position for sample in samples], pa.int32()),
-        "ext": [image.ext if image else None for image in images],
+        "ext": pa.array([image.ext if image else None for image in images], pa.string()),
         "n_bytes": pa.array([len(image.data) if image else 0 for image in images], pa.int64()),
-        "content_hash": [image.content_hash if image else None for image in images],
-        "embedding": embedding_column(batch.embeddings, at[decoded.ok], len(samples), storage),
+        "content_hash": pa.array(
+            [image.content_hash if image else None for image in images], pa.string()
+        ),
     }
-    strings = {name: pa.array(columns[name], pa.string()) for name in ("key", "ext")}
-    strings["content_hash"] = pa.array(columns["content_hash"], pa.string())
-    return pa.table(columns | strings | _statistics(decoded, at, len(samples)))
 
 
 def _statistics(decoded: "DecodedBatch", at: np.ndarray, n_rows: int) -> dict[str, pa.Array]:

@@ -18,7 +18,7 @@ from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.head_weights import file_hash, head_weights
 from curator_assets.storage.ledger import hash_of
-from curator_assets.storage.tables import embedding_matrix, read_table, write_table
+from curator_assets.storage.tables import embedding_matrix, read_row_groups, write_table
 
 if TYPE_CHECKING:
     from curator_assets.kernels.heads import Head
@@ -78,9 +78,9 @@ def stage(work: Work) -> Stage:
         heads = {score: _load(score, path, settings) for score, path in files.items()}
         for shard in shards:
             assert shard is not None
-            table = read_table(store, layout.embeddings(shard), ["image_id", "embedding"])
+            parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "embedding"])
             try:
-                scores = _score_columns(table, heads, settings)
+                scores = pa.concat_tables(_score_columns(p, heads, settings) for p in parts)
             except HeadMismatchError as error:
                 yield Failed(shard, str(error))
                 continue

@@ -50,25 +50,34 @@ def assignment_of(table: pa.Table) -> CellAssignment:
     )
 
 
-def group_digests(
-    embeddings: np.ndarray, rows: np.ndarray, assignment: CellAssignment, group_of: np.ndarray
-) -> dict[str, str]:
-    """A hash of what a shard brings to each cell group, residents and visitors.
+class GroupDigests:
+    """Hashes of what a shard brings to each cell group, residents and visitors.
 
     Args:
-        embeddings: float32 [N, D].
-        rows: int64 [N], positions in the shard.
-        assignment: of the N images.
         group_of: int64 [K], the group of each cell.
-
-    Returns:
-        group number, as text -> 128-bit hex hash, for the groups that any image touches.
     """
-    digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
-    for i, row in enumerate(rows.tolist()):
-        visits = assignment.visits[assignment.visit_offsets[i] : assignment.visit_offsets[i + 1]]
-        member = hashlib.sha256(embeddings[i].tobytes())
-        member.update(np.array([row, assignment.home[i], *visits], dtype=np.int64).tobytes())
-        for group in {int(group_of[assignment.home[i]]), *group_of[visits].tolist()}:
-            digests[str(group)].update(member.digest())
-    return {group: digest.hexdigest()[:32] for group, digest in digests.items()}
+
+    def __init__(self, group_of: np.ndarray) -> None:
+        self._group_of = group_of
+        self._digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
+
+    def update(self, embeddings: np.ndarray, rows: np.ndarray, assignment: CellAssignment) -> None:
+        """Add images, in the order of the shard.
+
+        Args:
+            embeddings: float32 [N, D].
+            rows: int64 [N], positions in the shard.
+            assignment: of the N images.
+        """
+        offsets = assignment.visit_offsets
+        for i, row in enumerate(rows.tolist()):
+            visits = assignment.visits[offsets[i] : offsets[i + 1]]
+            member = hashlib.sha256(embeddings[i].tobytes())
+            member.update(np.array([row, assignment.home[i], *visits], dtype=np.int64).tobytes())
+            groups = {int(self._group_of[assignment.home[i]]), *self._group_of[visits].tolist()}
+            for group in groups:
+                self._digests[str(group)].update(member.digest())
+
+    def hexdigests(self) -> dict[str, str]:
+        """Group number, as text -> 128-bit hex hash, for the groups that any image touches."""
+        return {group: digest.hexdigest()[:32] for group, digest in self._digests.items()}

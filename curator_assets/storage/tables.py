@@ -91,6 +91,8 @@ def read_row_groups(
     """
     wanted = list(columns) if columns is not None else None
     with store.open(name) as file, pq.ParquetFile(file) as table:
+        if not table.num_row_groups:
+            yield table.read(columns=wanted)
         for i in range(table.num_row_groups):
             yield table.read_row_group(i, columns=wanted)
 

@@ -6,7 +6,7 @@ from curator_assets.kernels.cells import CellAssignment
 from curator_assets.kernels.dense import DenseMembers
 from curator_assets.kernels.pairs import Pairs
 from curator_assets.storage import schemas
-from curator_assets.storage.assignments import assignment_of, assignment_table, group_digests
+from curator_assets.storage.assignments import GroupDigests, assignment_of, assignment_table
 from curator_assets.storage.pair_tables import RowNumbers, dense_table, pair_table, pairs_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import (
@@ -76,12 +76,17 @@ def test_assignments_round_trip(tmp_path):
 
 def test_a_group_digest_covers_residents_and_visitors_and_no_others():
     embeddings = np.eye(3, dtype=np.float32)
-    rows, group_of = np.array([0, 1, 2]), np.array([0, 0, 1, 1])
-    before = group_digests(embeddings, rows, assignment(), group_of)
+
+    def digests(embeddings):
+        found = GroupDigests(np.array([0, 0, 1, 1]))
+        found.update(embeddings, np.array([0, 1, 2]), assignment())
+        return found.hexdigests()
+
+    before = digests(embeddings)
     assert set(before) == {"0", "1"}
     changed = embeddings.copy()
     changed[1] = [0, 0, 1]  # lives in cell 1, visits nothing: group 0 alone
-    after = group_digests(changed, rows, assignment(), group_of)
+    after = digests(changed)
     assert after["0"] != before["0"]
     assert after["1"] == before["1"]
 
