@@ -59,6 +59,12 @@ class Encoder(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return resolve_device(self.device).partition(":")[0]
 
+    def devices(self) -> list[str]:
+        """Every torch device to embed on: all GPUs, or the CPU."""
+        from curator_assets.kernels.device import all_devices
+
+        return all_devices(self.device)
+
     def load(self, precision: str) -> "tuple[ImageDecoder, EncoderModel]":
         """The decoder and the model, on the device in use; loaded once a process.
 

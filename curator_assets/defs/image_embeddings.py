@@ -4,6 +4,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -13,6 +14,7 @@ import pyarrow as pa
 from curator_assets.defs.describe import column_schema
 from curator_assets.defs.embedding import Begun, Ended, Rows, embedded_rows
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.every_gpu import on_every_device
 from curator_assets.defs.precision import chosen_precision
 from curator_assets.defs.progress import Progress
 from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from curator_assets.kernels.precision import PrecisionChoice
 
 ASSET = "image_embeddings"
+GPU_POOL = "gpu"
+"""Steps of this pool run one at a time (`dagster.yaml`): each uses every GPU of the machine."""
+
 MAX_NORM_ERROR = 1e-3
 
 
@@ -64,6 +69,7 @@ def build_image_embeddings(settings: Settings) -> dg.AssetsDefinition:
             ),
         ],
         kinds={"dali", "torch", "parquet"},
+        pool=GPU_POOL,
         metadata=column_schema(schemas.embeddings(1, settings.model.storage)),
         description="One row a sample: its embedding, image statistics and content hash, or the "
         "reason why its image can't be read.",
@@ -95,21 +101,34 @@ def stage(work: Work) -> Stage:
             return None  # embedding it meets the same error, and reports it
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
-        from curator_assets.kernels.ahead import ahead
-
         names = [shard for shard in shards if shard is not None]
-        precision = chosen_precision(work, names)
-        decoder, model = work.encoder.load(precision.precision)
-        rows = embedded_rows(names, work.storage.tars, decoder, model, settings.model, work.log)
+        embed = partial(_embedded, weights=weights, precision=chosen_precision(work, names))
+        devices = work.encoder.devices()[: len(names)]
         progress = Progress(work.log, "images", len(names))
-        for written in ahead(_written(rows, work, weights, model, precision), 64, "write"):
-            if isinstance(written, int):
-                progress.advance(written)
+        for done in (
+            on_every_device(embed, devices, work, names)
+            if len(devices) > 1
+            else embed(work, iter(names))
+        ):
+            if isinstance(done, int):
+                progress.advance(done)
             else:
-                yield written
+                yield done
                 progress.finish_partition()
 
     return Stage(ASSET, code_version(settings), inputs, make)
+
+
+def _embedded(
+    work: Work, shards: Iterator[str], *, weights: str, precision: "PrecisionChoice"
+) -> Iterator[int | Outcome]:
+    """Embed shards on one device; the number of rows as they come, and each shard's outcome."""
+    from curator_assets.kernels.ahead import ahead
+
+    decoder, model = work.encoder.load(precision.precision)
+    tars, settings = work.storage.tars, work.settings.model
+    rows = embedded_rows(shards, tars, decoder, model, settings, work.log)
+    yield from ahead(_written(rows, work, weights, model, precision), 64, "write")
 
 
 class _BegunAgainError(Exception):
@@ -145,7 +164,7 @@ def _written(
     model: "EncoderModel",
     precision: "PrecisionChoice",
 ) -> Iterator[int | Outcome]:
-    """Write the rows of each shard as they come; the number of rows, and each shard's outcome."""
+    """Write the rows of each shard as they come."""
     last = time.perf_counter()
     for begun in events:
         assert isinstance(begun, Begun)

@@ -23,3 +23,18 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
+
+
+def all_devices(device: str) -> list[str]:
+    """Every torch device that a setting means: all GPUs that are visible, or the one named.
+
+    Args:
+        device: `cpu`, `cuda`, `cuda:<index>` or `auto`.
+
+    Raises:
+        ValueError: as `resolve_device`.
+    """
+    resolved = resolve_device(device)
+    if resolved != "cuda":
+        return [resolved]
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]

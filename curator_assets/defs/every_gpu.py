@@ -1,0 +1,100 @@
+"""Shards spread over the GPUs of a machine: a process each, with the model loaded once."""
+
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
+from queue import Empty
+from typing import Any
+
+from curator_assets.defs.stage import Work
+from curator_assets.resources import Encoder, Storage, resources
+from curator_assets.settings import Settings
+
+Embed = Callable[[Work, Iterator[str]], Iterator[Any]]
+"""Embeds shards in this process, on the device of the work's encoder."""
+
+_POLL_SECONDS = 0.5
+_ALL_DONE = "all done"
+
+
+class WorkerDiedError(RuntimeError):
+    """The process of a GPU ended before its work did; what it finished counts."""
+
+
+def on_every_device(
+    embed: Embed, devices: list[str], work: Work, shards: list[str]
+) -> Iterator[Any]:
+    """What `embed` yields, from a process on each device; each takes the next shard that is left.
+
+    Args:
+        embed: a function of a module, or a partial of one.
+        devices: torch devices, such as `cuda:0`; one process each.
+        work: its settings and storage are taken along, its log is not.
+        shards: to embed.
+
+    Raises:
+        WorkerDiedError: a process was killed or failed.
+    """
+    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    todo, done = context.Queue(), context.Queue()
+    for shard in [*shards, *[None] * len(devices)]:
+        todo.put(shard)
+    dump = work.settings.model_dump()
+    workers = [
+        context.Process(
+            target=_embed_on,
+            args=(embed, device, dump, work.shards, todo, done),
+            name=device,
+            daemon=True,
+        )
+        for device in devices
+    ]
+    for worker in workers:
+        worker.start()
+    n_left = len(workers)
+    try:
+        while n_left:
+            try:
+                item = done.get(timeout=_POLL_SECONDS)
+            except Empty:
+                _require_alive(workers)
+                continue
+            if item == _ALL_DONE:
+                n_left -= 1
+            else:
+                yield item
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _require_alive(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        if worker.exitcode:
+            raise WorkerDiedError(
+                f"the process that embeds on {worker.name} ended with exit code {worker.exitcode} "
+                "(-9: killed, often for want of memory); its own output says more. What was "
+                "finished counts: run it again"
+            )
+
+
+def _embed_on(
+    embed: Embed,
+    device: str,
+    settings_dump: dict[str, Any],
+    shards: tuple[str, ...],
+    todo: "multiprocessing.Queue[str | None]",
+    done: "multiprocessing.Queue[Any]",
+) -> None:
+    settings = Settings.model_validate(settings_dump)
+    made = resources(settings)
+    storage, encoder = made["storage"], made["encoder"]
+    assert isinstance(storage, Storage)
+    assert isinstance(encoder, Encoder)
+    on_device = encoder.model_copy(update={"device": device})
+    work = Work(settings, storage, on_device, shards, logging.getLogger(__name__))
+    for item in embed(work, iter(todo.get, None)):
+        done.put(item)
+    done.put(_ALL_DONE)
