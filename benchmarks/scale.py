@@ -1,0 +1,268 @@
+"""Time and peak memory of every asset as the number of shards grows.
+
+    python benchmarks/scale.py                              # 1, 8 and 64 shards of 32 images
+    python benchmarks/scale.py --images 2 --sizes 64 1024   # many shards of few images
+    python benchmarks/scale.py --sizes 64 --profile         # and where the time goes
+
+Shards hold windows of the demo's photographs, and copies of a few of them. The assets are made one
+after another, each in a process of its own, by what they do under Dagster without its events:
+their stage, and the ledger. The clock starts after imports, with the model loaded and warm. Of
+`--rounds` rounds, each from nothing, the lowest time and the lowest peak memory are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import importlib
+import io
+import json
+import logging
+import os
+import pstats
+import random
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from curator_assets.defs.precision import chosen_precision
+from curator_assets.defs.refresh import STAGES, _partitions
+from curator_assets.defs.stage import Failed, Made, Work, examine, outcomes
+from curator_assets.demo.photos import crops
+from curator_assets.resources import resources
+from curator_assets.settings import load_settings
+from curator_assets.storage.arrivals import record_arrivals
+from curator_assets.storage.tars import TarContent
+
+GLOBAL = ("centroids", "near_duplicate_pairs", "duplicate_groups", "curation_report")
+ASSETS = tuple(module.ASSET for module in STAGES)
+KERNELS = "curator_assets.kernels"
+IMPORTS = {
+    "image_embeddings": [f"{KERNELS}.{name}" for name in ("ahead", "decode", "encode")],
+    "filter_scores": [f"{KERNELS}.heads"],
+    "centroids": [f"{KERNELS}.kmeans"],
+    "cluster_assignments": [f"{KERNELS}.{name}" for name in ("cells", "device")],
+    "near_duplicate_pairs": [f"{KERNELS}.{name}" for name in ("pairs", "recall", "device")],
+    "duplicate_groups": [f"{KERNELS}.{name}" for name in ("pairs", "resolution", "device")],
+    "deduplicated_shards": ["webdataset.tariterators"],
+}
+"""What a stage imports when it is first used."""
+
+SIZE = 160, 120
+EMBEDDING_DIM = 1280
+COPIES_PER_SHARD = 2
+WARM_IMAGES = 32
+SETTINGS = {
+    "source": "tars",
+    "output": "curated",
+    "model": {"name": "efficientnet_lite0", "pretrained": "imagenet", "precision": "float32"},
+    "heads": {"beauty": {"weights": "beauty.pt", "embedding_model": "efficientnet_lite0"}},
+    "filters": [{"score": "beauty", "min": -1000}, {"score": "mean_luminance", "min": 0.02}],
+    "clusters": {"n_cell_groups": 4},
+}
+COUNTS = {
+    "image_embeddings": ("n_samples",),
+    "near_duplicate_pairs": ("n_pairs", "n_identical"),
+    "duplicate_groups": ("n_duplicates", "n_groups"),
+}
+"""What is told of the images, summed over the partitions."""
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 64], help="shards")
+    parser.add_argument("--images", type=int, default=32, help="images of a shard")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="print what took the time")
+    parser.add_argument("--folder", type=Path, help="where to work; on a local disk")
+    parser.add_argument("--child", choices=ASSETS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        measure_here(arguments.child, arguments.folder, profile=arguments.profile)
+        return
+    found = {}
+    with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="scale-") as folder:
+        for n in sorted(arguments.sizes):
+            rounds = []
+            for k in range(arguments.rounds):
+                project = Path(folder) / f"{n}-{k}"
+                write_project(project, n, arguments.images)
+                rounds.append({asset: child(asset, project, arguments) for asset in ASSETS})
+                subprocess.run(["rm", "-rf", str(project)], check=True)
+            found[n] = {asset: best_of([r[asset] for r in rounds]) for asset in ASSETS}
+    report(found, arguments.images)
+
+
+def best_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """The lowest of each number."""
+    return {name: min(r[name] for r in rounds) for name in rounds[0]}
+
+
+def child(asset: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one asset, made in a process of its own."""
+    command = [sys.executable, __file__, "--child", asset, "--folder", str(folder)]
+    command += ["--profile"] * arguments.profile
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{asset} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    *lines, last = done.stdout.splitlines()
+    print("\n".join([asset, *lines, ""]) if arguments.profile else "", end="")
+    figures: dict[str, Any] = json.loads(last)
+    return figures
+
+
+def report(found: dict[int, dict[str, dict[str, Any]]], n_images: int) -> None:
+    """Print the tables."""
+    sizes = list(found)
+    print(f"{len(os.sched_getaffinity(0))} cores; {n_images} images a shard\n")
+    told = [(asset, count) for asset, counts in COUNTS.items() for count in counts]
+    rows = [[n, *(f"{found[n][asset][count]:,}" for asset, count in told)] for n in sizes]
+    table(["shards", *(count for _, count in told)], rows)
+    heads = ["asset", *(f"s at {n}" for n in sizes), *(f"ms a shard at {n}" for n in sizes)]
+    heads += [f"growth a shard, {a} to {b}" for a, b in pairwise(sizes)]
+    for title, assets in ("by shard", [a for a in ASSETS if a not in GLOBAL]), ("global", GLOBAL):
+        rows = []
+        for asset in assets:
+            seconds = [found[n][asset]["seconds"] for n in sizes]
+            per_shard = [s / n for s, n in zip(seconds, sizes, strict=True)]
+            row = [asset, *(f"{s:.3f}" for s in seconds), *(f"{1000 * s:.2f}" for s in per_shard)]
+            rows.append([*row, *(f"{b / a:.2f}" for a, b in pairwise(per_shard))])
+        print(f"{title}; growth 1.00: as many ms a shard\n")
+        table(heads, rows)
+    print("resident memory in MiB; before: with imports and model, nothing made\n")
+    rows = []
+    for asset in ASSETS:
+        memory = [found[sizes[-1]][asset]["start_mib"]]
+        memory += [found[n][asset]["peak_mib"] for n in sizes]
+        rows.append([asset, *(f"{mib:.0f}" for mib in memory)])
+    table(["asset", "before", *(f"peak at {n}" for n in sizes)], rows)
+
+
+def table(heads: list[str], rows: list[list[Any]]) -> None:
+    """Print a Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    print("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n", flush=True)
+
+
+# --- what is curated
+
+
+def write_project(folder: Path, n_shards: int, n_images: int) -> None:
+    """Tars of small photographs with planted copies, settings, and the weights of a head."""
+    import torch
+
+    (folder / "tars").mkdir(parents=True)
+    (folder / "curator.yaml").write_text(yaml.safe_dump(SETTINGS))
+    torch.manual_seed(0)
+    head = {"weight": torch.randn(1, EMBEDDING_DIM), "bias": torch.zeros(1)}
+    torch.save(head, folder / "beauty.pt")
+    pictures = [crop.image for crop in crops()]
+    rng = random.Random(0)
+    before: list[Image.Image] = []
+    for k in range(n_shards):
+        n_copies = min(COPIES_PER_SHARD, n_images // 2)
+        shown = [window(rng.choice(pictures), rng) for _ in range(n_images - n_copies)]
+        copied = [*shown[:1], *(before or shown)[-1:]][:n_copies]  # one here, one before
+        images = [jpeg(image, 80 + rng.randrange(11)) for image in shown]
+        images += [jpeg(image, 95) for image in copied]
+        with tarfile.open(folder / "tars" / f"{k:06d}.tar", "w") as tar:
+            for i, data in enumerate(images):
+                for ext, content in (("jpg", data), ("txt", b"a part of a photograph")):
+                    info = tarfile.TarInfo(f"{i:06d}.{ext}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+        before = shown
+
+
+def window(picture: Image.Image, rng: random.Random) -> Image.Image:
+    """A part of a picture, at most half as wide, made 160 x 120."""
+    width = round(picture.width * rng.uniform(0.25, 0.5))
+    height = min(round(width * SIZE[1] / SIZE[0]), picture.height)
+    left, top = rng.randint(0, picture.width - width), rng.randint(0, picture.height - height)
+    return picture.resize(SIZE, Image.Resampling.LANCZOS, (left, top, left + width, top + height))
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    """The bytes of a JPEG file."""
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=quality)
+    return data.getvalue()
+
+
+# --- one asset, in a process of its own
+
+
+def measure_here(asset: str, folder: Path, *, profile: bool) -> None:
+    """Make all partitions of an asset in this process, and print a line of JSON.
+
+    Raises:
+        RuntimeError: a partition could not be made, or there was nothing to make.
+    """
+    make_stage = STAGES[ASSETS.index(asset)].stage
+    work = work_on(folder)
+    warm(asset, work)
+    start_mib = memory_mib("VmRSS")
+    profiler, made = cProfile.Profile(), list[Made]()
+    if profile:
+        profiler.enable()
+    started = time.perf_counter()
+    stage = make_stage(work)
+    examined = examine(stage, work.ledger, _partitions(stage, work))
+    failed: list[Any] = list(examined.failed)
+    for outcome in outcomes(stage, examined.stale):
+        if isinstance(outcome, Made):
+            stage.record(outcome, work.ledger, work.store)
+            made.append(outcome)
+        elif isinstance(outcome, Failed):
+            failed.append(outcome)
+    seconds = time.perf_counter() - started
+    profiler.disable()
+    if failed or not made:
+        raise RuntimeError(f"{len(made)} partitions of {asset} were made; failed: {failed[:3]}")
+    if profile:
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(15)
+        pstats.Stats(profiler).sort_stats("cumulative").print_stats(30)
+    counts = {c: sum(m.metadata[c] for m in made) for c in COUNTS.get(asset, ())}
+    memory = {"start_mib": start_mib, "peak_mib": memory_mib("VmHWM")}
+    print(json.dumps({"seconds": seconds, **memory, **counts}))
+
+
+def work_on(folder: Path) -> Work:
+    """What stages work with: all tars of the project, in order of their names."""
+    settings = load_settings(folder / "curator.yaml")
+    made = resources(settings)
+    storage, encoder = made["storage"], made["encoder"]
+    shards = tuple(record_arrivals(storage.store, storage.tars.list_shards()))
+    return Work(settings, storage, encoder, shards, logging.getLogger("benchmark"))
+
+
+def warm(asset: str, work: Work) -> None:
+    """Import what the stage uses; before embedding, load the model and use it once."""
+    for module in IMPORTS.get(asset, ()):
+        importlib.import_module(module)
+    if asset == "image_embeddings":
+        precision = chosen_precision(work, list(work.shards)).precision
+        decoder, model = work.encoder.load(precision)
+        with work.storage.tars.open(work.shards[0]) as file:
+            samples = TarContent(work.shards[0]).samples(file, images_only=True)
+            images = [sample.image.data for sample in samples if sample.image]
+        model.encode(decoder(images[:WARM_IMAGES]).pixels)
+
+
+def memory_mib(line: str) -> float:
+    """Resident memory of this process now (`VmRSS`) or at most so far (`VmHWM`)."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(s.split()[1]) for s in status if s.startswith(line)) / 1024
+
+
+if __name__ == "__main__":
+    main()
