@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
@@ -84,7 +84,7 @@ class Store:
     @contextmanager
     def _write_local(self, target: Path) -> Iterator[IO[bytes]]:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(target)
+        _remove_orphans(target.parent)
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
             with partial.open("w+b") as file:
@@ -96,9 +96,10 @@ class Store:
             partial.unlink(missing_ok=True)
 
 
-def _remove_orphans(target: Path) -> None:
-    """Remove what killed processes left half-written beside `target`."""
-    for orphan in target.parent.glob(f".{target.name}.*.partial"):
-        pid = int(orphan.name.split(".")[-2])
-        if not Path(f"/proc/{pid}").exists():
+@cache
+def _remove_orphans(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; looked for once a process."""
+    for orphan in folder.glob(".*.partial"):
+        pid = orphan.name.split(".")[-2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
             orphan.unlink(missing_ok=True)
