@@ -23,6 +23,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,7 @@ def visit_cells(
     tile = torch.zeros((min(max(tile_rows, _MIN_TILE_ROWS), _MAX_TILE_ROWS), width), device=device)
     distances = None
     if len(codebook) ** 2 <= _TABLE_ELEMENTS:
-        with full_float32_products():
-            distances = _Distances.between(codebook, torch.arange(len(codebook), device=device))
+        distances = _all_distances(codebook.cpu().numpy().tobytes(), len(codebook), device)
     for start in range(0, n_images, len(tile)):
         block = np.ascontiguousarray(embeddings[start : start + len(tile)])
         n_rows = len(block)
@@ -168,6 +168,21 @@ class _Distances:
             blocks.append((squared.clamp_min_(0.0) + 4.0 * error).sqrt_())
         table = torch.cat(blocks)[: len(homes)]
         return cls(table, table.amax(dim=1))
+
+
+@lru_cache(maxsize=1)
+def _all_distances(codebook: bytes, n_cells: int, device: str) -> _Distances:
+    """Between all cells; made once for the shards that are assigned one after another.
+
+    Args:
+        codebook: float32 [K, D], as bytes.
+        n_cells: K.
+        device: where the table lies.
+    """
+    rows = np.frombuffer(codebook, np.float32).reshape(n_cells, -1)
+    with full_float32_products():
+        centroids = torch.from_numpy(rows.copy()).to(device)
+        return _Distances.between(centroids, torch.arange(n_cells, device=device))
 
 
 def _tile_visits(
