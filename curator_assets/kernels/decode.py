@@ -142,7 +142,7 @@ class ImageDecoder:
         if len(ok) < len(pixels):
             pixels = pixels[torch.from_numpy(ok)]
         return DecodedBatch(
-            pixels=pixels.mul_(self._scale).add_(self._shift),
+            pixels=pixels,
             ok=ok,
             errors=errors,
             width=shown.shapes[:, 1],
@@ -163,9 +163,7 @@ class ImageDecoder:
                     array = np.asarray(image)
                     shown.shapes[i] = array.shape[:2]
                     shown.pixels[i] = self._torch_resize(array)
-                    rows = slice(i, i + 1)
-                    statistics = _statistics(shown.pixels[rows])
-                    shown.mean_luminance[rows], shown.sharpness[rows] = statistics
+                    self._finish(shown, [i], shown.pixels[i : i + 1])
 
         list(self._threads.map(show, range(len(self._decoders))))
         return shown
@@ -184,9 +182,14 @@ class ImageDecoder:
                 rows = [i for i, _ in decoded]
                 shown.shapes[rows] = [image.shape[:2] for _, image in decoded]
                 pixels = resize([image for _, image in decoded]).float()
+                self._finish(shown, rows, pixels)
                 shown.pixels[rows] = pixels
-                shown.mean_luminance[rows], shown.sharpness[rows] = _statistics(pixels)
         return shown
+
+    def _finish(self, shown: "_Shown", rows: list[int], pixels: torch.Tensor) -> None:
+        """Measure pixels that are whole numbers 0-255, then normalise them in place."""
+        shown.mean_luminance[rows], shown.sharpness[rows] = _statistics(pixels)
+        pixels.mul_(self._scale).add_(self._shift)
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class _Shown:
     """What a batch of N streams shows, row by row; a shape of 0 x 0 where decoding failed.
 
     Attributes:
-        pixels: float32 [N, 3, S, S], whole numbers 0-255; undefined where decoding failed.
+        pixels: float32 [N, 3, S, S], normalised; undefined where decoding failed.
         shapes: int32 [N, 2], height and width.
         mean_luminance: float32 [N], NaN where decoding failed.
         sharpness: float32 [N], likewise.
@@ -252,13 +255,12 @@ def _statistics(pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     Args:
         pixels: float32 [M, 3, S, S], whole numbers 0-255.
     """
-    luma = torch.mul(pixels[:, 0], _LUMA[0])
-    luma.add_(pixels[:, 1], alpha=_LUMA[1]).add_(pixels[:, 2], alpha=_LUMA[2])
+    luma = pixels.permute(0, 2, 3, 1) @ pixels.new_tensor(_LUMA)
     laplacian = torch.add(luma[:, :-2, 1:-1], luma[:, 2:, 1:-1])
     laplacian.add_(luma[:, 1:-1, :-2]).add_(luma[:, 1:-1, 2:])
     laplacian.sub_(luma[:, 1:-1, 1:-1], alpha=4)
-    mean = luma.mean(dim=(1, 2), dtype=torch.float64) / 255_000
-    centre = laplacian.mean(dim=(1, 2), dtype=torch.float64)
-    norm = torch.linalg.vector_norm(laplacian, dim=(1, 2), dtype=torch.float64)
+    mean = luma.mean(dim=(1, 2)) / 255_000
+    centre = laplacian.mean(dim=(1, 2)).double()
+    norm = torch.linalg.vector_norm(laplacian, dim=(1, 2)).double()
     variance = (norm.square() / laplacian[0].numel() - centre.square()) / 1e6
-    return mean.float().cpu().numpy(), variance.clamp_min(0).float().cpu().numpy()
+    return mean.cpu().numpy(), variance.clamp_min(0).float().cpu().numpy()

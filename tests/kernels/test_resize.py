@@ -33,7 +33,7 @@ def test_dali_and_torch_show_the_same_picture(resize_mode: str, interpolation: s
 def test_on_cpu_pixels_are_those_of_pillow() -> None:
     for image in photos():
         resized = TorchResize(preprocessing("squash"))(image)
-        pillow = np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BICUBIC))
+        pillow = np.array(Image.fromarray(image).resize((64, 64), Image.Resampling.BICUBIC))
         off = (resized.permute(1, 2, 0).int() - torch.from_numpy(pillow).int()).abs()
         assert off.max() <= 12
         assert off.float().mean() < 1
