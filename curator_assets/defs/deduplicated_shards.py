@@ -13,7 +13,7 @@ from curator_assets.defs.duplicate_ids import require_covered
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.progress import Progress
 from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
-from curator_assets.defs.verdicts import filter_reasons, read_samples_table
+from curator_assets.defs.verdicts import read_samples_table, verdict_table
 from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
@@ -108,13 +108,14 @@ def stage(work: Work) -> Stage:
 def _curate(shard: str, work: Work, progress: Progress) -> Outcome:
     """Write the shard's table, and its tar if what it keeps has changed."""
     settings, store = work.settings, work.store
-    table = _verdicts(store, shard, settings)
+    removed = read_table(store, layout.duplicate_ids(shard))
+    table = verdict_table(read_samples_table(store, shard, settings), removed, settings)
     counts = Counter(table["verdict"].to_pylist())
     if counts.total() != len(read_table(store, layout.embeddings(shard), ["position"])):
         return Failed(shard, f"{dict(counts)} is not every sample of {shard!r}", "accounting")
     kept_keys = [k for k, v in zip(*_columns(table, "key", "verdict"), strict=True) if v == "kept"]
     tar_version = work.require("image_embeddings", shard).state["tar"]
-    kept = hash_of(CODE_VERSION, tar_version, kept_keys)
+    kept = kept_version(tar_version, kept_keys)
     tar, beside = layout.curated_tar(shard), layout.curated_table(shard)
     before = work.ledger.read(ASSET, shard)
     rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
@@ -133,38 +134,14 @@ def _curate(shard: str, work: Work, progress: Progress) -> Outcome:
     )
 
 
+def kept_version(tar_version: str, kept_keys: list[str]) -> str:
+    """What a curated tar holds: it is written again only if this changes."""
+    return hash_of(CODE_VERSION, tar_version, kept_keys)
+
+
 def _in_place(store: Store, before: Entry, tar: str) -> bool:
     """Whether the tar that was written last is still there; it may rightly be none."""
     return before.files.get(tar) == store.size(tar)
-
-
-def _verdicts(store: Store, shard: str, settings: Settings) -> pa.Table:
-    """The table beside the curated tar."""
-    table = read_samples_table(store, shard, settings)
-    removed = {row["id"]: row for row in read_table(store, layout.duplicate_ids(shard)).to_pylist()}
-    filtered = filter_reasons(table, settings.filters)
-    verdicts, reasons, kept_ids, cosines = [], [], [], []
-    for image_id, error, reason in zip(
-        *_columns(table, "image_id", "error"), filtered, strict=True
-    ):
-        duplicate = removed.get(image_id)
-        if error:
-            verdict = ("unreadable", error)
-        elif reason:
-            verdict = ("filtered", reason)
-        elif duplicate:
-            verdict = ("duplicate", f"cosine {duplicate['cosine']:.4f} to {duplicate['kept_id']}")
-        else:
-            verdict = ("kept", None)
-        duplicate = duplicate if verdict[0] == "duplicate" else None
-        verdicts.append(verdict[0])
-        reasons.append(verdict[1])
-        kept_ids.append(duplicate["kept_id"] if duplicate else None)
-        cosines.append(duplicate["cosine"] if duplicate else None)
-    columns = {"verdict": verdicts, "reason": reasons, "kept_id": kept_ids, "cosine": cosines}
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values, schemas.curated(()).field(name).type))
-    return table
 
 
 def _columns(table: pa.Table, *names: str) -> list[list[Any]]:
