@@ -7,13 +7,15 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from curator_assets.defs.contact_sheets import ContactSheets
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.duplicate_ids import require_covered
+from curator_assets.defs.duplicate_ids import MAX_LISTED, require_covered
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.progress import Progress
 from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
-from curator_assets.defs.verdicts import read_samples_table, verdict_table
+from curator_assets.defs.verdicts import read_samples_table, readable_mask, verdict_table
 from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
@@ -90,10 +92,10 @@ def stage(work: Work) -> Stage:
         return versions | {"tar_shards": work.require("image_embeddings", shard).state["tar"]}
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
-        progress = Progress(work.log, "samples", len(shards))
+        progress, sheets = Progress(work.log, "samples", len(shards)), ContactSheets(work)
         for shard in shards:
             assert shard is not None
-            curate = partial(_curate, shard, work, progress)
+            curate = partial(_curate, shard, work, progress, sheets)
             try:
                 yield with_retries(curate, f"shard {shard!r}", work.log)
             except (BrokenTarError, CuratedTarError) as error:
@@ -105,7 +107,7 @@ def stage(work: Work) -> Stage:
     return Stage(ASSET, code_version(settings), inputs, make)
 
 
-def _curate(shard: str, work: Work, progress: Progress) -> Outcome:
+def _curate(shard: str, work: Work, progress: Progress, sheets: ContactSheets) -> Outcome:
     """Write the shard's table, and its tar if what it keeps has changed."""
     settings, store = work.settings, work.store
     removed = read_table(store, layout.duplicate_ids(shard))
@@ -128,7 +130,7 @@ def _curate(shard: str, work: Work, progress: Progress) -> Outcome:
     return Made(
         shard,
         files=(beside, tar) if kept_keys else (beside,),
-        metadata=_metadata(table, counts, settings, store, shard, rewrite),
+        metadata=_metadata(table, counts, settings, store, shard, rewrite, sheets),
         checks={"accounting": dict(counts), "bytes_equal_source": {}},
         state={"kept": kept},
     )
@@ -155,13 +157,15 @@ def _metadata(
     store: Store,
     shard: str,
     rewritten: bool,
+    sheets: ContactSheets,
 ) -> dict[str, Any]:
     n = max(len(table), 1)
-    dropped = Counter(
-        "duplicate" if verdict == "duplicate" else f"{verdict}: {reason}"
-        for verdict, reason in zip(*_columns(table, "verdict", "reason"), strict=True)
-        if verdict != "kept"
-    )
+    verdicts, reasons = _columns(table, "verdict", "reason")
+    causes = [_cause(verdict, reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
+    dropped = Counter(cause for cause in causes if cause)
+    readable = readable_mask(table)
+    pictured = [cause if ok else None for cause, ok in zip(causes, readable, strict=True)]
+    removals = table.filter(pc.field("verdict") != "kept").slice(0, MAX_LISTED)
     return {
         "dagster/row_count": counts["kept"],
         "n_samples": len(table),
@@ -172,9 +176,17 @@ def _metadata(
         "kept_fraction": counts["kept"] / n,
         "duplicate_fraction": counts["duplicate"] / n,
         "dropped": [{"why": why, "samples": count} for why, count in dropped.most_common()],
+        **sheets.of_reasons(shard, pictured, dict(dropped.most_common())),
+        "removals": removals.select(["key", "verdict", "reason"]).to_pylist(),
         "eps": settings.duplicates.eps,
         "filters": [rule.reason for rule in settings.filters],
         "tar": store.url(layout.curated_tar(shard)) if counts["kept"] else "none: nothing is kept",
         "table": store.url(layout.curated_table(shard)),
         "tar_rewritten": rewritten,
     }
+
+
+def _cause(verdict: str, reason: str | None) -> str | None:
+    if verdict == "kept":
+        return None
+    return verdict if verdict == "duplicate" else f"{verdict}: {reason}"

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curator_assets.defs.contact_sheets import ContactSheets, in_threads
 from curator_assets.defs.describe import column_schema
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.stage import (
@@ -28,6 +29,7 @@ from curator_assets.storage.tables import read_table, write_table
 
 ASSET = "duplicate_ids"
 CODE_VERSION = "1"
+MAX_LISTED = 50
 
 
 def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
@@ -60,7 +62,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
 def stage(work: Work) -> Stage:
     """How a shard's part of the resolution is set apart."""
     store = work.store
-    empty = schemas.DUPLICATE_IDS.empty_table()
+    empty = schemas.DUPLICATE_GROUPS.empty_table()
 
     @cache
     def by_shard() -> dict[str, pa.Table]:
@@ -69,18 +71,27 @@ def stage(work: Work) -> Stage:
     def inputs(shard: str | None) -> Inputs:
         assert shard is not None
         require_covered(work, shard)
-        return {"duplicate_groups": hash_of(by_shard().get(shard, empty).to_pydict())}
+        removed = by_shard().get(shard, empty).select(schemas.DUPLICATE_IDS.names)
+        return {"duplicate_groups": hash_of(removed.to_pydict())}
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
-        for shard in shards:
+        sheets, rows = ContactSheets(work), by_shard()
+
+        def drawn(shard: str | None) -> dict[str, Any]:
             assert shard is not None
-            name, removed = layout.duplicate_ids(shard), by_shard().get(shard, empty)
+            return sheets.of_pairs(shard, rows.get(shard, empty))
+
+        for shard, pictures in zip(shards, in_threads(drawn, shards), strict=True):
+            assert shard is not None
+            name, removed = layout.duplicate_ids(shard), rows.get(shard, empty)
             write_table(store, name, removed, schemas.DUPLICATE_IDS)
+            listed = removed.select(schemas.DUPLICATE_IDS.names).slice(0, MAX_LISTED)
             metadata = {
                 "dagster/row_count": len(removed),
                 "n_duplicates": len(removed),
                 "lowest_cosine": pc.min(removed["cosine"]).as_py() or 1.0,
-                "removals": removed.slice(0, 50).to_pylist(),
+                **pictures,
+                "removals": listed.to_pylist(),
                 "url": store.url(name),
             }
             yield Made(shard, files=(name,), metadata=metadata)
@@ -107,8 +118,7 @@ def _by_shard(groups: pa.Table) -> dict[str, pa.Table]:
     frame = pl.from_arrow(groups)
     assert isinstance(frame, pl.DataFrame)
     parts = frame.with_columns(pl.col("shard").cast(pl.String)).partition_by("shard", as_dict=True)
-    names = schemas.DUPLICATE_IDS.names
     return {
-        str(shard): part.sort("position").select(names).to_arrow().cast(schemas.DUPLICATE_IDS)
+        str(shard): part.sort("position").to_arrow().cast(schemas.DUPLICATE_GROUPS)
         for (shard,), part in parts.items()
     }
