@@ -15,7 +15,14 @@ from curator_assets.defs.duplicate_ids import MAX_LISTED, require_covered
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.progress import Progress
 from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
-from curator_assets.defs.verdicts import read_samples_table, readable_mask, verdict_table
+from curator_assets.defs.verdicts import (
+    KEPT,
+    cause,
+    kept_keys,
+    read_samples_table,
+    readable_mask,
+    verdict_table,
+)
 from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
@@ -115,39 +122,35 @@ def _curate(shard: str, work: Work, progress: Progress, sheets: ContactSheets) -
     counts = Counter(table["verdict"].to_pylist())
     if counts.total() != len(read_table(store, layout.embeddings(shard), ["position"])):
         return Failed(shard, f"{dict(counts)} is not every sample of {shard!r}", "accounting")
-    kept_keys = [k for k, v in zip(*_columns(table, "key", "verdict"), strict=True) if v == "kept"]
+    keys = kept_keys(table)
     tar_version = work.require("image_embeddings", shard).state["tar"]
-    kept = kept_version(tar_version, kept_keys)
+    kept = kept_version(tar_version, keys)
     tar, beside = layout.curated_tar(shard), layout.curated_table(shard)
     before = work.ledger.read(ASSET, shard)
     rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
-    if rewrite and kept_keys:
-        write_curated_tar(work.storage.tars, store, shard, set(kept_keys), tar_version)
+    if rewrite and keys:
+        write_curated_tar(work.storage.tars, store, shard, set(keys), tar_version)
     elif rewrite:
         store.remove(tar)
     write_table(store, beside, table, schemas.curated(settings.columns))
     progress.advance(len(table))
     return Made(
         shard,
-        files=(beside, tar) if kept_keys else (beside,),
+        files=(beside, tar) if keys else (beside,),
         metadata=_metadata(table, counts, settings, store, shard, rewrite, sheets),
         checks={"accounting": dict(counts), "bytes_equal_source": {}},
         state={"kept": kept},
     )
 
 
-def kept_version(tar_version: str, kept_keys: list[str]) -> str:
+def kept_version(tar_version: str, keys: list[str]) -> str:
     """What a curated tar holds: it is written again only if this changes."""
-    return hash_of(CODE_VERSION, tar_version, kept_keys)
+    return hash_of(CODE_VERSION, tar_version, keys)
 
 
 def _in_place(store: Store, before: Entry, tar: str) -> bool:
     """Whether the tar that was written last is still there; it may rightly be none."""
     return before.files.get(tar) == store.size(tar)
-
-
-def _columns(table: pa.Table, *names: str) -> list[list[Any]]:
-    return [table[name].to_pylist() for name in names]
 
 
 def _metadata(
@@ -160,12 +163,14 @@ def _metadata(
     sheets: ContactSheets,
 ) -> dict[str, Any]:
     n = max(len(table), 1)
-    verdicts, reasons = _columns(table, "verdict", "reason")
-    causes = [_cause(verdict, reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
-    dropped = Counter(cause for cause in causes if cause)
+    verdicts, reasons = table["verdict"].to_pylist(), table["reason"].to_pylist()
+    causes = [cause(verdict, reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
+    dropped = Counter(why for why in causes if why != KEPT)
     readable = readable_mask(table)
-    pictured = [cause if ok else None for cause, ok in zip(causes, readable, strict=True)]
-    removals = table.filter(pc.field("verdict") != "kept").slice(0, MAX_LISTED)
+    pictured = [
+        why if ok and why != KEPT else None for why, ok in zip(causes, readable, strict=True)
+    ]
+    removals = table.filter(pc.field("verdict") != KEPT).slice(0, MAX_LISTED)
     return {
         "dagster/row_count": counts["kept"],
         "n_samples": len(table),
@@ -184,9 +189,3 @@ def _metadata(
         "table": store.url(layout.curated_table(shard)),
         "tar_rewritten": rewritten,
     }
-
-
-def _cause(verdict: str, reason: str | None) -> str | None:
-    if verdict == "kept":
-        return None
-    return verdict if verdict == "duplicate" else f"{verdict}: {reason}"

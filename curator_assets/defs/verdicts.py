@@ -2,12 +2,16 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curator_assets.kernels.rules import first_broken_rule
 from curator_assets.settings import STATISTIC_COLUMNS, FilterRule, Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table
+
+KEPT = "kept"
+VERDICTS = (KEPT, "filtered", "duplicate", "unreadable")
 
 _SAMPLE_COLUMNS = ["image_id", "key", "position", "content_hash", "error"]
 _DUPLICATE_COLUMNS = schemas.DUPLICATE_IDS.names
@@ -54,7 +58,7 @@ def verdict_table(samples: pa.Table, removed: pa.Table, settings: Settings) -> p
         elif duplicate:
             verdict = ("duplicate", f"cosine {duplicate['cosine']:.4f} to {duplicate['kept_id']}")
         else:
-            verdict = ("kept", None)
+            verdict = (KEPT, None)
         duplicate = duplicate if verdict[0] == "duplicate" else None
         verdicts.append(verdict[0])
         reasons.append(verdict[1])
@@ -65,6 +69,17 @@ def verdict_table(samples: pa.Table, removed: pa.Table, settings: Settings) -> p
         kind = schemas.curated(()).field(name).type
         samples = samples.append_column(name, pa.array(values, kind))
     return samples
+
+
+def kept_keys(table: pa.Table) -> list[str]:
+    """The keys that a `verdict_table` keeps, in the order of the tar."""
+    keys: list[str] = table.filter(pc.field("verdict") == KEPT)["key"].to_pylist()
+    return keys
+
+
+def cause(verdict: str, reason: str | None) -> str:
+    """A verdict and its reason in words that many samples share."""
+    return f"{verdict}: {reason}" if verdict in {"filtered", "unreadable"} else verdict
 
 
 def filter_reasons(table: pa.Table, rules: tuple[FilterRule, ...]) -> list[str | None]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curator_assets.storage.store import Store
@@ -27,14 +28,21 @@ def write_table(store: Store, name: str, table: pa.Table, schema: pa.Schema) -> 
         pq.write_table(table, file, compression="zstd")
 
 
-def read_table(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table called `name`, or some columns of it.
+def read_table(
+    store: Store,
+    name: str,
+    columns: Sequence[str] | None = None,
+    *,
+    where: pc.Expression | None = None,
+) -> pa.Table:
+    """The table called `name`, or some columns of it, or just the rows of which `where` is true.
 
     Raises:
         FileNotFoundError: there is none.
     """
     with store.open(name) as file:
-        return pq.read_table(file, columns=list(columns) if columns is not None else None)
+        chosen = list(columns) if columns is not None else None
+        return pq.read_table(file, columns=chosen, filters=where)
 
 
 def read_schema(store: Store, name: str) -> pa.Schema:
