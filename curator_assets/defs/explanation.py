@@ -22,7 +22,7 @@ from curator_assets.defs.stored import stale_embeddings, stale_tar
 from curator_assets.storage import layout
 from curator_assets.storage.pixels import Address
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import read_table
+from curator_assets.storage.tables import find_rows
 
 MAX_NEIGHBOURS = 20
 
@@ -94,9 +94,11 @@ def explain(work: Work, image_id: str) -> Explanation:
     """
     sample = find_sample(work, image_id)
     is_it = pc.field("image_id") == image_id
-    curated = _rows(work.store, layout.curated_table(sample.shard), is_it)
+    curated = find_rows(work.store, layout.curated_table(sample.shard), is_it)
     group = pc.field("id") == image_id
-    removed = _rows(work.store, layout.DUPLICATE_GROUPS, group | (pc.field("kept_id") == image_id))
+    removed = find_rows(
+        work.store, layout.DUPLICATE_GROUPS, group | (pc.field("kept_id") == image_id)
+    )
     kept = [(r["kept_shard"], r["kept_position"]) for r in removed if r["id"] == image_id]
     stands_for = [row for row in removed if row["id"] != image_id]
     cell = _cell(work, sample)
@@ -111,20 +113,10 @@ def explain(work: Work, image_id: str) -> Explanation:
     )
 
 
-def _rows(store: Store, name: str, where: pc.Expression, *columns: str) -> list[dict[str, Any]]:
-    """The rows of a table of which `where` is true; none if there is no table."""
-    try:
-        table = read_table(store, name, columns or None, where=where)
-    except FileNotFoundError:
-        return []
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
-
-
 def _cell(work: Work, sample: Sample) -> Cell | None:
     entry = work.ledger.read(cluster_assignments.ASSET, sample.shard)
     where = pc.field("position") == sample.address[1]
-    rows = _rows(work.store, layout.assignments(sample.shard), where)
+    rows = find_rows(work.store, layout.assignments(sample.shard), where)
     if entry is None or not rows:
         return None
     row, n_cells = rows[0], int(entry.metadata["n_clusters"])
@@ -155,7 +147,7 @@ def _neighbours(work: Work, sample: Sample, cell: Cell) -> Neighbours:
     cosines.pop(mine, None)
     order = sorted(cosines, key=lambda address: (-cosines[address], address))
     dense = [
-        _rows(work.store, layout.dense_members(group), _at(address, ""), "cell")
+        find_rows(work.store, layout.dense_members(group), _at(address, ""))
         for group in cell.groups
         for address in (mine, *first)
     ]
@@ -168,7 +160,7 @@ def _pairs(
 ) -> Iterable[tuple[Address, Address, float, bool]]:
     where = _at(address, "_a") | _at(address, "_b")
     for group in groups:
-        for row in _rows(store, layout.pairs(group), where):
+        for row in find_rows(store, layout.pairs(group), where):
             a, b = (row["shard_a"], row["position_a"]), (row["shard_b"], row["position_b"])
             yield a, b, row["cosine"], row["identical"]
 
@@ -185,9 +177,9 @@ def _named(store: Store, cosines: dict[Address, float]) -> list[Neighbour]:
         by_shard[shard].append(position)
     for shard, positions in by_shard.items():
         there = pc.field("position").isin(positions)
-        ids = _rows(store, layout.embeddings(shard), there, "image_id", "position")
+        ids = find_rows(store, layout.embeddings(shard), there, ["image_id", "position"])
         is_one = pc.field("image_id").isin([row["image_id"] for row in ids])
-        curated = _rows(store, layout.curated_table(shard), is_one, "image_id", "verdict")
+        curated = find_rows(store, layout.curated_table(shard), is_one, ["image_id", "verdict"])
         verdicts = {row["image_id"]: row["verdict"] for row in curated}
         for row in ids:
             name = row["image_id"]

@@ -15,7 +15,7 @@ from curator_assets.settings import STATISTIC_COLUMNS, FilterRule
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.pixels import Address
-from curator_assets.storage.tables import read_table
+from curator_assets.storage.tables import find_rows, read_table
 
 _COLUMNS = ("image_id", "key", "position", "ext", "format", "content_hash", "error")
 
@@ -70,7 +70,7 @@ def find_sample(work: Work, image_id: str) -> Sample:
     is_it = pc.field("image_id") == image_id
     for shard in embedded:
         columns = [*_COLUMNS, *STATISTIC_COLUMNS]
-        rows = read_table(work.store, layout.embeddings(shard), columns, where=is_it).to_pylist()
+        rows = find_rows(work.store, layout.embeddings(shard), is_it, columns)
         if rows:
             return Sample(shard, rows[0], _scores(work, shard, is_it))
     raise UnknownImageError(_unknown(work, image_id, embedded))
@@ -79,7 +79,7 @@ def find_sample(work: Work, image_id: str) -> Sample:
 def _scores(work: Work, shard: str, is_it: pc.Expression) -> dict[str, float | None]:
     if not work.settings.heads or not work.ledger.read(filter_scores.ASSET, shard):
         return {}
-    rows = read_table(work.store, layout.scores(shard), where=is_it).to_pylist()
+    rows = find_rows(work.store, layout.scores(shard), is_it)
     return {name: value for row in rows for name, value in row.items() if name != "image_id"}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,21 +30,53 @@ def write_table(store: Store, name: str, table: pa.Table, schema: pa.Schema) -> 
         pq.write_table(table, file, compression="zstd")
 
 
-def read_table(
-    store: Store,
-    name: str,
-    columns: Sequence[str] | None = None,
-    *,
-    where: pc.Expression | None = None,
-) -> pa.Table:
-    """The table called `name`, or some columns of it, or just the rows of which `where` is true.
+def read_table(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table called `name`, or some columns of it.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    with store.open(name) as file:
-        chosen = list(columns) if columns is not None else None
-        return pq.read_table(file, columns=chosen, filters=where)
+    with _opened(store, name) as parquet:
+        return parquet.read(columns=list(columns) if columns is not None else None)
+
+
+def find_rows(
+    store: Store, name: str, where: pc.Expression, columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of which `where` is true; at no time is more of the table held than a row group.
+
+    Args:
+        store: where the table lies.
+        name: its name.
+        where: a condition on its columns.
+        columns: to be read, those of the condition among them; None for all.
+
+    Returns:
+        Column -> value of each row; none if there is no such table.
+    """
+    found, chosen = list[dict[str, Any]](), list(columns) if columns is not None else None
+    try:
+        with _opened(store, name) as parquet:
+            for i in range(parquet.num_row_groups):
+                found += parquet.read_row_group(i, columns=chosen).filter(where).to_pylist()
+    except FileNotFoundError:
+        return []
+    return found
+
+
+@contextmanager
+def _opened(store: Store, name: str) -> Iterator[pq.ParquetFile]:
+    """A table, open for reading.
+
+    Not by `pq.read_table`, and a local one by its path: Arrow's threads may else hold a Python
+    file for longer than the call, and abort a process that ends right after it.
+    """
+    if store.is_local:
+        with pq.ParquetFile(store.path(name)) as parquet:
+            yield parquet
+    else:
+        with store.open(name) as file:
+            yield pq.ParquetFile(file, pre_buffer=True)
 
 
 def read_schema(store: Store, name: str) -> pa.Schema:
