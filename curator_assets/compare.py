@@ -19,7 +19,7 @@ from curator_assets.defs.comparison import (
     compare,
 )
 from curator_assets.defs.verdicts import KEPT, VERDICTS, cause
-from curator_assets.settings import SettingsError, load_settings
+from curator_assets.settings import FilterRule, SettingsError, load_settings
 from curator_assets.storage.head_weights import HeadUnavailableError
 
 N_SHOWN = 10
@@ -131,7 +131,7 @@ def print_summary(summary: Summary, keys: dict[str, tuple[Any, Any]]) -> None:
     """The matrix of verdicts, what is kept, why samples change, and a few of them."""
     print(f"{summary.verdicts.total():,} samples of {summary.n_shards:,} shards, as stored")
     for name, (before, after) in keys.items():
-        print(f"  {name}: {before} -> {after}")
+        print(f"  {name}: {_shown(name, before)} -> {_shown(name, after)}")
     print(f"\n{'before / after':<16}" + "".join(f"{verdict:>12}" for verdict in VERDICTS))
     for verdict in VERDICTS:
         counts = (summary.verdicts[verdict, other] for other in VERDICTS)
@@ -141,13 +141,20 @@ def print_summary(summary: Summary, keys: dict[str, tuple[Any, Any]]) -> None:
     for (before, after), n in summary.causes.most_common(N_SHOWN):
         print(f"{n:>8,}  {before} -> {after}")
     if summary.n_other_reason:
-        print(f"{summary.n_other_reason:>8,}  the same, for another reason or another kept image")
+        print(f"{summary.n_other_reason:,} keep theirs, for another reason or another kept image")
     if summary.shown:
         print("\nsome of them")
     for sample in sorted(summary.shown, key=lambda sample: sample.image_id):
         before, after = causes_of(sample)
         of = f" of {sample.kept_id} at cosine {sample.cosine:.4f}" if sample.kept_id else ""
         print(f"  {sample.image_id}: {before} -> {after}{of}")
+
+
+def _shown(name: str, value: Any) -> str:
+    """A setting; filters as what they drop."""
+    if name == "filters" and value:
+        return ", ".join(FilterRule.model_validate(rule).reason for rule in value)
+    return str(value)
 
 
 def _print_kept(summary: Summary) -> None:

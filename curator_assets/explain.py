@@ -51,7 +51,7 @@ def lines(explanation: Explanation, work: Work) -> Iterator[str]:
     yield sample.image_id
     yield _paragraph("tar", _tar(sample, work))
     yield _paragraph("image", _image(sample))
-    if settings.filters:
+    if settings.filters and not sample.row["error"]:
         yield _paragraph("filters", *(_rule(sample, rule) for rule in settings.filters))
     if unruled := [f"{name} {_number(value)}" for name, value in sample.scores.items()]:
         yield _paragraph("scores", ", ".join(unruled))
@@ -92,8 +92,6 @@ def _image(sample: Sample) -> str:
 
 
 def _rule(sample: Sample, rule: FilterRule) -> str:
-    if sample.row["error"]:
-        return f"not {rule.reason}: not asked, as it is unreadable"
     passes = "passes" if sample.passes(rule) else "fails"
     low = f"{rule.min:g} <= " if rule.min is not None else ""
     high = f" <= {rule.max:g}" if rule.max is not None else ""

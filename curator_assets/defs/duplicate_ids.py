@@ -85,13 +85,13 @@ def stage(work: Work) -> Stage:
             assert shard is not None
             name, removed = layout.duplicate_ids(shard), rows.get(shard, empty)
             write_table(store, name, removed, schemas.DUPLICATE_IDS)
-            listed = removed.select(schemas.DUPLICATE_IDS.names).slice(0, MAX_LISTED)
+            listed = removed.select(schemas.DUPLICATE_IDS.names).slice(0, MAX_LISTED).to_pylist()
             metadata = {
                 "dagster/row_count": len(removed),
                 "n_duplicates": len(removed),
                 "lowest_cosine": pc.min(removed["cosine"]).as_py() or 1.0,
                 **pictures,
-                "removals": listed.to_pylist(),
+                "removals": [row | {"cosine": round(row["cosine"], 4)} for row in listed],
                 "url": store.url(name),
             }
             yield Made(shard, files=(name,), metadata=metadata)
