@@ -49,7 +49,7 @@ from curator_assets.resources import resources
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import record_arrivals
-from curator_assets.storage.groups import removals_by_shard
+from curator_assets.storage.groups import removals_by_shard, removals_version
 from curator_assets.storage.ledger import Entry, Ledger, hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import write_table
@@ -400,7 +400,8 @@ class _Injector:
         shards = [shard for shard in self.work.shards for _ in range(self.n_removed)]
         positions = list(range(self.n_removed)) * len(self.work.shards)
         columns = {name: [row[name] for row in rows] for name in schemas.DUPLICATE_IDS.names}
-        return pa.table({"shard": shards, "position": positions} | columns)
+        kept = {"kept_shard": ["000/000000"] * len(rows), "kept_position": positions}
+        return pa.table({"shard": shards, "position": positions} | columns | kept)
 
     def _state(self, asset: str, partition: str | None, pattern: Entry) -> dict[str, Any]:
         """What the stage wants to know next time, of a shard with images in every cell group."""
@@ -414,7 +415,7 @@ class _Injector:
             made = self.work.made_shards(image_embeddings.ASSET)
             state["shards"] = {shard: entry.data_version for shard, entry in made.items()}
             removals = removals_by_shard(self._groups())
-            state["removals"] = {s: hash_of(t.to_pydict()) for s, t in removals.items()}
+            state["removals"] = {shard: removals_version(t) for shard, t in removals.items()}
         return state
 
 

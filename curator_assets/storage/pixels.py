@@ -16,11 +16,13 @@ Address = tuple[str, int]
 """Shard and position: names a sample."""
 
 
-def read_images(tars: Source, store: Store, addresses: Iterable[Address]) -> dict[Address, bytes]:
+def read_images(
+    tars: Source, store: Store, addresses: Iterable[Address], *, max_bytes: int | None = None
+) -> dict[Address, bytes]:
     """The image files of some samples, as they lie in the tars.
 
-    Left out are samples without an image member, and those whose tar is gone or was replaced since
-    it was embedded: another image may lie there now.
+    Left out are samples without an image member, those whose tar is gone or was replaced since it
+    was embedded (another image may lie there now), and files of more than `max_bytes`.
     """
     by_shard, ledger = defaultdict[str, set[int]](set), Ledger(store)
     for shard, position in addresses:
@@ -32,6 +34,8 @@ def read_images(tars: Source, store: Store, addresses: Iterable[Address]) -> dic
                 continue
             index = read_table(store, layout.tar_index(shard)).to_pylist()
             rows = [row for row in index if row["position"] in positions]
+            if max_bytes is not None:
+                rows = [row for row in rows if row["n_bytes"] <= max_bytes]
             parts = tars.read_ranges(shard, [(row["offset"], row["n_bytes"]) for row in rows])
         except FileNotFoundError:
             continue

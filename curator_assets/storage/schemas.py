@@ -108,9 +108,12 @@ DUPLICATE_GROUPS = pa.schema(
         pa.field("shard", _SHARD, nullable=False),
         pa.field("position", pa.int32(), nullable=False),
         *DUPLICATE_IDS,
+        pa.field("kept_shard", _SHARD, nullable=False),
+        pa.field("kept_position", pa.int32(), nullable=False),
     ]
 )
-"""`duplicate_groups`: `duplicate_ids` of all shards; the rows with one `kept_id` are a group."""
+"""`duplicate_groups`: `duplicate_ids` of all shards; the rows with one `kept_id` are a group.
+(shard, position) says where an image lies: an id alone can be split in more than one way."""
 
 
 def curated(score_columns: tuple[str, ...]) -> pa.Schema:
