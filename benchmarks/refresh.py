@@ -402,7 +402,8 @@ class _Injector:
         shards = [shard for shard in self.work.shards for _ in range(self.n_removed)]
         positions = list(range(self.n_removed)) * len(self.work.shards)
         columns = {name: [row[name] for row in rows] for name in schemas.DUPLICATE_IDS.names}
-        return pa.table({"shard": shards, "position": positions} | columns)
+        kept = {"kept_shard": ["000/000000"] * len(rows), "kept_position": positions}
+        return pa.table({"shard": shards, "position": positions} | columns | kept)
 
     def _state(self, asset: str, partition: str | None, pattern: Entry) -> dict[str, Any]:
         """What the stage wants to know next time, of a shard with images in every cell group."""

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import IO
+from typing import IO, NamedTuple
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 
@@ -49,6 +49,21 @@ class Sample:
         images = [m for m in self.members if m.ext.rpartition(".")[2] in IMAGE_EXTENSIONS]
         return min(images, key=lambda member: member.ext.count("."), default=None)
 
+    @property
+    def caption(self) -> Member | None:
+        """The member with the extension `txt`, or None."""
+        return next((member for member in self.members if member.ext == "txt"), None)
+
+
+class Place(NamedTuple):
+    """Where in its tar a sample's image lies, and its caption, if it has one."""
+
+    position: int
+    offset: int
+    n_bytes: int
+    caption_offset: int | None
+    caption_n_bytes: int | None
+
 
 @dataclass
 class TarContent:
@@ -56,12 +71,12 @@ class TarContent:
 
     Attributes:
         strays: members that belong to no sample (no extension, links, devices).
-        images: (position, offset, n_bytes) of each sample's image, in order.
+        images: the place of each sample's image, in order.
     """
 
     shard: str
     strays: list[str] = field(default_factory=list)
-    images: list[tuple[int, int, int]] = field(default_factory=list)
+    images: list[Place] = field(default_factory=list)
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @property
@@ -97,8 +112,10 @@ class TarContent:
             )
         sample = Sample(key, len(seen), tuple(members))
         seen[key] = sample.position
-        if sample.image and sample.image.offset is not None:
-            self.images.append((sample.position, sample.image.offset, len(sample.image.data)))
+        image, caption = sample.image, sample.caption
+        if image and image.offset is not None:
+            words = (caption.offset, len(caption.data)) if caption else (None, None)
+            self.images.append(Place(sample.position, image.offset, len(image.data), *words))
         return sample
 
     def _members(self, file: IO[bytes]) -> Iterator[tuple[str, Member]]:
