@@ -33,8 +33,10 @@ def principal_components(centroids: np.ndarray) -> np.ndarray:
     The sign of each component is such that its largest weight is positive.
     """
     centred = centroids.astype(np.float64) - centroids.mean(axis=0, dtype=np.float64)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    axes = vectors[:, ::-1][:, :2]
+    if len(centred) < centred.shape[1]:
+        axes = np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    else:
+        axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :2]
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1, 1)
     places: np.ndarray = centred @ axes

@@ -46,6 +46,8 @@ def render(name: str, draw: Callable[[], Figure]) -> Chart:
     """The chart that `draw` makes, twice; equal figures give equal bytes."""
     with _style():
         figure = draw()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it is laid out; each format would do it again, twice
         vector, picture = StringIO(), BytesIO()
         figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
         figure.savefig(picture, format="png", facecolor="white")
