@@ -84,7 +84,7 @@ def _style() -> AbstractContextManager[None]:
     )
 
 
-def _figure(width: float = 5.6, height: float = 2.8) -> Figure:
+def _figure(width: float = 5.2, height: float = 2.8) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="none")
@@ -157,6 +157,7 @@ def draw_group_sizes(sizes: pl.DataFrame) -> Figure:
         axes.set_xlim(1.4, last + 0.6)
     if n_groups.max(initial=1) > 50:
         axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7)  # or a bar of one group would have no height
         _plain_numbers(axes.yaxis, n_groups.max())
     axes.set_xlabel("images in the group, the kept one included")
     axes.set_ylabel("groups")
@@ -208,6 +209,9 @@ def draw_cells(cells: pl.DataFrame) -> Figure:
     curve.set_xlabel("cluster, the largest first")
     curve.set_ylabel("images")
     curve.set_ylim(bottom=0)
+    if len(sizes) > 100:
+        curve.set_xscale("log")
+        _plain_numbers(curve.xaxis, len(sizes))
     curve.grid()
     n = cells["n_images"].to_numpy()
     fraction = 1 - cells["n_kept"].to_numpy() / np.maximum(n, 1)
@@ -215,7 +219,7 @@ def draw_cells(cells: pl.DataFrame) -> Figure:
     dots = plane.scatter(
         cells["x"].to_numpy()[order],
         cells["y"].to_numpy()[order],
-        s=4 + 400 * n[order] / max(n.max(initial=1) * max(len(n), 1) ** 0.5, 1),
+        s=np.maximum(3000 * n[order] / max(n.sum(), 1), 1),
         c=fraction[order],
         cmap=LinearSegmentedColormap.from_list("removed", [_BLUE, _GREY, _ORANGE]),
         vmin=0,

@@ -37,8 +37,8 @@ class Span:
 
     @property
     def is_logarithmic(self) -> bool:
-        """Whether bins are of equal ratio."""
-        return self.low > 0 and self.high / self.low > _LOG_RATIO
+        """Whether bins are of equal ratio; never for what lies within 0 to 1, as shares do."""
+        return self.low > 0 and self.high > 1 and self.high / self.low > _LOG_RATIO
 
     def edges(self) -> np.ndarray:
         """float64 [N_BINS + 1] bin edges, ascending; the outer ones are the span's own."""
