@@ -5,24 +5,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.defs import image_embeddings
 from curator_assets.defs.deduplicated_shards import ASSET as CURATED
 from curator_assets.defs.deduplicated_shards import kept_version
-from curator_assets.defs.resolution import (
-    read_pairs,
-    read_samples,
-    removed_table,
-    resolve_samples,
-)
+from curator_assets.defs.resolution import Resolver, StoredPairs
 from curator_assets.defs.stage import Work
 from curator_assets.defs.stored import stored_work, unmade
 from curator_assets.defs.verdicts import KEPT, kept_keys, verdict_table
 from curator_assets.partitions import cell_groups
 from curator_assets.settings import Settings
+from curator_assets.storage import schemas
+from curator_assets.storage.groups import removals_by_shard
 
 _DECISIONS = (
     "filters",
@@ -146,21 +142,19 @@ def _listed(lacking: Mapping[str, Counter[str]]) -> str:
 def _changes(work: Work, second: Settings) -> Iterator[ShardChange]:
     first, store = work.settings, work.store
     embedded = work.made_shards(image_embeddings.ASSET)
-    samples, numbers = read_samples(store, list(embedded), first)
     groups = cell_groups(first.clusters.n_cell_groups).get_partition_keys()
-    pairs = read_pairs(store, list(groups), numbers)
+    stored = StoredPairs(store, list(embedded), list(groups), first)
     both = []
     for settings in (first, second):
-        resolution = resolve_samples(store, samples, numbers, pairs, settings)
-        removed = removed_table(samples, resolution, numbers)
-        starts = np.searchsorted(np.flatnonzero(resolution.removed), numbers.starts)
-        both.append((removed, starts, settings))
-    for i, (shard, entry) in enumerate(embedded.items()):
-        rows = numbers.rows_of(shard)
-        mine = samples.slice(rows.start, rows.stop - rows.start)
+        resolver = Resolver(stored, settings)
+        removed = resolver.removed_table(resolver.at(settings.duplicates.eps))
+        both.append((removals_by_shard(removed), settings))
+    empty = schemas.DUPLICATE_GROUPS.empty_table()
+    for shard, entry in embedded.items():
+        rows = stored.numbers.rows_of(shard)
+        mine = stored.samples.slice(rows.start, rows.stop - rows.start)
         before, after = (
-            verdict_table(mine, removed.slice(at[i], at[i + 1] - at[i]), settings)
-            for removed, at, settings in both
+            verdict_table(mine, removed.get(shard, empty), settings) for removed, settings in both
         )
         made = work.ledger.read(CURATED, shard)
         stands = made.state.get("kept") if made else None

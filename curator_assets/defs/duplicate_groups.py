@@ -10,13 +10,7 @@ import pyarrow as pa
 from curator_assets.defs import near_duplicate_pairs
 from curator_assets.defs.describe import column_schema
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
-from curator_assets.defs.resolution import (
-    needs_assignments,
-    read_pairs,
-    read_samples,
-    removed_table,
-    resolve_samples,
-)
+from curator_assets.defs.resolution import Resolver, StoredPairs, needs_assignments
 from curator_assets.defs.stage import (
     Failed,
     Inputs,
@@ -26,7 +20,6 @@ from curator_assets.defs.stage import (
     Stage,
     Work,
 )
-from curator_assets.defs.verdicts import passing_mask
 from curator_assets.partitions import cell_groups
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
@@ -106,20 +99,19 @@ def stage(work: Work) -> Stage:
 
     def make(_: list[str | None]) -> Iterator[Outcome]:
         embedded = work.made_shards("image_embeddings")
-        samples, numbers = read_samples(store, list(embedded), settings)
-        if len(samples["image_id"].unique()) != len(samples):
-            yield Failed(None, _same_id(samples), check="unique_ids")
+        stored = StoredPairs(store, list(embedded), list(groups), settings)
+        if len(stored.samples["image_id"].unique()) != len(stored.samples):
+            yield Failed(None, _same_id(stored.samples), check="unique_ids")
             return
-        alive = passing_mask(samples, settings.filters)
-        pairs = read_pairs(store, list(groups), numbers)
-        resolution = resolve_samples(store, samples, numbers, pairs, settings)
+        resolver = Resolver(stored, settings)
+        alive, resolution = resolver.alive, resolver.at(settings.duplicates.eps)
         stands = resolution.kept_by[resolution.removed]
         lost = resolution.removed[stands] | ~alive[stands]
         if lost.any() and settings.duplicates.rule == "greedy":
             message = f"{lost.sum()} kept_ids are not kept: please report this as a bug"
             yield Failed(None, message, check="every_kept_id_is_kept")
             return
-        table = removed_table(samples, resolution, numbers)
+        table = resolver.removed_table(resolution)
         write_table(store, layout.DUPLICATE_GROUPS, table, schemas.DUPLICATE_GROUPS)
         yield Made(
             None,

@@ -14,9 +14,11 @@ TAR_INDEX = pa.schema(
         pa.field("position", pa.int32(), nullable=False),
         pa.field("offset", pa.int64(), nullable=False),
         pa.field("n_bytes", pa.int64(), nullable=False),
+        pa.field("caption_offset", pa.int64()),
+        pa.field("caption_n_bytes", pa.int64()),
     ]
 )
-"""Where in its tar the image of each sample that has one lies."""
+"""Where in its tar the image of each sample that has one lies, and its `txt` member, if any."""
 
 
 def embeddings(embedding_dim: int, storage: str) -> pa.Schema:

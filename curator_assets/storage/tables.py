@@ -148,6 +148,12 @@ def read_schema(store: Store, name: str) -> pa.Schema:
         return pq.read_schema(file)
 
 
+def count_rows(store: Store, name: str) -> int:
+    """The number of rows of the table called `name`, without reading them."""
+    with store.open(name) as file:
+        return int(pq.read_metadata(file).num_rows)
+
+
 def embedding_matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """The embeddings of a table of `image_embeddings`, unreadable rows left out.
 
