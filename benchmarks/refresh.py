@@ -50,7 +50,7 @@ from curator_assets.settings import Settings, load_settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import record_arrivals
 from curator_assets.storage.groups import removals_by_shard, removals_version
-from curator_assets.storage.ledger import Entry, Ledger, hash_of
+from curator_assets.storage.ledger import Entry, Ledger, encoded, hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import write_table
 from curator_assets.storage.tar_versions import ASSET as TAR_SHARDS
@@ -371,7 +371,7 @@ class _Injector:
         """Like `Ledger.write`, without waiting for the disk."""
         path = self.root / layout.ledger(asset, partition)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(vars(entry), sort_keys=True))
+        path.write_bytes(encoded(entry))
         kept = replace(entry, metadata={}, checks={})  # no stage looks at them here
         self.work.ledger._known[asset, partition] = kept
 

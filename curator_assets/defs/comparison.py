@@ -15,7 +15,6 @@ from curator_assets.defs.resolution import Resolver, StoredPairs
 from curator_assets.defs.stage import Work
 from curator_assets.defs.stored import stored_work, unmade
 from curator_assets.defs.verdicts import KEPT, kept_keys, verdict_table
-from curator_assets.partitions import cell_groups
 from curator_assets.settings import Settings
 from curator_assets.storage import schemas
 from curator_assets.storage.groups import removals_by_shard
@@ -142,8 +141,7 @@ def _listed(lacking: Mapping[str, Counter[str]]) -> str:
 def _changes(work: Work, second: Settings) -> Iterator[ShardChange]:
     first, store = work.settings, work.store
     embedded = work.made_shards(image_embeddings.ASSET)
-    groups = cell_groups(first.clusters.n_cell_groups).get_partition_keys()
-    stored = StoredPairs(store, list(embedded), list(groups), first)
+    stored = StoredPairs(store, list(embedded), work.cell_groups, first)
     both = []
     for settings in (first, second):
         resolver = Resolver(stored, settings)

@@ -11,7 +11,6 @@ from curator_assets.defs import duplicate_groups
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.resolution import Resolver, StoredPairs
 from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
-from curator_assets.partitions import cell_groups
 from curator_assets.report.build import Given, Report, make_report
 from curator_assets.report.eps_curve import too_many
 from curator_assets.report.funnel import label
@@ -74,7 +73,7 @@ def stage(work: Work) -> Stage:
         embedded = {shard: work.require("image_embeddings", shard) for shard in curated}
         tars = {shard: (e.data_version, e.state.get("tar")) for shard, e in embedded.items()}
         assigned = work.made_shards("cluster_assignments")
-        pairs = [work.require_version("near_duplicate_pairs", group) for group in _groups(work)]
+        pairs = [work.require_version("near_duplicate_pairs", group) for group in work.cell_groups]
         return {
             "deduplicated_shards": _versions(curated),
             "image_embeddings": hash_of(list(tars.items())),
@@ -118,7 +117,7 @@ def _curated(work: Work) -> dict[str, Entry]:
 def _given(work: Work) -> Given:
     """What the report is made from."""
     settings, store = work.settings, work.store
-    curated, groups = list(_curated(work)), _groups(work)
+    curated, groups = list(_curated(work)), work.cell_groups
     n_pairs = sum(count_rows(store, layout.pairs(group)) for group in groups)
     n_dense = sum(count_rows(store, layout.dense_members(group)) for group in groups)
     why_not = too_many(n_pairs, n_dense)
@@ -137,10 +136,6 @@ def _given(work: Work) -> Given:
         why_not=why_not,
         verdict_files=verdict_files(store),
     )
-
-
-def _groups(work: Work) -> list[str]:
-    return list(cell_groups(work.settings.clusters.n_cell_groups).get_partition_keys())
 
 
 def _versions(entries: Mapping[str, Entry]) -> str:

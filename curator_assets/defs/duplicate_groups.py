@@ -20,7 +20,6 @@ from curator_assets.defs.stage import (
     Stage,
     Work,
 )
-from curator_assets.partitions import cell_groups
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
@@ -77,14 +76,13 @@ def build_duplicate_groups(settings: Settings) -> dg.AssetsDefinition:
 def stage(work: Work) -> Stage:
     """How it is decided which image stands for which."""
     settings, store = work.settings, work.store
-    groups = cell_groups(settings.clusters.n_cell_groups).get_partition_keys()
     pairs_stage = near_duplicate_pairs.stage(work)
 
     def inputs(_: str | None) -> Inputs:
         shards = work.made_shards("image_embeddings")
         per_shard = ["image_embeddings", "filter_scores"]
         per_shard += ["cluster_assignments"] * needs_assignments(settings)
-        for group in groups:
+        for group in work.cell_groups:
             if why := pairs_stage.why_stale(group, work.ledger):
                 raise MissingInputError(
                     f"near_duplicate_pairs of {group!r} are not up to date ({why}); materialise "
@@ -94,12 +92,12 @@ def stage(work: Work) -> Stage:
             asset: hash_of([(shard, work.require_version(asset, shard)) for shard in shards])
             for asset in per_shard
         }
-        pairs = [work.require_version("near_duplicate_pairs", group) for group in groups]
+        pairs = [work.require_version("near_duplicate_pairs", group) for group in work.cell_groups]
         return versions | {"near_duplicate_pairs": hash_of(pairs)}
 
     def make(_: list[str | None]) -> Iterator[Outcome]:
         embedded = work.made_shards("image_embeddings")
-        stored = StoredPairs(store, list(embedded), list(groups), settings)
+        stored = StoredPairs(store, list(embedded), work.cell_groups, settings)
         if len(stored.samples["image_id"].unique()) != len(stored.samples):
             yield Failed(None, _same_id(stored.samples), check="unique_ids")
             return

@@ -12,7 +12,6 @@ from curator_assets.defs import (
     near_duplicate_pairs,
 )
 from curator_assets.defs.stage import CODE, Work, examine
-from curator_assets.partitions import cell_groups
 from curator_assets.resources import Encoder, Storage, resources
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals
@@ -42,12 +41,11 @@ def unmade(work: Work) -> dict[str, Counter[str]]:
     weights = work.encoder.weights_identity()
     reasons = [stale_embeddings(work, shard, weights) for shard in shards]
     found[image_embeddings.ASSET].update(reason for reason in reasons if reason)
-    groups = cell_groups(work.settings.clusters.n_cell_groups).get_partition_keys()
     partitions: dict[Any, list[str | None]] = {
         filter_scores: [*shards],
         centroids: [None],
         cluster_assignments: [*shards],
-        near_duplicate_pairs: [*groups],
+        near_duplicate_pairs: [*work.cell_groups],
     }
     for module, keys in partitions.items():
         examined = examine(module.stage(work), work.ledger, keys)

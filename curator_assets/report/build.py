@@ -12,7 +12,7 @@ import polars as pl
 from curator_assets.report import charts, examples, marking, spread
 from curator_assets.report.album import Album
 from curator_assets.report.bands import Band, make_bands
-from curator_assets.report.cells import cells, read_centroids
+from curator_assets.report.cells import cells
 from curator_assets.report.changes import changes, read_last
 from curator_assets.report.charts import Chart, render
 from curator_assets.report.counts import Counts, count_samples
@@ -24,6 +24,7 @@ from curator_assets.report.page import render_page
 from curator_assets.report.samples import as_frame
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
+from curator_assets.storage.assignments import read_centroids
 from curator_assets.storage.pixels import read_captions
 from curator_assets.storage.report_schemas import TABLES
 from curator_assets.storage.source import Source

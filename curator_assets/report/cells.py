@@ -9,8 +9,6 @@ import numpy as np
 import polars as pl
 
 from curator_assets.report.tally import Tally
-from curator_assets.storage import layout
-from curator_assets.storage.store import Store
 
 
 def cells(tally: Tally, centroids: np.ndarray) -> pl.DataFrame:
@@ -41,14 +39,3 @@ def principal_components(centroids: np.ndarray) -> np.ndarray:
     axes = axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1, 1)
     places: np.ndarray = centred @ axes
     return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
-
-
-def read_centroids(store: Store) -> np.ndarray:
-    """float32 [K, D].
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    with store.open(layout.CENTROIDS) as file:
-        centroids: np.ndarray = np.load(file)
-    return centroids

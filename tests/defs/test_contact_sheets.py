@@ -102,7 +102,11 @@ def test_storage_that_fails_costs_pictures_and_nothing_else(finished, monkeypatc
         finished.changes["duplicates"] = {"eps": 0.029}
         finished.store.remove("ledger/duplicate_ids/b/c.json")
         finished.store.remove("ledger/deduplicated_shards/b/c.json")
-        finished.run_all()
+        by_shard = ("duplicate_groups", "duplicate_ids", "deduplicated_shards")
+        assert finished.materialize(*by_shard, partitions=("a", "b/c")).success
+        report = finished.materialize("curation_report", fails=True)  # to be tried again
+        failure = report.failure_data_for_node("curation_report").user_failure_data
+        assert "storage failed: [Errno 5] connection reset" in failure.description
     finally:
         del finished.changes["duplicates"]
     for asset in ("duplicate_ids", "deduplicated_shards"):
