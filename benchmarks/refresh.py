@@ -39,7 +39,14 @@ import dagster as dg
 import pyarrow as pa
 import yaml
 
-from curator_assets.defs import cluster_assignments, duplicate_groups, image_embeddings
+from curator_assets.defs import (
+    cluster_assignments,
+    deduplicated_shards,
+    duplicate_groups,
+    duplicate_ids,
+    image_embeddings,
+)
+from curator_assets.defs.contact_sheets import MAX_SHEET_BYTES
 from curator_assets.defs.refresh import STAGES, _partitions, plan
 from curator_assets.defs.stage import Stage, Work
 from curator_assets.demo.photos import crops
@@ -372,18 +379,19 @@ class _Injector:
         path = self.root / layout.ledger(asset, partition)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(entry))
-        kept = replace(entry, metadata={}, checks={})  # no stage looks at them here
-        self.work.ledger._known[asset, partition] = kept
+        self.work.ledger._known[asset, partition] = entry
 
     def _pattern(self, asset: str, first: str | None) -> Entry:
         seed = None if first is None else "0000" if len(first) == 4 else "00000"
         entry = self.patterns.read(asset, seed)
         assert entry is not None
-        entry = replace(entry, metadata=dict(entry.metadata))
-        if asset == "duplicate_ids":
+        metadata = dict(entry.metadata.items())
+        if asset == duplicate_ids.ASSET:
             rows = [_removed(first or "", i) for i in range(min(self.n_removed, REMOVALS_SHOWN))]
-            entry = replace(entry, metadata=dict(entry.metadata) | {"removals": rows})
-        return entry
+            metadata |= {"removals": rows}
+        if self.n_removed and asset in {duplicate_ids.ASSET, deduplicated_shards.ASSET}:
+            metadata |= {"pictures": "x" * (MAX_SHEET_BYTES * 4 // 3)}
+        return replace(entry, metadata=metadata)
 
     def _files(self, asset: str, first: str | None, pattern: Entry) -> dict[str, bytes]:
         """The first partition's files; those of the others are links to them."""

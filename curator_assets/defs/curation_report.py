@@ -117,7 +117,7 @@ def _curated(work: Work) -> dict[str, Entry]:
 def _given(work: Work) -> Given:
     """What the report is made from."""
     settings, store = work.settings, work.store
-    curated, groups = list(_curated(work)), work.cell_groups
+    curated, groups = _curated(work), work.cell_groups
     n_pairs = sum(count_rows(store, layout.pairs(group)) for group in groups)
     n_dense = sum(count_rows(store, layout.dense_members(group)) for group in groups)
     why_not = too_many(n_pairs, n_dense)
@@ -129,8 +129,8 @@ def _given(work: Work) -> Given:
         settings=settings,
         store=store,
         tars=work.storage.tars,
-        shards=curated,
-        behind=[s for s in work.made_shards("deduplicated_shards") if s not in set(curated)],
+        shards=list(curated),
+        behind=[s for s in work.made_shards("deduplicated_shards") if s not in curated],
         n_taking_part=work.require("duplicate_groups").metadata["n_taking_part"],
         resolver=resolver,
         why_not=why_not,

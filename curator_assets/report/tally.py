@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
-VERDICTS = ("unreadable", "filtered", "duplicate", "kept")
-_COLUMNS = ("n_unreadable", "n_filtered", "n_duplicates", "n_kept")
+_COLUMNS = {
+    "unreadable": "n_unreadable",
+    "filtered": "n_filtered",
+    "duplicate": "n_duplicates",
+    "kept": "n_kept",
+}
 
 
 class Tally:
@@ -36,14 +40,11 @@ class Tally:
     def by_verdict(self) -> pl.DataFrame:
         """One row a value, a column a verdict; most images first, ties by value."""
         keys = [key for key in self._keys if key != "verdict"]
-        of = [pl.col("verdict") == verdict for verdict in VERDICTS]
+        n_images, n_bytes, verdict = pl.col("n_images"), pl.col("n_bytes"), pl.col("verdict")
         wide = self.table.group_by(keys).agg(
-            pl.col("n_images").sum(),
-            *(
-                pl.col("n_images").filter(is_it).sum().alias(name)
-                for is_it, name in zip(of, _COLUMNS, strict=True)
-            ),
-            pl.col("n_bytes").sum(),
-            pl.col("n_bytes").filter(of[-1]).sum().alias("n_bytes_kept"),
+            n_images.sum(),
+            *(n_images.filter(verdict == is_it).sum().alias(n) for is_it, n in _COLUMNS.items()),
+            n_bytes.sum(),
+            n_bytes.filter(verdict == "kept").sum().alias("n_bytes_kept"),
         )
         return wide.sort(["n_images", *keys], descending=[True, *(False for _ in keys)])

@@ -28,6 +28,7 @@ class RowNumbers:
 
     def __init__(self, n_samples: Mapping[str, int]) -> None:
         self.shards = list(n_samples)
+        self._number = {shard: i for i, shard in enumerate(self.shards)}
         self.starts = np.concatenate([[0], np.cumsum(list(n_samples.values()))]).astype(np.int64)
 
     @property
@@ -37,7 +38,7 @@ class RowNumbers:
 
     def rows_of(self, shard: str) -> slice:
         """The rows of a shard."""
-        index = self.shards.index(shard)
+        index = self._number[shard]
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
     def names(self, rows: np.ndarray) -> tuple[pa.DictionaryArray, np.ndarray]:
