@@ -39,7 +39,14 @@ import dagster as dg
 import pyarrow as pa
 import yaml
 
-from curator_assets.defs import cluster_assignments, duplicate_groups, image_embeddings
+from curator_assets.defs import (
+    cluster_assignments,
+    deduplicated_shards,
+    duplicate_groups,
+    duplicate_ids,
+    image_embeddings,
+)
+from curator_assets.defs.contact_sheets import MAX_SHEET_BYTES
 from curator_assets.defs.refresh import STAGES, _partitions, plan
 from curator_assets.defs.stage import Stage, Work
 from curator_assets.demo.photos import crops
@@ -49,8 +56,8 @@ from curator_assets.resources import resources
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import record_arrivals
-from curator_assets.storage.groups import removals_by_shard
-from curator_assets.storage.ledger import Entry, Ledger, hash_of
+from curator_assets.storage.groups import removals_by_shard, removals_version
+from curator_assets.storage.ledger import Entry, Ledger, encoded, hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import write_table
 from curator_assets.storage.tar_versions import ASSET as TAR_SHARDS
@@ -384,19 +391,20 @@ class _Injector:
         """Like `Ledger.write`, without waiting for the disk."""
         path = self.root / layout.ledger(asset, partition)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(vars(entry), sort_keys=True))
-        kept = replace(entry, metadata={}, checks={})  # no stage looks at them here
-        self.work.ledger._known[asset, partition] = kept
+        path.write_bytes(encoded(entry))
+        self.work.ledger._known[asset, partition] = entry
 
     def _pattern(self, asset: str, first: str | None) -> Entry:
         seed = None if first is None else "0000" if len(first) == 4 else "00000"
         entry = self.patterns.read(asset, seed)
         assert entry is not None
-        entry = replace(entry, metadata=dict(entry.metadata))
-        if asset == "duplicate_ids":
+        metadata = dict(entry.metadata.items())
+        if asset == duplicate_ids.ASSET:
             rows = [_removed(first or "", i) for i in range(min(self.n_removed, REMOVALS_SHOWN))]
-            entry = replace(entry, metadata=dict(entry.metadata) | {"removals": rows})
-        return entry
+            metadata |= {"removals": rows}
+        if self.n_removed and asset in {duplicate_ids.ASSET, deduplicated_shards.ASSET}:
+            metadata |= {"pictures": "x" * (MAX_SHEET_BYTES * 4 // 3)}
+        return replace(entry, metadata=metadata)
 
     def _files(self, asset: str, first: str | None, pattern: Entry) -> dict[str, bytes]:
         """The first partition's files; those of the others are links to them."""
@@ -413,7 +421,8 @@ class _Injector:
         shards = [shard for shard in self.work.shards for _ in range(self.n_removed)]
         positions = list(range(self.n_removed)) * len(self.work.shards)
         columns = {name: [row[name] for row in rows] for name in schemas.DUPLICATE_IDS.names}
-        return pa.table({"shard": shards, "position": positions} | columns)
+        kept = {"kept_shard": ["000/000000"] * len(rows), "kept_position": positions}
+        return pa.table({"shard": shards, "position": positions} | columns | kept)
 
     def _state(self, asset: str, partition: str | None, pattern: Entry) -> dict[str, Any]:
         """What the stage wants to know next time, of a shard with images in every cell group."""
@@ -427,7 +436,7 @@ class _Injector:
             made = self.work.made_shards(image_embeddings.ASSET)
             state["shards"] = {shard: entry.data_version for shard, entry in made.items()}
             removals = removals_by_shard(self._groups())
-            state["removals"] = {s: hash_of(t.to_pydict()) for s, t in removals.items()}
+            state["removals"] = {shard: removals_version(t) for shard, t in removals.items()}
         return state
 
 

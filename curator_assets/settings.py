@@ -173,6 +173,16 @@ class CalibrationSettings(_Section):
     seed: int = Field(42, ge=0, description="of the choice of images and of random pairs")
 
 
+class ReportSettings(_Section):
+    """What the report recommends."""
+
+    wished_precision: Fraction = Field(
+        0.99,
+        description="share of the removed that shall be real duplicates, as marked by people; the "
+        "report recommends the largest eps that reaches it",
+    )
+
+
 class Settings(_Section):
     """The whole of `curator.yaml`."""
 
@@ -194,6 +204,7 @@ class Settings(_Section):
     clusters: ClusterSettings = ClusterSettings()
     duplicates: DuplicateSettings = DuplicateSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    report: ReportSettings = ReportSettings()
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -23,6 +23,18 @@ def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def curated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project that is done; to be copied, or only looked at."""
+    from curator_assets.demo.samples import make_shards, write_truth
+
+    folder = tmp_path_factory.mktemp("curated")
+    write_truth(folder / "truth.json", make_shards(folder / "tars", n_samples=30, seed=0))
+    with dg.DagsterInstance.ephemeral() as instance:
+        Pipeline(folder, instance).run_all()
+    return folder
+
+
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     with dg.DagsterInstance.ephemeral() as instance:

@@ -15,7 +15,7 @@ from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
-from curator_assets.storage.assignments import GroupDigests, assignment_table
+from curator_assets.storage.assignments import GroupDigests, assignment_table, read_centroids
 from curator_assets.storage.ledger import Entry, hash_of
 from curator_assets.storage.tables import embedding_matrix, read_row_groups, write_table
 
@@ -84,8 +84,7 @@ def stage(work: Work) -> Stage:
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
         codebook = work.require("centroids")
-        with store.open(layout.CENTROIDS) as file:
-            centroids = np.load(file)
+        centroids = read_centroids(store)
         progress = Progress(work.log, "images", len(shards))
         for shard in shards:
             assert shard is not None

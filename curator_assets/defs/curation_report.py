@@ -1,24 +1,29 @@
-"""`curation_report`: what was read, what was dropped and why, what is kept."""
+"""`curation_report`: what was read, what was dropped and why, what is kept; to look at."""
 
-import html
-import json
-from collections import Counter
+import base64
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
+from curator_assets.defs import duplicate_groups
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
-from curator_assets.defs.stage import Inputs, Made, Outcome, Stage, Work
+from curator_assets.defs.resolution import Resolver, StoredPairs
+from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
+from curator_assets.report.build import Given, Report, make_report
+from curator_assets.report.eps_curve import too_many
+from curator_assets.report.funnel import label
+from curator_assets.report.marking import VerdictError, verdict_files
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import hash_of
+from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import count_rows
 
 ASSET = "curation_report"
-CODE_VERSION = "1"
-
-_COUNTS = ("n_samples", "n_unreadable", "n_filtered", "n_duplicates", "n_kept")
+CODE_VERSION = "2"
 
 
 def build_curation_report(settings: Settings) -> dg.AssetsDefinition:
@@ -26,12 +31,21 @@ def build_curation_report(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=ASSET,
-        deps=["deduplicated_shards", "duplicate_groups"],
+        deps=[
+            "deduplicated_shards",
+            "duplicate_groups",
+            "near_duplicate_pairs",
+            "cluster_assignments",
+            "centroids",
+            "image_embeddings",
+        ],
         group_name="output",
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
-        kinds={"html"},
-        description="The funnel from read to kept, in total and by shard, with every reason.",
+        kinds={"html", "parquet"},
+        description="What a person needs to trust what was removed: the funnel, the distribution "
+        "of every score, what other thresholds and another eps would remove, pictures of what was "
+        "removed beside what was kept, and the precision by people's verdicts.",
     )
     def curation_report(
         context: dg.AssetExecutionContext,
@@ -52,81 +66,113 @@ def code_version(settings: Settings) -> str:
 
 def stage(work: Work) -> Stage:
     """How the report is made."""
-    settings, store = work.settings, work.store
+    groups_stage = duplicate_groups.stage(work)
 
     def inputs(_: str | None) -> Inputs:
-        curated = work.made_shards("deduplicated_shards")
-        versions = [(shard, entry.data_version) for shard, entry in curated.items()]
+        curated = _curated(work)
+        embedded = {shard: work.require("image_embeddings", shard) for shard in curated}
+        tars = {shard: (e.data_version, e.state.get("tar")) for shard, e in embedded.items()}
+        assigned = work.made_shards("cluster_assignments")
+        pairs = [work.require_version("near_duplicate_pairs", group) for group in work.cell_groups]
         return {
-            "deduplicated_shards": hash_of(versions),
+            "deduplicated_shards": _versions(curated),
+            "image_embeddings": hash_of(list(tars.items())),
+            "cluster_assignments": _versions(assigned),
+            "centroids": work.require_version("centroids"),
+            "near_duplicate_pairs": hash_of(pairs),
             "duplicate_groups": work.require_version("duplicate_groups"),
+            "verdicts": hash_of(_contents(work.store, verdict_files(work.store))),
         }
 
     def make(_: list[str | None]) -> Iterator[Outcome]:
-        groups = work.require("duplicate_groups")
-        curated = work.made_shards("deduplicated_shards")
-        by_shard = {shard: entry.metadata for shard, entry in curated.items()}
-        totals = {name: sum(m[name] for m in by_shard.values()) for name in _COUNTS}
-        dropped = Counter({f"filtered: {rule.reason}": 0 for rule in settings.filters})
-        for metadata in by_shard.values():
-            dropped.update({row["why"]: row["samples"] for row in metadata["dropped"]})
-        summary = totals | {
-            "dropped": dict(dropped.most_common()),
-            "n_shards": len(by_shard),
-            "n_shards_without_tar": sum(m["n_kept"] == 0 for m in by_shard.values()),
-            "n_groups": groups.metadata["n_groups"],
-            "largest_group": groups.metadata["largest_group"],
-            "settings": settings.model_dump(mode="json"),
-        }
-        with store.write(layout.REPORT_SUMMARY) as file:
-            file.write(json.dumps(summary, indent=2).encode())
-        with store.write(layout.REPORT) as file:
-            file.write(_page(summary, by_shard).encode())
-        metadata = totals | {
-            "dropped": [{"why": w, "samples": n} for w, n in dropped.most_common()],
-            "kept_fraction": totals["n_kept"] / max(totals["n_samples"], 1),
-            "report": store.url(layout.REPORT),
-        }
-        yield Made(None, files=(layout.REPORT_SUMMARY, layout.REPORT), metadata=metadata)
+        if why := groups_stage.why_stale(None, work.ledger):
+            yield Failed(
+                None,
+                f"duplicate_groups is not up to date ({why}); materialise duplicate_groups, "
+                "duplicate_ids and deduplicated_shards first",
+            )
+            return
+        made_from = inputs(None)
+        try:
+            report = make_report(_given(work))
+        except VerdictError as error:
+            yield Failed(None, str(error))
+            return
+        metadata = _metadata(report, work.store)
+        yield Made(None, files=report.files, metadata=metadata, inputs=made_from)
 
-    return Stage(ASSET, code_version(settings), inputs, make)
+    return Stage(ASSET, code_version(work.settings), inputs, make)
 
 
-def _page(summary: Mapping[str, Any], by_shard: Mapping[str, Mapping[str, Any]]) -> str:
-    head = ["", "read", "unreadable", "filtered", "duplicates", "kept"]
-    rows = [["all shards", *(summary[name] for name in _COUNTS)]]
-    rows += [[shard, *(metadata[name] for name in _COUNTS)] for shard, metadata in by_shard.items()]
-    reasons = [[why, n] for why, n in summary["dropped"].items()]
-    settings = html.escape(json.dumps(summary["settings"], indent=2))
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Curation report</title>
-<style>
-  :root {{ color-scheme: light dark }}
-  body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
-         padding: 0 1rem }}
-  table {{ border-collapse: collapse; margin: 1rem 0 }}
-  th, td {{ padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #8884 }}
-  th:first-child, td:first-child {{ text-align: left; overflow-wrap: anywhere }}
-  pre {{ overflow-x: auto; padding: 1rem; background: #8881 }}
-</style>
-<h1>Curation report</h1>
-<p>{summary["n_kept"]} of {summary["n_samples"]} samples are kept. Duplicates form
-{summary["n_groups"]} groups, the largest of {summary["largest_group"]} images.
-{summary["n_shards_without_tar"]} shards keep nothing and have no tar.</p>
-{_table(head, rows)}
-<h2>Why samples were dropped</h2>
-{_table(["reason", "samples"], reasons)}
-<h2>Settings</h2>
-<pre>{settings}</pre>
-</html>
-"""
+def _curated(work: Work) -> dict[str, Entry]:
+    """The shards whose verdicts are on their present embeddings."""
+    return {
+        shard: entry
+        for shard, entry in work.made_shards("deduplicated_shards").items()
+        if entry.inputs.get("image_embeddings")
+        == work.ledger.data_version("image_embeddings", shard)
+    }
 
 
-def _table(head: list[str], rows: list[list[Any]]) -> str:
-    def line(tag: str, cells: list[Any]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
+def _given(work: Work) -> Given:
+    """What the report is made from."""
+    settings, store = work.settings, work.store
+    curated, groups = _curated(work), work.cell_groups
+    n_pairs = sum(count_rows(store, layout.pairs(group)) for group in groups)
+    n_dense = sum(count_rows(store, layout.dense_members(group)) for group in groups)
+    why_not = too_many(n_pairs, n_dense)
+    resolver = None
+    if not why_not:
+        embedded = list(work.made_shards("image_embeddings"))
+        resolver = Resolver(StoredPairs(store, embedded, groups, settings), settings)
+    return Given(
+        settings=settings,
+        store=store,
+        tars=work.storage.tars,
+        shards=list(curated),
+        behind=[s for s in work.made_shards("deduplicated_shards") if s not in curated],
+        n_taking_part=work.require("duplicate_groups").metadata["n_taking_part"],
+        resolver=resolver,
+        why_not=why_not,
+        verdict_files=verdict_files(store),
+    )
 
-    return "\n".join(["<table>", line("th", head), *(line("td", row) for row in rows), "</table>"])
+
+def _versions(entries: Mapping[str, Entry]) -> str:
+    return hash_of([(shard, entry.data_version) for shard, entry in entries.items()])
+
+
+def _contents(store: Store, names: list[str]) -> list[tuple[str, str]]:
+    """Each file and a hash of its bytes."""
+    found = []
+    for name in names:
+        with store.open(name) as file:
+            found.append((name, hashlib.sha256(file.read()).hexdigest()[:32]))
+    return found
+
+
+def _metadata(report: Report, store: Store) -> dict[str, Any]:
+    """What Dagster shows of the report."""
+    summary, recommended = report.summary, report.summary["recommended_eps"]
+    counts = ("n_samples", "n_unreadable", "n_filtered", "n_duplicates", "n_kept")
+    steps = report.funnel.to_dicts()
+    shown = {
+        name: report.charts[name].png for name in ("funnel", "eps_curve") if name in report.charts
+    }
+    return {
+        **{name: summary[name] for name in counts},
+        "funnel": [
+            {"step": label(row), "images": row["n_images"], "bytes": row["n_bytes"]}
+            for row in steps
+        ],
+        "dropped": [{"why": why, "samples": n} for why, n in summary["dropped"].items()],
+        "kept_fraction": summary["n_kept"] / max(summary["n_samples"], 1),
+        "n_images_absent": report.n_missing,
+        "recommended_eps": "not enough marked pairs" if recommended is None else recommended,
+        **{
+            f"{name}_chart": "data:image/png;base64," + base64.b64encode(png).decode()
+            for name, png in shown.items()
+        },
+        "report": store.url(layout.REPORT),
+        "pairs_to_mark": store.url(layout.PAIRS_TO_MARK),
+    }

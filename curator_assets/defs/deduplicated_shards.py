@@ -7,13 +7,22 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from curator_assets.defs.contact_sheets import ContactSheets
 from curator_assets.defs.describe import column_schema
-from curator_assets.defs.duplicate_ids import require_covered
+from curator_assets.defs.duplicate_ids import MAX_LISTED, require_covered
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.progress import Progress
 from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
-from curator_assets.defs.verdicts import filter_reasons, read_samples_table
+from curator_assets.defs.verdicts import (
+    KEPT,
+    cause,
+    kept_keys,
+    read_samples_table,
+    readable_mask,
+    verdict_table,
+)
 from curator_assets.partitions import SHARDS
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
@@ -88,10 +97,10 @@ def stage(work: Work) -> Stage:
         return versions | {"tar_shards": work.require("image_embeddings", shard).state["tar"]}
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
-        progress = Progress(work.log, "samples", len(shards))
+        progress, sheets = Progress(work.log, "samples", len(shards)), ContactSheets(work)
         for shard in shards:
             assert shard is not None
-            curate = partial(_curate, shard, work, progress)
+            curate = partial(_curate, shard, work, progress, sheets)
             try:
                 yield with_retries(curate, f"shard {shard!r}", work.log)
             except (BrokenTarError, CuratedTarError) as error:
@@ -103,70 +112,43 @@ def stage(work: Work) -> Stage:
     return Stage(ASSET, code_version(settings), inputs, make)
 
 
-def _curate(shard: str, work: Work, progress: Progress) -> Outcome:
+def _curate(shard: str, work: Work, progress: Progress, sheets: ContactSheets) -> Outcome:
     """Write the shard's table, and its tar if what it keeps has changed."""
     settings, store = work.settings, work.store
-    table = _verdicts(store, shard, settings)
+    removed = read_table(store, layout.duplicate_ids(shard))
+    table = verdict_table(read_samples_table(store, shard, settings), removed, settings)
     counts = Counter(table["verdict"].to_pylist())
     if counts.total() != len(read_table(store, layout.embeddings(shard), ["position"])):
         return Failed(shard, f"{dict(counts)} is not every sample of {shard!r}", "accounting")
-    kept_keys = [k for k, v in zip(*_columns(table, "key", "verdict"), strict=True) if v == "kept"]
+    keys = kept_keys(table)
     tar_version = work.require("image_embeddings", shard).state["tar"]
-    kept = hash_of(CODE_VERSION, tar_version, kept_keys)
+    kept = kept_version(tar_version, keys)
     tar, beside = layout.curated_tar(shard), layout.curated_table(shard)
     before = work.ledger.read(ASSET, shard)
     rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
-    if rewrite and kept_keys:
-        write_curated_tar(work.storage.tars, store, shard, set(kept_keys), tar_version)
+    if rewrite and keys:
+        write_curated_tar(work.storage.tars, store, shard, set(keys), tar_version)
     elif rewrite:
         store.remove(tar)
     write_table(store, beside, table, schemas.curated(settings.columns))
     progress.advance(len(table))
     return Made(
         shard,
-        files=(beside, tar) if kept_keys else (beside,),
-        metadata=_metadata(table, counts, settings, store, shard, rewrite),
+        files=(beside, tar) if keys else (beside,),
+        metadata=_metadata(table, counts, settings, store, shard, rewrite, sheets),
         checks={"accounting": dict(counts), "bytes_equal_source": {}},
         state={"kept": kept},
     )
 
 
+def kept_version(tar_version: str, keys: list[str]) -> str:
+    """What a curated tar holds: it is written again only if this changes."""
+    return hash_of(CODE_VERSION, tar_version, keys)
+
+
 def _in_place(store: Store, before: Entry, tar: str) -> bool:
     """Whether the tar that was written last is still there; it may rightly be none."""
     return before.files.get(tar) == store.size(tar)
-
-
-def _verdicts(store: Store, shard: str, settings: Settings) -> pa.Table:
-    """The table beside the curated tar."""
-    table = read_samples_table(store, shard, settings)
-    removed = {row["id"]: row for row in read_table(store, layout.duplicate_ids(shard)).to_pylist()}
-    filtered = filter_reasons(table, settings.filters)
-    verdicts, reasons, kept_ids, cosines = [], [], [], []
-    for image_id, error, reason in zip(
-        *_columns(table, "image_id", "error"), filtered, strict=True
-    ):
-        duplicate = removed.get(image_id)
-        if error:
-            verdict = ("unreadable", error)
-        elif reason:
-            verdict = ("filtered", reason)
-        elif duplicate:
-            verdict = ("duplicate", f"cosine {duplicate['cosine']:.4f} to {duplicate['kept_id']}")
-        else:
-            verdict = ("kept", None)
-        duplicate = duplicate if verdict[0] == "duplicate" else None
-        verdicts.append(verdict[0])
-        reasons.append(verdict[1])
-        kept_ids.append(duplicate["kept_id"] if duplicate else None)
-        cosines.append(duplicate["cosine"] if duplicate else None)
-    columns = {"verdict": verdicts, "reason": reasons, "kept_id": kept_ids, "cosine": cosines}
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values, schemas.curated(()).field(name).type))
-    return table
-
-
-def _columns(table: pa.Table, *names: str) -> list[list[Any]]:
-    return [table[name].to_pylist() for name in names]
 
 
 def _metadata(
@@ -176,13 +158,17 @@ def _metadata(
     store: Store,
     shard: str,
     rewritten: bool,
+    sheets: ContactSheets,
 ) -> dict[str, Any]:
     n = max(len(table), 1)
-    dropped = Counter(
-        "duplicate" if verdict == "duplicate" else f"{verdict}: {reason}"
-        for verdict, reason in zip(*_columns(table, "verdict", "reason"), strict=True)
-        if verdict != "kept"
-    )
+    verdicts, reasons = table["verdict"].to_pylist(), table["reason"].to_pylist()
+    causes = [cause(verdict, reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
+    dropped = Counter(why for why in causes if why != KEPT)
+    readable = readable_mask(table)
+    pictured = [
+        why if ok and why != KEPT else None for why, ok in zip(causes, readable, strict=True)
+    ]
+    removals = table.filter(pc.field("verdict") != KEPT).slice(0, MAX_LISTED)
     return {
         "dagster/row_count": counts["kept"],
         "n_samples": len(table),
@@ -193,6 +179,8 @@ def _metadata(
         "kept_fraction": counts["kept"] / n,
         "duplicate_fraction": counts["duplicate"] / n,
         "dropped": [{"why": why, "samples": count} for why, count in dropped.most_common()],
+        **sheets.of_reasons(shard, pictured, dict(dropped.most_common())),
+        "removals": removals.select(["key", "verdict", "reason"]).to_pylist(),
         "eps": settings.duplicates.eps,
         "filters": [rule.reason for rule in settings.filters],
         "tar": store.url(layout.curated_tar(shard)) if counts["kept"] else "none: nothing is kept",

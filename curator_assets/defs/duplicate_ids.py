@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curator_assets.defs.contact_sheets import ContactSheets, in_threads
 from curator_assets.defs.describe import column_schema
 from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
 from curator_assets.defs.stage import (
@@ -27,6 +28,7 @@ from curator_assets.storage.tables import read_table, write_table
 
 ASSET = "duplicate_ids"
 CODE_VERSION = "1"
+MAX_LISTED = 50
 
 
 def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
@@ -59,7 +61,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
 def stage(work: Work) -> Stage:
     """How a shard's part of the resolution is set apart."""
     store = work.store
-    empty = schemas.DUPLICATE_IDS.empty_table()
+    empty = schemas.DUPLICATE_GROUPS.empty_table()
 
     @cache
     def by_shard() -> dict[str, pa.Table]:
@@ -71,15 +73,23 @@ def stage(work: Work) -> Stage:
         return {"duplicate_groups": work.require("duplicate_groups").state["removals"].get(shard)}
 
     def make(shards: list[str | None]) -> Iterator[Outcome]:
-        for shard in shards:
+        sheets, rows = ContactSheets(work), by_shard()
+
+        def drawn(shard: str | None) -> dict[str, Any]:
             assert shard is not None
-            name, removed = layout.duplicate_ids(shard), by_shard().get(shard, empty)
+            return sheets.of_pairs(shard, rows.get(shard, empty))
+
+        for shard, pictures in zip(shards, in_threads(drawn, shards), strict=True):
+            assert shard is not None
+            name, removed = layout.duplicate_ids(shard), rows.get(shard, empty)
             write_table(store, name, removed, schemas.DUPLICATE_IDS)
+            listed = removed.select(schemas.DUPLICATE_IDS.names).slice(0, MAX_LISTED).to_pylist()
             metadata = {
                 "dagster/row_count": len(removed),
                 "n_duplicates": len(removed),
                 "lowest_cosine": pc.min(removed["cosine"]).as_py() or 1.0,
-                "removals": removed.slice(0, 50).to_pylist(),
+                **pictures,
+                "removals": [row | {"cosine": round(row["cosine"], 4)} for row in listed],
                 "url": store.url(name),
             }
             yield Made(shard, files=(name,), metadata=metadata)

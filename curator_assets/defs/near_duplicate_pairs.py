@@ -169,12 +169,11 @@ def _too_costly(cost: dict[str, float], n_images: int, settings: Settings) -> st
 def _measured_recall(search: PairSearch, stage: Stage, work: Work) -> Iterator[Observed]:
     """The recall of all groups together, once all are made."""
     duplicates = work.settings.duplicates
-    groups = cell_groups(work.settings.clusters.n_cell_groups).get_partition_keys()
     if not duplicates.recall_queries or not search.n_images:
         return
-    if any(stage.why_stale(group, work.ledger) for group in groups):
+    if any(stage.why_stale(group, work.ledger) for group in work.cell_groups):
         return
-    recall = search.recall(groups, n_queries=duplicates.recall_queries)
+    recall = search.recall(work.cell_groups, n_queries=duplicates.recall_queries)
     low, high = recall.interval()
     found = {
         "recall": recall.recall,

@@ -16,7 +16,7 @@ import pyarrow as pa
 from curator_assets.defs.cluster_assignments import cell_group_of
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.assignments import assignment_of
+from curator_assets.storage.assignments import assignment_of, read_centroids
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.pair_tables import RowNumbers, dense_table, pair_table, pairs_of
 from curator_assets.storage.scratch import all_embeddings
@@ -133,8 +133,7 @@ def open_search(
         for shard, table in zip(assigned, tables, strict=True)
     ]
     sample_of_image = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-    with store.open(layout.CENTROIDS) as file:
-        n_clusters, width = np.load(file).shape
+    n_clusters, width = read_centroids(store).shape
     with all_embeddings(store, assigned, len(sample_of_image), width) as embeddings:
         yield PairSearch(
             store=store,

@@ -20,7 +20,7 @@ from curator_assets.defs import (
 )
 from curator_assets.defs.ensure import EnsureConfig, Reporter, failure, work_of
 from curator_assets.defs.stage import Examined, Failed, Made, Stage, Work, examine, outcomes
-from curator_assets.partitions import SHARDS_NAME, cell_groups, register_shards
+from curator_assets.partitions import SHARDS_NAME, register_shards
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage.lock import hold_refresh_lock
@@ -212,5 +212,5 @@ def _partitions(stage: Stage, work: Work) -> list[str | None]:
     if stage.asset in _BY_SHARD:
         return list(work.shards)
     if stage.asset == near_duplicate_pairs.ASSET:
-        return list(cell_groups(work.settings.clusters.n_cell_groups).get_partition_keys())
+        return list(work.cell_groups)
     return [None]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from curator_assets.partitions import cell_groups
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Entry, Ledger, hash_files, hash_of
@@ -43,6 +44,11 @@ class Work:
     def store(self) -> Store:
         """The files under `output`."""
         return self.storage.store
+
+    @cached_property
+    def cell_groups(self) -> list[str]:
+        """The partitions of `near_duplicate_pairs`."""
+        return list(cell_groups(self.settings.clusters.n_cell_groups).get_partition_keys())
 
     @cached_property
     def ledger(self) -> Ledger:

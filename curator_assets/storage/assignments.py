@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.storage import schemas
+from curator_assets.storage import layout, schemas
+from curator_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from curator_assets.kernels.cells import CellAssignment
+
+
+def read_centroids(store: Store) -> np.ndarray:
+    """float32 [K, D], unit norm: the codebook.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with store.open(layout.CENTROIDS) as file:
+        centroids: np.ndarray = np.load(file)
+    return centroids
 
 
 def assignment_table(samples: pa.Table, rows: np.ndarray, assignment: CellAssignment) -> pa.Table:

@@ -6,22 +6,32 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.storage import schemas
+from curator_assets.storage.ledger import hash_of
 
 
 def removals_by_shard(groups: pa.Table) -> dict[str, pa.Table]:
-    """Shard -> its rows as a table of `duplicate_ids`, in the order of the tar.
+    """Shard -> its rows, in the order of the tar.
 
     Args:
         groups: a table of `duplicate_groups`; the rows of a shard lie together.
     """
     if not len(groups):
         return {}
-    shards = groups["shard"].combine_chunks().cast(schemas.DUPLICATE_GROUPS.field("shard").type)
+    rows = groups.cast(schemas.DUPLICATE_GROUPS)
+    shards = rows["shard"].combine_chunks()
     codes = shards.indices.to_numpy()
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     ends = np.append(starts[1:], len(codes))
-    rows = groups.select(schemas.DUPLICATE_IDS.names).cast(schemas.DUPLICATE_IDS)
     return {
         shards.dictionary[int(codes[start])].as_py(): rows.slice(start, end - start)
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     }
+
+
+def removals_version(removed: pa.Table) -> str:
+    """A hash of what is removed from a shard, of its table of `duplicate_ids`.
+
+    Args:
+        removed: its rows of `duplicate_groups`.
+    """
+    return hash_of(removed.select(schemas.DUPLICATE_IDS.names).to_pydict())

@@ -11,6 +11,21 @@ CALIBRATION_COSINES = "calibration/cosines.parquet"
 CALIBRATION_PLOT = "calibration/eps.png"
 REPORT = "report/index.html"
 REPORT_SUMMARY = "report/summary.json"
+REPORT_FOLDER = "report"
+REPORT_CHARTS = "report/charts"
+PAIRS_TO_MARK = "report/pairs_to_mark.csv"
+VERDICTS_PREFIX = "report/verdicts"
+"""Tables of marked pairs begin so and end in `.csv`: a person's, never written here."""
+
+
+def report_table(name: str) -> str:
+    """A table of `curation_report`, one of `report_schemas.TABLES`."""
+    return f"report/tables/{name}.parquet"
+
+
+def report_chart(name: str) -> str:
+    """A chart of `curation_report`."""
+    return f"report/charts/{name}.png"
 
 
 def tar_index(shard: str) -> str:

@@ -1,6 +1,7 @@
-"""What was made from what: one small JSON file beside the data for each partition.
+"""What was made from what: one small file beside the data for each partition.
 
-An entry is written last, so it vouches for files that are whole.
+An entry is written last, so it vouches for files that are whole. It is two lines of JSON: all that
+staleness is decided by, and the metadata, which holds pictures and tables and is seldom read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import IO, Any
 
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
@@ -44,7 +45,7 @@ class Entry:
 class _Reported(Mapping[str, Any]):
     """The metadata of an entry, read from its file when asked for.
 
-    It holds whole tables, and few ask for it; kept for every partition it would fill the memory.
+    Kept for every partition it would fill the memory.
     """
 
     __slots__ = ("_asset", "_ledger", "_partition")
@@ -53,8 +54,7 @@ class _Reported(Mapping[str, Any]):
         self._ledger, self._asset, self._partition = ledger, asset, partition
 
     def _read(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._ledger.parse(self._asset, self._partition)["metadata"]
-        return found
+        return self._ledger.read_metadata(self._asset, self._partition)
 
     def __getitem__(self, name: str) -> Any:
         return self._read()[name]
@@ -83,38 +83,47 @@ class Ledger:
             self._known[key] = self._load(asset, partition)
         return self._known[key]
 
-    def parse(self, asset: str, partition: str | None) -> dict[str, Any]:
-        """The fields of an entry, as they stand in its file.
+    def read_metadata(self, asset: str, partition: str | None) -> dict[str, Any]:
+        """The second line of an entry.
 
         Raises:
             FileNotFoundError: there is no entry.
-            json.JSONDecodeError: it is damaged.
+            ValueError: the line is damaged; says what to do.
         """
-        name = layout.ledger(asset, partition)
-        # fsspec takes longer to open a local file than it takes to read and parse it
-        local = self._store.is_local
-        with open(self._store.path(name), "rb") if local else self._store.open(name) as file:  # noqa: PTH123
-            fields: dict[str, Any] = json.loads(file.read())
-            return fields
+        with self._open(asset, partition) as file:
+            file.readline()
+            try:
+                metadata: dict[str, Any] = json.loads(file.readline())
+            except ValueError as error:
+                url = self._store.url(layout.ledger(asset, partition))
+                raise ValueError(
+                    f"the metadata in {url} is damaged ({error}); delete the file, and its "
+                    "partition is made again"
+                ) from error
+        return metadata
 
     def _load(self, asset: str, partition: str | None) -> Entry | None:
         try:
-            return self._light(asset, partition, Entry(**self.parse(asset, partition)))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            with self._open(asset, partition) as file:
+                fields = json.loads(file.readline())
+            # an entry that was written before metadata had a line of its own brings it along
+            return Entry(**{"metadata": _Reported(self, asset, partition)} | fields)
+        except (FileNotFoundError, ValueError, TypeError):
             return None
 
-    def _light(self, asset: str, partition: str | None, entry: Entry) -> Entry:
-        """The entry without its metadata in memory."""
-        if not entry.metadata:
-            return entry
-        return replace(entry, metadata=_Reported(self, asset, partition))
+    def _open(self, asset: str, partition: str | None) -> IO[bytes]:
+        name = layout.ledger(asset, partition)
+        # fsspec takes longer to open a local file than it takes to read and parse it
+        local = self._store.is_local
+        return open(self._store.path(name), "rb") if local else self._store.open(name)  # noqa: PTH123
 
     def write(self, asset: str, partition: str | None, entry: Entry) -> None:
         """Record that a partition was made; its files must be in place."""
+        data = encoded(entry)
         with self._store.write(layout.ledger(asset, partition)) as file:
-            fields = vars(entry) | {"metadata": dict(entry.metadata)}
-            file.write(json.dumps(fields, sort_keys=True).encode())
-        self._known[asset, partition] = self._light(asset, partition, entry)
+            file.write(data)
+        reported = _Reported(self, asset, partition)
+        self._known[asset, partition] = replace(entry, metadata=reported)
 
     def remove(self, asset: str, partition: str | None = None) -> None:
         """Forget a partition."""
@@ -137,6 +146,14 @@ class Ledger:
         """The content hash of what was made, or None if nothing was."""
         entry = self.read(asset, partition)
         return entry.data_version if entry else None
+
+
+def encoded(entry: Entry) -> bytes:
+    """The two lines of an entry's file."""
+    fields = dict(vars(entry))
+    metadata = dict(fields.pop("metadata").items())
+    lines = (json.dumps(line, sort_keys=True) for line in (fields, metadata))
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def hash_of(*parts: object) -> str:

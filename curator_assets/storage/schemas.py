@@ -14,9 +14,11 @@ TAR_INDEX = pa.schema(
         pa.field("position", pa.int32(), nullable=False),
         pa.field("offset", pa.int64(), nullable=False),
         pa.field("n_bytes", pa.int64(), nullable=False),
+        pa.field("caption_offset", pa.int64()),
+        pa.field("caption_n_bytes", pa.int64()),
     ]
 )
-"""Where in its tar the image of each sample that has one lies."""
+"""Where in its tar the image of each sample that has one lies, and its `txt` member, if any."""
 
 
 def embeddings(embedding_dim: int, storage: str) -> pa.Schema:
@@ -108,9 +110,12 @@ DUPLICATE_GROUPS = pa.schema(
         pa.field("shard", _SHARD, nullable=False),
         pa.field("position", pa.int32(), nullable=False),
         *DUPLICATE_IDS,
+        pa.field("kept_shard", _SHARD, nullable=False),
+        pa.field("kept_position", pa.int32(), nullable=False),
     ]
 )
-"""`duplicate_groups`: `duplicate_ids` of all shards; the rows with one `kept_id` are a group."""
+"""`duplicate_groups`: `duplicate_ids` of all shards; the rows with one `kept_id` are a group.
+(shard, position) says where an image lies: an id alone can be split in more than one way."""
 
 
 def curated(score_columns: tuple[str, ...]) -> pa.Schema:

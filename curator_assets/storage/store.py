@@ -48,6 +48,11 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def names(self, folder: str) -> list[str]:
+        """The names of the files below a folder, in order; none if there is no such folder."""
+        found = self.fs.find(self.path(folder))
+        return sorted(path[len(self.root.rstrip("/")) + 1 :] for path in found)
+
     def open(self, name: str) -> IO[bytes]:
         """The file called `name`, open for reading.
 

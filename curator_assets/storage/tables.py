@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from typing import IO, Self
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curator_assets.storage.store import Store
@@ -90,11 +91,11 @@ def read_row_groups(
         FileNotFoundError: there is none.
     """
     wanted = list(columns) if columns is not None else None
-    with store.open(name) as file, pq.ParquetFile(file) as table:
-        if not table.num_row_groups:
-            yield table.read(columns=wanted)
-        for i in range(table.num_row_groups):
-            yield table.read_row_group(i, columns=wanted)
+    with _opened(store, name) as parquet:
+        if not parquet.num_row_groups:
+            yield parquet.read(columns=wanted)
+        for i in range(parquet.num_row_groups):
+            yield parquet.read_row_group(i, columns=wanted)
 
 
 def read_table(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -103,14 +104,56 @@ def read_table(store: Store, name: str, columns: Sequence[str] | None = None) ->
     Raises:
         FileNotFoundError: there is none.
     """
-    with store.open(name) as file:
-        return pq.read_table(file, columns=list(columns) if columns is not None else None)
+    with _opened(store, name) as parquet:
+        return parquet.read(columns=list(columns) if columns is not None else None)
+
+
+def find_rows(
+    store: Store, name: str, where: pc.Expression, columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of which `where` is true; at no time is more of the table held than a row group.
+
+    Args:
+        store: where the table lies.
+        name: its name.
+        where: a condition on its columns.
+        columns: to be read, those of the condition among them; None for all.
+
+    Returns:
+        Column -> value of each row; none if there is no such table.
+    """
+    try:
+        parts = read_row_groups(store, name, columns)
+        return [row for part in parts for row in part.filter(where).to_pylist()]
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def _opened(store: Store, name: str) -> Iterator[pq.ParquetFile]:
+    """A table, open for reading.
+
+    Not by `pq.read_table`, and a local one by its path: Arrow's threads may else hold a Python
+    file for longer than the call, and abort a process that ends right after it.
+    """
+    if store.is_local:
+        with pq.ParquetFile(store.path(name)) as parquet:
+            yield parquet
+    else:
+        with store.open(name) as file:
+            yield pq.ParquetFile(file, pre_buffer=True)
 
 
 def read_schema(store: Store, name: str) -> pa.Schema:
     """The columns of the table called `name`, without its rows."""
     with store.open(name) as file:
         return pq.read_schema(file)
+
+
+def count_rows(store: Store, name: str) -> int:
+    """The number of rows of the table called `name`, without reading them."""
+    with store.open(name) as file:
+        return int(pq.read_metadata(file).num_rows)
 
 
 def embedding_matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:

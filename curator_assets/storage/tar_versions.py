@@ -29,8 +29,8 @@ def record_version(
     store: Store, ledger: Ledger, shard: str, signature: Signature, content: TarContent
 ) -> None:
     """Remember what a tar with this signature holds, and where its images lie."""
-    columns = zip(*content.images, strict=True) if content.images else ((), (), ())
-    index = pa.table(list(map(list, columns)), names=schemas.TAR_INDEX.names)
+    places = [place._asdict() for place in content.images]
+    index = pa.Table.from_pylist(places, schema=schemas.TAR_INDEX)
     name = layout.tar_index(shard)
     write_table(store, name, index, schemas.TAR_INDEX)
     files = {name: store.size(name) or 0}

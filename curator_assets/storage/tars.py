@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 
@@ -60,6 +60,21 @@ class Sample:
         images = [member for member in self.members if _is_image(member.ext)]
         return min(images, key=lambda member: member.ext.count("."), default=None)
 
+    @property
+    def caption(self) -> Member | None:
+        """The member with the extension `txt`, or None."""
+        return next((member for member in self.members if member.ext == "txt"), None)
+
+
+class Place(NamedTuple):
+    """Where in its tar a sample's image lies, and its caption, if it has one."""
+
+    position: int
+    offset: int
+    n_bytes: int
+    caption_offset: int | None
+    caption_n_bytes: int | None
+
 
 @dataclass
 class TarContent:
@@ -67,12 +82,12 @@ class TarContent:
 
     Attributes:
         strays: members that belong to no sample (no extension, links, devices).
-        images: (position, offset, n_bytes) of each sample's image, in order.
+        images: the place of each sample's image, in order.
     """
 
     shard: str
     strays: list[str] = field(default_factory=list)
-    images: list[tuple[int, int, int]] = field(default_factory=list)
+    images: list[Place] = field(default_factory=list)
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @property
@@ -113,8 +128,10 @@ class TarContent:
             )
         sample = Sample(key, len(seen), tuple(members))
         seen[key] = sample.position
-        if sample.image and sample.image.offset is not None:
-            self.images.append((sample.position, sample.image.offset, len(sample.image.data)))
+        image, caption = sample.image, sample.caption
+        if image and image.offset is not None:
+            words = (caption.offset, len(caption.data)) if caption else (None, None)
+            self.images.append(Place(sample.position, image.offset, len(image.data), *words))
         return sample
 
     def _members(self, file: IO[bytes], images_only: bool) -> Iterator[tuple[str, Member]]:

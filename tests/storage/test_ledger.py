@@ -30,8 +30,22 @@ def test_a_damaged_entry_counts_as_none(store):
         file.write(b'{"fingerprint": "f"')
     assert Ledger(store).read("asset") is None
     with store.write(layout.ledger("asset", None)) as file:
-        file.write(json.dumps({"of another": "version"}).encode())
+        file.write(json.dumps({"of another": "version"}).encode() + b"\n{}\n")
     assert Ledger(store).read("asset") is None
+
+
+def test_reading_an_entry_leaves_its_metadata_alone(store):
+    name = layout.ledger("asset", None)
+    Ledger(store).write("asset", None, Entry("f", "v", metadata={"pictures": "x" * 40_000}))
+    with store.open(name) as file:
+        first = file.readline()
+    assert len(first) < 200
+    with store.write(name) as file:
+        file.write(first + b'{"pictures": "x')
+    entry = Ledger(store).read("asset")
+    assert entry.data_version == "v"
+    with pytest.raises(ValueError, match=f"{name} is damaged .*; delete the file"):
+        dict(entry.metadata)
 
 
 def test_missing_files_are_those_that_are_gone_or_of_another_size(store):

@@ -1,7 +1,7 @@
 from tar_files import write_members
 
 from curator_assets.storage.ledger import Ledger
-from curator_assets.storage.pixels import read_images
+from curator_assets.storage.pixels import read_captions, read_images
 from curator_assets.storage.source import Source
 from curator_assets.storage.store import Store
 from curator_assets.storage.tar_versions import read_version
@@ -33,3 +33,12 @@ def test_a_sample_without_image_and_an_unknown_tar_are_left_out(tmp_path):
     assert read_images(tars, store, wanted) == {("a", 1): b"1"}
     write_members(path, [(f"{i}.jpg", b"another") for i in range(20)])
     assert read_images(tars, store, wanted) == {}
+
+
+def test_captions_are_read_and_a_sample_without_one_is_left_out(tmp_path):
+    members = [("0.jpg", b"0"), ("0.txt", " a dög\n".encode()), ("1.jpg", b"1"), ("1.json", b"{}")]
+    members += [("2.jpg", b"2"), ("2.txt", b""), ("3.txt", b"no image")]
+    write_members(tmp_path / "tars" / "a.tar", members)
+    tars, store = recorded(tmp_path, "a")
+    captions = read_captions(tars, store, [("a", position) for position in range(5)])
+    assert captions == {("a", 0): "a dög", ("a", 2): ""}

@@ -1,5 +1,6 @@
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from curator_assets.kernels.cells import CellAssignment
@@ -12,6 +13,7 @@ from curator_assets.storage.store import Store
 from curator_assets.storage.tables import (
     embedding_column,
     embedding_matrix,
+    find_rows,
     read_table,
     write_table,
 )
@@ -115,3 +117,18 @@ def test_pairs_round_trip_by_shard_and_position_and_forget_removed_shards(tmp_pa
     fewer = pairs_of(*tables, RowNumbers({"late": 2}))
     assert fewer.b.tolist() == [1]
     assert fewer.dense.row.tolist() == [1]
+
+
+@pytest.mark.parametrize("location", ["local", "memory://find_rows"])
+def test_rows_are_found_wherever_the_table_lies(tmp_path, location):
+    store = Store(str(tmp_path) if location == "local" else location)
+    table = pa.table({"shard": pa.array(["a", "b", "a"]).dictionary_encode(), "n": [1, 2, 3]})
+    write_table(store, "k=v/t.parquet", table, table.schema)
+    assert read_table(store, "k=v/t.parquet").equals(table)
+    assert read_table(store, "k=v/t.parquet", ["n"]).column_names == ["n"]
+    where = (pc.field("shard") == "a") & pc.field("n").isin([2, 3])
+    assert find_rows(store, "k=v/t.parquet", where) == [{"shard": "a", "n": 3}]
+    assert find_rows(store, "k=v/t.parquet", pc.field("n") == 1, ["n"]) == [{"n": 1}]
+    assert find_rows(store, "none.parquet", where) == []
+    with pytest.raises(FileNotFoundError):
+        read_table(store, "none.parquet")

@@ -1,0 +1,208 @@
+"""Time and memory of the report over a million synthetic rows, without any image.
+
+    python benchmarks/report.py                               # 100 shards of 10,000 rows
+    python benchmarks/report.py --shards 1000 --pairs 10000000
+
+The tables of a finished project are written to a temporary folder: embeddings without vectors,
+scores, cells, random near-duplicate pairs, and the groups and verdicts that follow from them. The
+report is then made in a process of its own. There are no tars, so its galleries hold placeholders
+and it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.defs.resolution import Resolver, StoredPairs
+from curator_assets.defs.verdicts import read_samples_table, verdict_table
+from curator_assets.report.build import Given, make_report
+from curator_assets.settings import Settings
+from curator_assets.storage import layout, schemas
+from curator_assets.storage.arrivals import record_arrivals
+from curator_assets.storage.groups import removals_by_shard
+from curator_assets.storage.pair_tables import RowNumbers
+from curator_assets.storage.source import Source
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import write_table
+
+N_CELLS, WIDTH, N_CELL_GROUPS = 2048, 512, 16
+FORMATS = np.array(["jpeg", "png", "webp"])
+WORDS = np.array([f"{word:04x}" for word in range(2**16)])
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shards", type=int, default=100)
+    parser.add_argument("--rows", type=int, default=10_000, help="of a shard")
+    parser.add_argument("--pairs", type=int, default=2_000_000, help="near-duplicate pairs")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.folder:
+        measure(arguments.folder, arguments.shards)
+        return
+    with tempfile.TemporaryDirectory(prefix="report-") as folder:
+        write_project(Path(folder), arguments.shards, arguments.rows, arguments.pairs)
+        command = [sys.executable, __file__, "--folder", folder, "--shards", str(arguments.shards)]
+        subprocess.run(command, check=True)
+
+
+def settings_in(folder: Path) -> Settings:
+    """A project with a head, three filters and room to try a larger eps."""
+    return Settings.model_validate(
+        {
+            "source": str(folder / "tars"),
+            "output": str(folder / "curated"),
+            "model": {"device": "cpu"},
+            "heads": {"aesthetic": {"weights": "none.pt"}},
+            "filters": [
+                {"score": "aesthetic", "min": 4.0},
+                {"score": "mean_luminance", "min": 0.07, "max": 0.97},
+                {"score": "width", "min": 128},
+            ],
+            "clusters": {"n_cell_groups": N_CELL_GROUPS},
+        }
+    )
+
+
+def shard_names(n_shards: int) -> list[str]:
+    """Twenty folders of shards."""
+    return [f"crawl{i % 20:02d}/{i:05d}" for i in range(n_shards)]
+
+
+def cell_groups() -> list[str]:
+    """The partitions of the pairs."""
+    return [f"{group:04d}" for group in range(N_CELL_GROUPS)]
+
+
+def given_in(folder: Path, n_shards: int) -> Given:
+    """What the report is made from."""
+    settings = settings_in(folder)
+    store, shards = Store(settings.output), shard_names(n_shards)
+    resolver = Resolver(StoredPairs(store, shards, cell_groups(), settings), settings)
+    return Given(
+        settings=settings,
+        store=store,
+        tars=Source(settings.source),
+        shards=shards,
+        behind=[],
+        n_taking_part=int(resolver.alive.sum()),
+        resolver=resolver,
+        why_not=None,
+        verdict_files=[],
+    )
+
+
+def measure(folder: Path, n_shards: int) -> None:
+    """Make the report and print what it cost."""
+    started = time.perf_counter()
+    report = make_report(given_in(folder, n_shards))
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    size = (folder / "curated" / layout.REPORT).stat().st_size
+    print(f"samples            {report.summary['n_samples']:,}")
+    print(f"duplicates         {report.summary['n_duplicates']:,}")
+    print(f"images absent      {report.n_missing:,}")
+    print(f"page               {size / 1e6:.2f} MB")
+    print(f"seconds            {seconds:.1f}")
+    print(f"peak memory        {peak:.2f} GiB")
+
+
+def write_project(folder: Path, n_shards: int, n_rows: int, n_pairs: int) -> None:
+    """Write the tables of a finished project."""
+    settings = settings_in(folder)
+    store, shards = Store(settings.output), shard_names(n_shards)
+    record_arrivals(store, shards)
+    rng = np.random.default_rng(0)
+    for shard in shards:
+        write_samples(store, shard, n_rows, rng)
+    with store.write(layout.CENTROIDS) as file:
+        np.save(file, rng.normal(size=(N_CELLS, WIDTH)).astype(np.float32))
+    numbers = RowNumbers(dict.fromkeys(shards, n_rows))
+    for group in cell_groups():
+        table = random_pairs(numbers, n_pairs // N_CELL_GROUPS, rng)
+        write_table(store, layout.pairs(group), table, schemas.PAIRS)
+        empty = schemas.DENSE_MEMBERS.empty_table()
+        write_table(store, layout.dense_members(group), empty, schemas.DENSE_MEMBERS)
+    resolver = Resolver(StoredPairs(store, shards, cell_groups(), settings), settings)
+    groups = resolver.removed_table(resolver.at(settings.duplicates.eps))
+    write_table(store, layout.DUPLICATE_GROUPS, groups, schemas.DUPLICATE_GROUPS)
+    removed, empty = removals_by_shard(groups), schemas.DUPLICATE_GROUPS.empty_table()
+    for shard in shards:
+        samples = read_samples_table(store, shard, settings)
+        table = verdict_table(samples, removed.get(shard, empty), settings)
+        write_table(store, layout.curated_table(shard), table, schemas.curated(settings.columns))
+
+
+def write_samples(store: Store, shard: str, n: int, rng: np.random.Generator) -> None:
+    """Embeddings without vectors, scores and cells of a shard."""
+    readable = rng.random(n) > 0.005
+    absent = ~readable
+    keys = [f"{i:09d}" for i in range(n)]
+    ids = [f"{shard}/{key}" for key in keys]
+    width, height = rng.integers(64, 2500, size=(2, n), dtype=np.int32)
+    hashes = ["".join(row) for row in WORDS[rng.integers(2**16, size=(n, 8))]]
+    schema = schemas.embeddings(8, "float32")
+    columns = {
+        "image_id": ids,
+        "shard": [shard] * n,
+        "key": keys,
+        "position": np.arange(n, dtype=np.int32),
+        "ext": ["jpg"] * n,
+        "embedding": pa.nulls(n, schema.field("embedding").type),
+        "width": pa.array(width, mask=absent),
+        "height": pa.array(height, mask=absent),
+        "n_bytes": rng.integers(5_000, 900_000, size=n),
+        "content_hash": hashes,
+        "format": pa.array(FORMATS[rng.integers(3, size=n)], mask=absent),
+        "aspect_ratio": pa.array((width / height).astype(np.float32), mask=absent),
+        "mean_luminance": pa.array(rng.beta(3, 3, size=n).astype(np.float32), mask=absent),
+        "sharpness": pa.array(rng.lognormal(6, 1, size=n).astype(np.float32), mask=absent),
+        "error": pa.array(np.full(n, "truncated"), mask=readable),
+    }
+    write_table(store, layout.embeddings(shard), pa.table(columns), schema)
+    aesthetic = pa.array(rng.normal(5, 0.8, size=n).astype(np.float32), mask=absent)
+    scores = pa.table({"image_id": ids, "aesthetic": aesthetic})
+    write_table(store, layout.scores(shard), scores, schemas.scores(("aesthetic",)))
+    rows = np.flatnonzero(readable)
+    cell = (rng.random(len(rows)) ** 2 * N_CELLS).astype(np.int32)
+    cells = {
+        "image_id": pa.array(ids).take(rows),
+        "position": rows.astype(np.int32),
+        "cell": cell,
+        "centroid_cosine": np.full(len(rows), 0.8, np.float32),
+        "visits": pa.array([[]] * len(rows), pa.list_(pa.int32())),
+    }
+    write_table(store, layout.assignments(shard), pa.table(cells), schemas.ASSIGNMENTS)
+
+
+def random_pairs(numbers: RowNumbers, n: int, rng: np.random.Generator) -> pa.Table:
+    """Pairs of images not far from each other, so that there are groups of many sizes."""
+    a = rng.integers(numbers.n_rows, size=n)
+    b = np.minimum(a + 1 + rng.geometric(0.01, size=n), numbers.n_rows - 1)
+    apart = a != b
+    shard_a, position_a = numbers.names(a[apart])
+    shard_b, position_b = numbers.names(b[apart])
+    columns = {
+        "shard_a": shard_a,
+        "position_a": position_a,
+        "shard_b": shard_b,
+        "position_b": position_b,
+        "cosine": rng.uniform(0.95, 1, size=int(apart.sum())).astype(np.float32),
+        "same_cell": np.ones(int(apart.sum()), bool),
+        "identical": np.zeros(int(apart.sum()), bool),
+    }
+    return pa.table(columns)
+
+
+if __name__ == "__main__":
+    main()

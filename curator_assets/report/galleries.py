@@ -1,0 +1,161 @@
+"""The rows of pictures that the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from curator_assets.report import examples
+from curator_assets.report.album import Album, Picture
+from curator_assets.report.bands import Band
+from curator_assets.report.examples import Row
+from curator_assets.report.near_threshold import NearThreshold
+from curator_assets.report.transforms import Facts
+from curator_assets.settings import Settings
+from curator_assets.storage.pixels import Address
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """Pictures side by side under a heading; of duplicates, the kept image first."""
+
+    heading: str
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Rows of pictures under a title; `about` says how they were chosen."""
+
+    title: str
+    about: str
+    rows: list[PictureRow]
+
+
+@dataclass(frozen=True)
+class Galleries:
+    """All galleries: `near` by score, the others one below the other."""
+
+    near: Mapping[str, list[Gallery]]
+    bands: list[Gallery]
+    largest: Gallery
+    doubtful: list[Gallery]
+    to_mark: Gallery
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which images the galleries show.
+
+    Attributes:
+        bands: rows of each band.
+        largest: size and row of each of the largest groups.
+        candidates: the removed images of lowest cosine, among which doubtful ones are looked for.
+        to_mark: a row a pair.
+        doubtful: title -> rows, once they are found.
+        near: the images near each threshold, once they are found.
+    """
+
+    bands: list[list[Row]]
+    largest: list[tuple[int, Row]]
+    candidates: list[Row]
+    to_mark: list[Row]
+    doubtful: Mapping[str, list[Row]] = field(default_factory=dict)
+    near: Sequence[NearThreshold] = ()
+
+    @classmethod
+    def choose(
+        cls, pairs: pl.DataFrame, bands: list[Band], to_mark: pl.DataFrame, settings: Settings
+    ) -> Shown:
+        """Choose among the banded pairs, seeded by the settings."""
+        seed = settings.duplicates.seed
+        return cls(
+            bands=[examples.band_rows(pairs, band, seed) for band in range(len(bands))],
+            largest=examples.largest_groups(pairs),
+            candidates=examples.lowest_cosines(pairs),
+            to_mark=examples.pair_rows(to_mark),
+        )
+
+    def found(
+        self,
+        near: Sequence[NearThreshold],
+        facts: Mapping[Address, Facts],
+        captions: Mapping[Address, str],
+    ) -> Shown:
+        """With the images near thresholds and the doubtful ones of the candidates."""
+        doubtful = {
+            "Lowest cosine": self.candidates[: examples.N_SUSPICIOUS],
+            "Another caption": examples.with_other_captions(self.candidates, captions),
+            "Another aspect ratio": examples.with_other_aspects(self.candidates, facts),
+        }
+        return replace(self, near=near, doubtful=doubtful)
+
+    def addresses(self) -> set[Address]:
+        """Of every image that is shown."""
+        rows = [row for band in self.bands for row in band]
+        rows += [row for _, row in self.largest] + self.to_mark
+        rows += [row for chosen in self.doubtful.values() for row in chosen]
+        rows += [near.members(passes=passes) for near in self.near for passes in (True, False)]
+        return {member.address for row in rows for member in row}
+
+    def looked_at(self) -> set[Address]:
+        """Of every image that is shown, and of the candidates."""
+        return self.addresses() | {m.address for row in self.candidates for m in row}
+
+
+def make_galleries(shown: Shown, album: Album, bands: list[Band]) -> Galleries:
+    """The galleries of the chosen images."""
+    near = dict[str, list[Gallery]]()
+    for each in shown.near:
+        near.setdefault(each.score, []).append(_near(each, album))
+    return Galleries(
+        near=near,
+        bands=[
+            _band(band, rows, album) for band, rows in zip(bands, shown.bands, strict=True) if rows
+        ],
+        largest=Gallery(
+            "The largest groups",
+            f"The kept image, and of the others the {examples.N_OF_LARGEST} of lowest cosine.",
+            [_pictures(row, album, f"{size:,} images") for size, row in shown.largest],
+        ),
+        doubtful=[_doubtful(title, shown, album) for title in shown.doubtful],
+        to_mark=Gallery(
+            "Pairs to mark",
+            "In the order of pairs_to_mark.csv; the numbers are those of its rows.",
+            [
+                _pictures(row, album, f"row {number}")
+                for number, row in enumerate(shown.to_mark, start=2)
+            ],
+        ),
+    )
+
+
+def _band(band: Band, rows: list[Row], album: Album) -> Gallery:
+    about = "A seeded sample of the removed images, each behind the image kept for it."
+    if not band.removed:
+        about = "A seeded sample of what the chosen eps keeps and max_eps would remove."
+    title = band.name if band.removed else f"{band.name}: not removed"
+    return Gallery(title, about, [_pictures(row, album, "") for row in rows])
+
+
+def _near(near: NearThreshold, album: Album) -> Gallery:
+    rows = []
+    for passes, heading in ((True, "just kept"), (False, "just dropped")):
+        pictures = [album.picture(member) for member in near.members(passes=passes)]
+        rows += [PictureRow(heading, pictures)] if pictures else []
+    title = f"{near.score}: {near.side} {near.bound:g}"
+    return Gallery(title, "The images nearest to the threshold, by this bound alone.", rows)
+
+
+def _doubtful(title: str, shown: Shown, album: Album) -> Gallery:
+    about = f"Among the {len(shown.candidates)} removed images of lowest cosine."
+    rows = [_pictures(row, album, "") for row in shown.doubtful[title]]
+    return Gallery(title, about, rows)
+
+
+def _pictures(row: Row, album: Album, heading: str) -> PictureRow:
+    kept, *removed = row
+    pictures = [album.picture(kept), *(album.picture(member, kept) for member in removed)]
+    return PictureRow(heading, pictures)

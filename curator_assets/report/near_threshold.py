@@ -1,0 +1,60 @@
+"""The images just above and just below a threshold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from curator_assets.report.members import STORED, Member
+from curator_assets.report.transforms import Facts
+from curator_assets.storage.pixels import Address
+
+
+class NearThreshold:
+    """The readable images nearest to one bound, found a frame at a time.
+
+    Args:
+        score: which score.
+        side: min or max.
+        bound: the threshold.
+        n_images: how many on each side of it.
+    """
+
+    def __init__(self, score: str, side: str, bound: float, n_images: int) -> None:
+        self.score, self.side, self.bound, self._n_images = score, side, bound, n_images
+        self._nearest = dict[bool, pl.DataFrame]()
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Look at the images of a frame."""
+        value = pl.col(f"score:{self.score}")
+        rows = frame.filter(pl.col("readable") & value.is_finite()).select(
+            "shard",
+            "image_id",
+            *STORED,
+            value.alias("value"),
+            (value - self.bound).abs().alias("distance"),
+        )
+        inside = (
+            pl.col("value") >= self.bound if self.side == "min" else (pl.col("value") <= self.bound)
+        )
+        for passes in (True, False):
+            new = rows.filter(inside if passes else ~inside)
+            both = pl.concat([self._nearest.get(passes, new[:0]), new])
+            nearest = both.sort("distance", maintain_order=True).head(self._n_images)
+            self._nearest[passes] = nearest
+
+    def members(self, *, passes: bool) -> list[Member]:
+        """The nearest images that the bound keeps, or that it drops; the nearest first."""
+        return [
+            Member((row["shard"], row["position"]), row["image_id"], value=row["value"])
+            for row in self._rows(passes)
+        ]
+
+    def facts(self) -> dict[Address, Facts]:
+        """What is stored of the images on both sides."""
+        rows = [*self._rows(True), *self._rows(False)]
+        return {(row["shard"], row["position"]): row for row in rows}
+
+    def _rows(self, passes: bool) -> list[dict[str, Any]]:
+        return self._nearest[passes].to_dicts() if passes in self._nearest else []

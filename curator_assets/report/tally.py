@@ -1,0 +1,50 @@
+"""Images and bytes counted by any columns and the verdict, shard by shard."""
+
+from __future__ import annotations
+
+import polars as pl
+
+_COLUMNS = {
+    "unreadable": "n_unreadable",
+    "filtered": "n_filtered",
+    "duplicate": "n_duplicates",
+    "kept": "n_kept",
+}
+
+
+class Tally:
+    """Counts that grow by a frame at a time.
+
+    Args:
+        by: columns of `samples.shard_frame`, name -> type.
+    """
+
+    def __init__(self, **by: type[pl.DataType]) -> None:
+        self._keys = [*by, "verdict"]
+        counts = {"verdict": pl.String, "n_images": pl.Int64, "n_bytes": pl.Int64}
+        self.table = pl.DataFrame(schema={**by, **counts})
+        """One row a combination that occurs: the columns, `verdict`, `n_images`, `n_bytes`."""
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Count the samples of a frame."""
+        counted = frame.group_by(self._keys).agg(
+            pl.len().cast(pl.Int64).alias("n_images"), pl.col("n_bytes").sum()
+        )
+        self.table = (
+            pl.concat([self.table, counted.select(self.table.columns)], how="vertical_relaxed")
+            .group_by(self._keys)
+            .agg(pl.col("n_images").sum(), pl.col("n_bytes").sum())
+            .sort(self._keys, nulls_last=False)
+        )
+
+    def by_verdict(self) -> pl.DataFrame:
+        """One row a value, a column a verdict; most images first, ties by value."""
+        keys = [key for key in self._keys if key != "verdict"]
+        n_images, n_bytes, verdict = pl.col("n_images"), pl.col("n_bytes"), pl.col("verdict")
+        wide = self.table.group_by(keys).agg(
+            n_images.sum(),
+            *(n_images.filter(verdict == is_it).sum().alias(n) for is_it, n in _COLUMNS.items()),
+            n_bytes.sum(),
+            n_bytes.filter(verdict == "kept").sum().alias("n_bytes_kept"),
+        )
+        return wide.sort(["n_images", *keys], descending=[True, *(False for _ in keys)])

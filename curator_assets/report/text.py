@@ -1,0 +1,40 @@
+"""Numbers in words, alike everywhere in the report."""
+
+from __future__ import annotations
+
+
+def count(number: int) -> str:
+    """1234567 as 1,234,567."""
+    return f"{number:,}"
+
+
+def percent(share: float) -> str:
+    """0.1234 as 12.34 %."""
+    return f"{100 * share:.2f} %"
+
+
+def size(n_bytes: int) -> str:
+    """1234567 as 1.23 MB."""
+    number, unit = float(n_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.3g} {unit}"
+
+
+def number(value: object) -> str:
+    """Counts with separators, other numbers in four digits or more, nothing as a dash."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return count(value)
+        case float() if value.is_integer():
+            return count(int(value))
+        case float():
+            return f"{value:,.6g}" if abs(value) >= 1000 else f"{value:.4g}"
+        case _:
+            return str(value)

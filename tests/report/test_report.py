@@ -1,0 +1,240 @@
+"""The report as a person meets it: what it shows, what it says, and when it is made again."""
+
+import io
+import json
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from pipeline import Pipeline, work_done
+from tar_files import read_members, write_members
+
+from curator_assets.report.album import MAX_THUMBNAIL_BYTES, _small
+from curator_assets.report.bands import band_of, make_bands
+from curator_assets.report.changes import Change, changes
+from curator_assets.report.counts import MAX_BOUNDS, MAX_NEAR
+from curator_assets.report.eps_curve import too_many
+from curator_assets.report.galleries import Shown
+from curator_assets.report.marking import pairs_to_mark
+from curator_assets.report.transforms import guess
+from curator_assets.settings import Settings
+
+LIMIT_BYTES = 10_000_000
+
+
+def page(project: Pipeline) -> str:
+    return (project.folder / "curated/report/index.html").read_text()
+
+
+def summary(project: Pipeline) -> dict:
+    return json.loads((project.folder / "curated/report/summary.json").read_text())
+
+
+def made(project: Pipeline) -> bool:
+    return bool(work_done(project.materialize("curation_report"))["curation_report"])
+
+
+def test_pictures_captions_and_guesses_are_shown(finished):
+    text = page(finished)
+    assert text.count("data:image/jpeg;base64,") > 30
+    assert "image absent" not in text
+    assert "identical bytes" in text and "re-encoded or edited" in text
+    assert '<span class="caption">' in text
+    assert not re.search(r'(src|href)="https?:', text)
+    assert len(text.encode()) < LIMIT_BYTES
+
+
+def test_dagster_shows_the_funnel_and_the_charts(finished):
+    metadata = finished.ledger.read("curation_report").metadata
+    assert metadata["funnel"][0] == {
+        "step": "read",
+        "images": metadata["n_samples"],
+        "bytes": summary(finished)["n_bytes"],
+    }
+    assert metadata["funnel_chart"].startswith("data:image/png;base64,")
+    assert metadata["eps_curve_chart"].startswith("data:image/png;base64,")
+    assert metadata["n_images_absent"] == 0
+
+
+def test_making_it_again_changes_nothing_and_says_so(project):
+    assert made(project)  # the folder is another, and the report shows the settings
+    assert not made(project)
+    (project.folder / "curated/report/index.html").unlink()
+    before = {p.name: p.read_bytes() for p in (project.folder / "curated/report").rglob("*.*")}
+    assert made(project)
+    after = {p.name: p.read_bytes() for p in (project.folder / "curated/report").rglob("*.*")}
+    assert "Nothing has changed." in after.pop("index.html").decode()
+    assert after == before
+    assert not made(project)
+
+
+def test_changes_since_the_last_report(project):
+    project.changes["filters"] = [{"score": "width", "min": 250}]
+    before = summary(project)
+    project.run_all()
+    text, now = page(project), summary(project)
+    charts = {p.name for p in (project.folder / "curated/report/charts").iterdir()}
+    assert "score_width.png" in charts and "score_mean_luminance.png" not in charts
+    assert now["n_filtered"] != before["n_filtered"]
+    row = '<tr><td>n_filtered</td><td class="text">{}</td><td class="text">{}</td><td>{:+}</td>'
+    then_now = before["n_filtered"], now["n_filtered"]
+    assert row.format(*then_now, then_now[1] - then_now[0]) in text
+    assert "<td>settings.filters</td>" in text
+
+
+def test_changes_are_numbers_and_settings_that_differ():
+    last = {"n": 1, "dropped": {"a": 2, "b": 1}, "settings": {"eps": 0.1, "by": []}, "x": True}
+    now = {"n": 3, "dropped": {"a": 2, "c": 4}, "settings": {"eps": 0.2, "by": ["w"]}, "x": False}
+    assert changes(last, now) == [
+        Change("n", 1, 3),
+        Change("dropped.c", None, 4),
+        Change("settings.eps", 0.1, 0.2),
+        Change("settings.by", "[]", '["w"]'),
+        Change("x", True, False),
+        Change("dropped.b", 1, None),
+    ]
+    assert [Change("n", 1, 3).difference, Change("c", None, 4).difference] == [2, None]
+    assert changes(last, last) == []
+
+
+def test_absent_images_leave_placeholders_and_a_line(project):
+    replaced, gone, _ = project.shards()
+    members = read_members(project.folder / "tars" / f"{replaced}.tar")
+    write_members(project.folder / "tars" / f"{replaced}.tar", [*members.items(), ("z.jpg", b"1")])
+    (project.folder / "tars" / f"{gone}.tar").unlink()
+    before = summary(project)
+    assert made(project)
+    n_absent = project.ledger.read("curation_report").metadata["n_images_absent"]
+    assert n_absent > 0
+    assert re.search(rf"{n_absent} of the \d+ images shown are absent", page(project))
+    assert page(project).count("image absent") >= n_absent
+    assert "data:image/jpeg" in page(project)
+    assert summary(project) == before | {"settings": project.settings.model_dump(mode="json")}
+
+
+def test_verdicts_make_it_again_and_are_counted(project):
+    report = project.folder / "curated/report"
+    to_mark = pl.read_csv(report / "pairs_to_mark.csv")
+    assert to_mark.columns == ["image_id", "kept_id", "cosine", "band", "verdict"]
+    assert to_mark["verdict"].null_count() == len(to_mark) > 5
+    marked = to_mark.with_columns(
+        verdict=pl.Series(["duplicate", "different", *[None] * (len(to_mark) - 2)])
+    )
+    marked.write_csv(report / "verdicts.csv")
+    assert made(project)
+    assert summary(project)["n_marked"] == 2
+    assert (report / "verdicts.csv").read_text() == marked.write_csv()
+    left = pl.read_csv(report / "pairs_to_mark.csv")
+    assert set(left["image_id"]) == set(to_mark["image_id"][2:])
+    rows = pl.read_parquet(report / "tables/precision.parquet")
+    assert (rows["n_marked"].sum(), rows["n_duplicate"].sum()) == (2, 1)
+    assert "Not enough evidence to recommend an eps" in page(project)
+    assert not made(project)
+    (report / "verdicts.csv").write_text(marked.write_csv().replace("different", "perhaps"))
+    result = project.materialize("curation_report", fails=True)
+    description = result.failure_data_for_node("curation_report").user_failure_data.description
+    assert "report/verdicts.csv, line 3: verdict 'perhaps'" in description
+
+
+def test_a_table_that_was_filled_in_in_place_is_not_overwritten(project):
+    path = project.folder / "curated/report/pairs_to_mark.csv"
+    filled = path.read_text().replace(",\n", ",yes\n", 1)
+    path.write_text(filled)
+    assert made(project)
+    assert path.read_text() == filled
+    assert "pairs_to_mark.csv holds 1 verdicts and was left as it is" in page(project)
+    assert not made(project)
+
+
+def test_a_resolution_that_is_out_of_date_is_refused(project):
+    project.changes["duplicates"] = {"eps": 0.02, "max_eps": 0.03}
+    result = project.materialize("curation_report", fails=True)
+    description = result.failure_data_for_node("curation_report").user_failure_data.description
+    assert "duplicate_groups is not up to date" in description
+
+
+def test_names_from_data_are_escaped_and_empty_projects_have_a_report(pipeline, finished):
+    source = read_members(finished.folder / "tars" / f"{finished.shards()[0]}.tar")
+    images = [data for name, data in source.items() if name.endswith(".jpg")][:2]
+    evil = "<script>alert(1)<b>"
+    members = []
+    for key, data in ((f"{evil}0", images[0]), (f"{evil}1", images[0]), ("x", images[1])):
+        members += [(f"{key}.jpg", data), (f"{key}.txt", evil.encode())]
+    write_members(pipeline.folder / "tars" / "<script>$a_b$" / "<i>0.tar", members)
+    pipeline.changes = {"clusters": {"n_clusters": 1, "n_cell_groups": 1}}
+    pipeline.run_all()
+    text = page(pipeline)
+    assert "<script" not in text and "(1)<b>" not in text and "<i>0" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert summary(pipeline)["n_duplicates"] == 1
+    assert "There are no filters and no score heads." in text
+
+    pipeline.changes |= {"filters": [{"score": "width", "min": 99_999}]}
+    pipeline.run_all()
+    now = summary(pipeline)
+    assert (now["n_kept"], now["n_filtered"], now["n_groups"]) == (0, 3, 0)
+    assert now["n_shards_without_tar"] == 1
+    assert "There are no duplicates." in page(pipeline)
+
+
+def test_a_page_of_the_most_that_galleries_ask_for_is_small_enough():
+    settings = Settings(source="a", output="b")
+    bands = make_bands(0.03, 0.05)
+    cosines = np.linspace(0.95, 1, 20_000).astype(np.float32)
+    n = len(cosines)
+    pairs = pl.DataFrame(
+        {
+            "shard": ["s"] * n,
+            "position": np.arange(n, dtype=np.int32),
+            "id": [f"i{i}" for i in range(n)],
+            "kept_id": [f"k{i % 97}" for i in range(n)],
+            "cosine": cosines,
+            "kept_shard": ["k"] * n,
+            "kept_position": np.arange(n, dtype=np.int32) % 97,
+            "removed": cosines >= np.float32(0.97),
+            "band": band_of(cosines, bands),
+        }
+    )
+    shown = Shown.choose(pairs, bands, pairs_to_mark(pairs, bands, [], 0), settings)
+    shown = shown.found([], {}, {})
+    rows = [row for band in shown.bands for row in band] + [row for _, row in shown.largest]
+    rows += shown.to_mark + 3 * shown.doubtful["Lowest cosine"]
+    n_pictures = sum(len(row) for row in rows) + max(2 * 80, 2 * MAX_BOUNDS, 2 * MAX_NEAR)
+    assert n_pictures > 500
+    assert n_pictures * MAX_THUMBNAIL_BYTES * 4 / 3 < 0.8 * LIMIT_BYTES
+
+
+def test_a_picture_that_compresses_badly_is_made_smaller():
+    noise = np.random.default_rng(0).integers(256, size=(144, 144, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    small = _small(file.getvalue())
+    assert len(small) <= MAX_THUMBNAIL_BYTES
+    assert max(Image.open(io.BytesIO(small)).size) < 144
+    assert _small(b"no image") is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "identical bytes"),
+        ({"content_hash": "b"}, "re-encoded or edited"),
+        ({"content_hash": "b", "width": 200, "height": 100}, "smaller"),
+        ({"content_hash": "b", "width": 800, "height": 400}, "larger"),
+        ({"content_hash": "b", "format": "png"}, "other format: png"),
+        ({"content_hash": "b", "width": 300, "format": "png"},
+         "cropped or other aspect, other format: png"),
+        ({"content_hash": "b", "width": 200, "height": 400}, "turned"),
+    ],
+)  # fmt: skip
+def test_what_was_done_to_a_copy_is_guessed(changed, expected):
+    kept = {"content_hash": "a", "width": 400, "height": 200, "format": "jpeg", "n_bytes": 9}
+    assert guess(kept, kept | changed) == expected
+
+
+def test_too_many_pairs_or_dense_members_are_not_resolved_again():
+    assert too_many(20_000_000, 20_000) is None
+    assert "20,000,001 pairs are stored" in too_many(20_000_001, 0)
+    assert "20,001 images lie in dense clumps" in too_many(0, 20_001)
