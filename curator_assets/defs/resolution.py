@@ -78,7 +78,7 @@ class StoredPairs:
     @cached_property
     def content(self) -> np.ndarray:
         """int32 [N], equal where the images' bytes are; -1 without an image."""
-        hashes = self.samples["content_hash"].combine_chunks().dictionary_encode()
+        hashes = _joined(self.samples["content_hash"]).dictionary_encode()
         content: np.ndarray = hashes.indices.fill_null(-1).to_numpy()
         return content
 
@@ -93,6 +93,11 @@ class StoredPairs:
             home[rows] = table["cell"].to_numpy()
             distance[rows] = 1 - table["centroid_cosine"].to_numpy()
         return home, distance
+
+
+def _joined(texts: pa.ChunkedArray) -> pa.LargeStringArray:
+    """As one array: a plain `string` array holds 2 GiB, the hashes of 67 million images."""
+    return texts.cast(pa.large_string()).combine_chunks()
 
 
 class Resolver:
@@ -143,13 +148,13 @@ class Resolver:
         kept = resolution.kept_by[removed]
         shards, positions = numbers.names(removed)
         kept_shards, kept_positions = numbers.names(kept)
-        ids = self._stored.samples["image_id"].combine_chunks()
+        ids = _joined(self._stored.samples["image_id"])
         return pa.table(
             {
                 "shard": shards,
                 "position": positions,
-                "id": ids.take(pa.array(removed)),
-                "kept_id": ids.take(pa.array(kept)),
+                "id": ids.take(pa.array(removed)).cast(pa.string()),
+                "kept_id": ids.take(pa.array(kept)).cast(pa.string()),
                 "cosine": resolution.cosine[removed],
                 "kept_shard": kept_shards,
                 "kept_position": kept_positions,
