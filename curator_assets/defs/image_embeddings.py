@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from curator_assets.kernels.precision import PrecisionChoice
 
 ASSET = "image_embeddings"
-GPU_POOL = "gpu"
-"""Steps of this pool run one at a time (`dagster.yaml`): each uses every GPU of the machine."""
-
 MAX_NORM_ERROR = 1e-3
 
 
@@ -69,7 +66,6 @@ def build_image_embeddings(settings: Settings) -> dg.AssetsDefinition:
             ),
         ],
         kinds={"dali", "torch", "parquet"},
-        pool=GPU_POOL,
         metadata=column_schema(schemas.embeddings(1, settings.model.storage)),
         description="One row a sample: its embedding, image statistics and content hash, or the "
         "reason why its image can't be read.",

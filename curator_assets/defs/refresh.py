@@ -129,7 +129,7 @@ def build_refresh_job(
     """The job that makes everything that is stale, for these settings."""
     definitions = {asset.key.to_user_string(): asset for asset in assets}
 
-    @dg.op(out=dg.Out(dg.Nothing), pool=image_embeddings.GPU_POOL)
+    @dg.op(out=dg.Out(dg.Nothing))
     def refresh_stale_partitions(
         context: dg.OpExecutionContext, config: EnsureConfig, storage: Storage, encoder: Encoder
     ) -> Iterator[Any]:
