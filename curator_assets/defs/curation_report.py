@@ -1,7 +1,6 @@
 """`curation_report`: what was read, what was dropped and why, what is kept; to look at."""
 
 import base64
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from curator_assets.report.marking import VerdictError, verdict_files
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.ledger import Entry, hash_files, hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import count_rows
 
@@ -81,7 +80,7 @@ def stage(work: Work) -> Stage:
             "centroids": work.require_version("centroids"),
             "near_duplicate_pairs": hash_of(pairs),
             "duplicate_groups": work.require_version("duplicate_groups"),
-            "verdicts": hash_of(_contents(work.store, verdict_files(work.store))),
+            "verdicts": hash_files(work.store, verdict_files(work.store))[0],
         }
 
     def make(_: list[str | None]) -> Iterator[Outcome]:
@@ -140,15 +139,6 @@ def _given(work: Work) -> Given:
 
 def _versions(entries: Mapping[str, Entry]) -> str:
     return hash_of([(shard, entry.data_version) for shard, entry in entries.items()])
-
-
-def _contents(store: Store, names: list[str]) -> list[tuple[str, str]]:
-    """Each file and a hash of its bytes."""
-    found = []
-    for name in names:
-        with store.open(name) as file:
-            found.append((name, hashlib.sha256(file.read()).hexdigest()[:32]))
-    return found
 
 
 def _metadata(report: Report, store: Store) -> dict[str, Any]:
