@@ -8,7 +8,6 @@ held against float32 on CPU. Without a GPU its rows are reported as not run.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -33,20 +32,21 @@ CASES = [
 
 def main() -> None:
     """Print the table."""
-    logging.getLogger("dagster").setLevel(logging.WARNING)
+    rows = []
     with tempfile.TemporaryDirectory(prefix="agreement-") as name:
         folder = Path(name)
         make_shards(folder / "tars", n_samples=313, seed=0)
         reference: tuple[dict[str, np.ndarray], set[str]] | None = None
-        print("| device, precision | lowest cosine | median | removed | only here | only there |")
-        print("|---|---|---|---|---|---|")
         for device, precision in CASES:
             if device == "cuda" and not torch.cuda.is_available():
-                print(f"| {device}, {precision} | not run: no CUDA device | | | | |")
+                rows.append(f"| {device}, {precision} | not run: no CUDA device | | | | |")
                 continue
             found = curate(folder, device, precision)
             reference = reference or found
-            print(f"| {device}, {precision} | {compared(found, reference)} |", flush=True)
+            rows.append(f"| {device}, {precision} | {compared(found, reference)} |")
+    print("| device, precision | lowest cosine | median | removed | only here | only there |")
+    print("|---|---|---|---|---|---|")
+    print("\n".join(rows))
 
 
 def curate(folder: Path, device: str, precision: str) -> tuple[dict[str, np.ndarray], set[str]]:

@@ -53,8 +53,8 @@ def lines(explanation: Explanation, work: Work) -> Iterator[str]:
     yield _paragraph("image", _image(sample))
     if settings.filters and not sample.row["error"]:
         yield _paragraph("filters", *(_rule(sample, rule) for rule in settings.filters))
-    if unruled := [f"{name} {_number(value)}" for name, value in sample.scores.items()]:
-        yield _paragraph("scores", ", ".join(unruled))
+    if scores := [f"{name} {_number(value)}" for name, value in sample.scores.items()]:
+        yield _paragraph("scores", ", ".join(scores))
     if explanation.cell:
         yield _paragraph("cell", _cell(explanation))
     if explanation.neighbours:

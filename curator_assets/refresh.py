@@ -45,7 +45,10 @@ def run(instance: dg.DagsterInstance, settings: Settings, *, force: bool) -> boo
     result = job.execute_in_process(
         instance=instance,
         resources=resources(settings),
-        run_config={"ops": {"refresh_stale_partitions": {"config": {"force": force}}}},
+        run_config={
+            "ops": {"refresh_stale_partitions": {"config": {"force": force}}},
+            "loggers": {"console": {"config": {"log_level": "INFO"}}},  # not a line a partition
+        },
         raise_on_error=False,
     )
     return result.success

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def curated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with dg.DagsterInstance.ephemeral() as instance:
         Pipeline(folder, instance).run_all()
     return folder
+
+
+@pytest.fixture(scope="module")
+def project(curated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """A copy of the finished project that the tests of a module share."""
+    folder = tmp_path_factory.mktemp("project") / "project"
+    shutil.copytree(curated_folder, folder)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Pipeline(folder, instance)
 
 
 @pytest.fixture

@@ -1,25 +1,15 @@
 """Other settings, compared before anything is written: what is foretold is what a refresh does."""
 
 import csv
-import shutil
 
-import dagster as dg
 import pytest
 import yaml
-from pipeline import MODEL, Pipeline
+from pipeline import MODEL
 
 from curator_assets.compare import Summary, main
 from curator_assets.defs.comparison import NotComparableError, compare
 from curator_assets.refresh import run
 from curator_assets.settings import load_settings
-
-
-@pytest.fixture(scope="module")
-def project(curated_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("compare") / "project"
-    shutil.copytree(curated_folder, folder)
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Pipeline(folder, instance)
 
 
 def settings_with(project, **changes):

@@ -1,12 +1,9 @@
 """One image's path through the pipeline, told from what is stored."""
 
-import shutil
 from io import BytesIO
 
-import dagster as dg
 import pytest
 from PIL import Image
-from pipeline import Pipeline
 from tar_files import write_members
 
 from curator_assets.defs.explanation import explain
@@ -15,14 +12,6 @@ from curator_assets.defs.stored import stored_work
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg, read_truth
 from curator_assets.explain import lines, main
-
-
-@pytest.fixture(scope="module")
-def project(curated_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("explain") / "project"
-    shutil.copytree(curated_folder, folder)
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Pipeline(folder, instance)
 
 
 @pytest.fixture

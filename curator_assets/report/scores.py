@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curator_assets.settings import FilterRule, Settings
+from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table
@@ -90,14 +90,14 @@ class ScoreCounts:
     @property
     def sides(self) -> list[str]:
         """Which bounds the rules set; both where there is no rule."""
-        set_by = [side for side in ("min", "max") if any(_bound(r, side) for r in self.rules)]
-        return set_by or ["min", "max"]
+        bounded = {side for side, _ in self.bounds}
+        return [side for side in ("min", "max") if side in bounded or not bounded]
 
     @property
     def bounds(self) -> list[tuple[str, float]]:
         """(side, threshold) of every rule on the score."""
-        named = [(side, _bound(rule, side)) for rule in self.rules for side in ("min", "max")]
-        return [(side, bound[0]) for side, bound in named if bound]
+        named = [(side, getattr(rule, side)) for rule in self.rules for side in ("min", "max")]
+        return [(side, bound) for side, bound in named if bound is not None]
 
     def add(self, frame: pl.DataFrame) -> None:
         """Count the readable images of a frame."""
@@ -116,11 +116,10 @@ class ScoreCounts:
         """Rows of the table `histograms`."""
         schema = {"score": pl.String, "bin_start": pl.Float64, "bin_end": pl.Float64}
         columns = {"bin_start": self.edges[:-1], "bin_end": self.edges[1:]}
-        rows = pl.DataFrame(
+        return pl.DataFrame(
             {"score": [self.score] * len(self.counts)} | columns | {"n_images": self.counts},
             schema=schema | {"n_images": pl.Int64},
         )
-        return rows
 
     def thresholds(self) -> pl.DataFrame:
         """Rows of the table `thresholds`."""
@@ -140,11 +139,6 @@ class ScoreCounts:
         schema = {"score": pl.String, "side": pl.String, "threshold": pl.Float64}
         counts = {"chosen": pl.Boolean, "n_kept": pl.Int64, "kept_fraction": pl.Float64}
         return pl.DataFrame(rows, schema=schema | counts)
-
-
-def _bound(rule: FilterRule, side: str) -> tuple[float] | None:
-    bound = rule.min if side == "min" else rule.max
-    return None if bound is None else (bound,)
 
 
 def _thresholds(counts: ScoreCounts, side: str) -> np.ndarray:

@@ -50,7 +50,7 @@ def read_version(store: Store, ledger: Ledger, tars: Source, shard: str) -> str:
     if version is None:
         content = TarContent(shard)
         with tars.open(shard) as file:
-            for _ in content.samples(file):
+            for _ in content.samples(file, images_only=True):
                 pass
         version = content.fingerprint
         record_version(store, ledger, shard, signature, content)
