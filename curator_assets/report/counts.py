@@ -24,10 +24,10 @@ _NEAR_IMAGES = 80
 
 
 class Collector(Protocol):
-    """What grows by a shard at a time."""
+    """What grows by the samples of some shards at a time."""
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Take what it counts or collects from the frame of a shard."""
+        """Take what it counts or collects from the samples of a frame."""
 
 
 @dataclass(frozen=True)

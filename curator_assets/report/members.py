@@ -34,15 +34,12 @@ class StoredFacts:
     """What is stored of some images, collected a frame at a time."""
 
     def __init__(self, addresses: Iterable[Address]) -> None:
-        self._wanted = dict[str, set[int]]()
-        for shard, position in addresses:
-            self._wanted.setdefault(shard, set()).add(position)
+        schema = {"shard": pl.String, "position": pl.Int32}
+        self._wanted = pl.DataFrame(sorted(set(addresses)), schema=schema, orient="row")
         self.found = dict[Address, Facts]()
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Take what is wanted from the frame of a shard."""
-        shard = frame["shard"].first()
-        wanted = self._wanted.get(str(shard))
-        if wanted:
-            rows = frame.filter(pl.col("position").is_in(sorted(wanted))).select(STORED)
-            self.found |= {(str(shard), row.pop("position")): row for row in rows.to_dicts()}
+        """Take what is wanted from the samples of some shards."""
+        rows = frame.join(self._wanted, on=["shard", "position"], how="semi")
+        for row in rows.select("shard", *STORED).to_dicts():
+            self.found[row.pop("shard"), row.pop("position")] = row

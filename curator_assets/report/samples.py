@@ -1,4 +1,4 @@
-"""The stored tables of a shard as one frame."""
+"""The stored tables of the shards as frames."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ NO_FOLDER = "(top)"
 SIZES = {"< 0.1 MP": 0, "0.1-0.5 MP": 1e5, "0.5-2 MP": 5e5, "> 2 MP": 2e6}
 """Size class -> pixels from which it begins."""
 
+_FRAME_ROWS = 20_000  # looking at a frame takes as long as at so many rows of it
+
 _OF_EMBEDDINGS = ["position", "width", "height", "n_bytes", "format", "content_hash", "error"]
 
 
@@ -26,8 +28,16 @@ def score_columns(settings: Settings) -> tuple[str, ...]:
 
 
 def frames(store: Store, shards: Sequence[str], settings: Settings) -> Iterator[pl.DataFrame]:
-    """The frame of each shard, one in memory at a time."""
-    return (shard_frame(store, shard, settings) for shard in shards)
+    """The frames of the shards in their order, small shards together, one in memory at a time."""
+    held, n_rows = list[pl.DataFrame](), 0
+    for shard in shards:
+        held.append(shard_frame(store, shard, settings))
+        n_rows += len(held[-1])
+        if n_rows >= _FRAME_ROWS:
+            yield pl.concat(held, how="vertical_relaxed")
+            held, n_rows = [], 0
+    if held:
+        yield pl.concat(held, how="vertical_relaxed")
 
 
 def shard_frame(store: Store, shard: str, settings: Settings) -> pl.DataFrame:
