@@ -44,6 +44,21 @@ def test_every_asset_says_what_it_is(settings_file):
         assert asset.description, key
         assert asset.group_name != "default", key
         assert asset.kinds, key
+        table = asset.metadata.get("dagster/column_schema")
+        assert all(column.description for column in table.columns) if table else True, key
+
+
+def test_columns_of_heads_are_described(settings_file):
+    settings_file.write_text(
+        "source: tars\noutput: out\n"
+        "heads: {beauty: {weights: beauty.pt, embedding_model: ViT-L-14}}\n"
+        "filters: [{score: beauty, min: 1}]\n"
+    )
+    graph = defs().resolve_asset_graph()
+    for name in ("filter_scores", "deduplicated_shards"):
+        table = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"]
+        columns = {column.name: column.description for column in table.columns}
+        assert columns["beauty"] == "score of this head", name
 
 
 def test_settings_enter_just_the_code_versions_of_what_depends_on_them(settings_file):

@@ -68,7 +68,7 @@ def build_deduplicated_shards(settings: Settings) -> dg.AssetsDefinition:
             ),
         ],
         kinds={"webdataset", "parquet"},
-        metadata=column_schema(schemas.curated(settings.columns)),
+        metadata=column_schema(schemas.curated(settings.columns), others="score of this head"),
         description="The curated tar: every member of every kept sample, byte for byte, in the "
         "order it came; and a table of what was kept and what was dropped, and why.",
     )

@@ -59,7 +59,7 @@ def build_eps_calibration(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         kinds={"dali", "torch", "parquet"},
-        metadata=column_schema(_SCHEMA),
+        metadata=column_schema(_SCHEMA, others="of the cosines"),
         description="Optional: cosine of altered copies of a sample of the images to their "
         "originals, and of random pairs of images; a table and a plot to choose eps by.",
     )

@@ -43,7 +43,7 @@ def build_filter_scores(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version(settings),
         kinds={"torch", "parquet"},
-        metadata=column_schema(schemas.scores(tuple(settings.heads))),
+        metadata=column_schema(schemas.scores(tuple(settings.heads)), others="score of this head"),
         description="One row a sample, one column a score head. Scores are data: thresholds are "
         "applied later, so that trying another one costs nothing.",
     )
