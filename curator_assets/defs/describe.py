@@ -9,7 +9,7 @@ _MEANINGS = {
     "aspect_ratio": "width / height",
     "cell": "number of the nearest centroid",
     "centroid_cosine": "to the nearest centroid",
-    "content_hash": "SHA-256 of the image file",
+    "content_hash": "first 128 bits of the SHA-256 of the image file",
     "cosine": "of the two images' embeddings",
     "embedding": "unit L2 norm; null where the image can't be read",
     "error": "why the image can't be read; null if it can",

@@ -28,9 +28,8 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from curator_assets.defs.stage import (
     Failed,
-    Made,
     Observed,
-    Outcome,
+    Recorded,
     Stage,
     Work,
     examine,
@@ -82,8 +81,8 @@ def ensure(
         yield from reporter.made(partition, entry, made_now=False)
     context.log.info("%s: %d to make", stage.asset, len(examined.stale))
     failed = list(examined.failed)
-    for outcome in outcomes(stage, examined.stale):
-        yield from reporter.outcome(outcome, work)
+    for outcome in outcomes(stage, examined.stale, work):
+        yield from reporter.outcome(outcome)
         failed += [outcome] if isinstance(outcome, Failed) else []
     yield from reporter.close()
     if failed:
@@ -137,8 +136,8 @@ class Reporter:
         self._held = list[tuple[str | None, Entry]]()
         self._found = defaultdict[str, _Found](_Found)
 
-    def outcome(self, outcome: Outcome, work: Work) -> Iterator[Any]:
-        """The events of one outcome; what was made is recorded in the ledger first."""
+    def outcome(self, outcome: Recorded | Failed | Observed) -> Iterator[Any]:
+        """The events of one outcome."""
         match outcome:
             case Failed(partition, error, check):
                 if check:
@@ -147,13 +146,12 @@ class Reporter:
             case Observed(check, passed, found):
                 results = self._found[check]
                 (results.passed if passed else results.failed)[None] = found
-            case Made(partition):
-                entry = self._stage.record(outcome, work.ledger, work.store)
-                if outcome.tar_version is None:
-                    yield from self.made(partition, entry, made_now=True)
+            case Recorded(made, entry):
+                if made.tar_version is None:
+                    yield from self.made(made.partition, entry, made_now=True)
                 else:
-                    yield _tar_observation(partition, outcome.tar_version)
-                    self._held.append((partition, entry))
+                    yield _tar_observation(made.partition, made.tar_version)
+                    self._held.append((made.partition, entry))
                     if time.monotonic() - self._provenance_read > _HELD_SECONDS:
                         yield from self._release()
 

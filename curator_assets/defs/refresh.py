@@ -19,7 +19,7 @@ from curator_assets.defs import (
     near_duplicate_pairs,
 )
 from curator_assets.defs.ensure import EnsureConfig, Reporter, failure, work_of
-from curator_assets.defs.stage import Examined, Failed, Made, Stage, Work, examine, outcomes
+from curator_assets.defs.stage import Examined, Failed, Recorded, Stage, Work, examine, outcomes
 from curator_assets.partitions import SHARDS_NAME, register_shards
 from curator_assets.resources import Encoder, Storage
 from curator_assets.settings import Settings
@@ -183,12 +183,12 @@ class _Refresh:
                 yield from reporter.made(partition, entry, made_now=False)
         made = self.made.setdefault(stage.asset, set())
         self.failed += examined.failed
-        for outcome in outcomes(stage, examined.stale):
-            yield from reporter.outcome(outcome, self.work)
+        for outcome in outcomes(stage, examined.stale, self.work):
+            yield from reporter.outcome(outcome)
             if isinstance(outcome, Failed):
                 self.failed.append(outcome)
-            elif isinstance(outcome, Made):
-                made.add(outcome.partition)
+            elif isinstance(outcome, Recorded):
+                made.add(outcome.made.partition)
         yield from reporter.close()
 
     def _touched(self, stage: Stage, deps: Sequence[str]) -> set[str | None]:

@@ -223,15 +223,35 @@ def examine(
     return examined
 
 
-def outcomes(stage: Stage, stale: Iterable[str | None]) -> Iterator[Outcome]:
-    """Make the stale partitions; a missing input or failing storage fails those that are left."""
+@dataclass(frozen=True)
+class Recorded:
+    """A partition that was made, and its entry in the ledger."""
+
+    made: Made
+    entry: Entry
+
+
+def outcomes(
+    stage: Stage, stale: Iterable[str | None], work: Work
+) -> Iterator[Recorded | Failed | Observed]:
+    """Make the stale partitions and record them.
+
+    A missing input or failing storage fails those that are left.
+    """
     left = list(stale)
     try:
         for outcome in stage.make(list(left)) if left else ():
             if not isinstance(outcome, Observed):
                 left.remove(outcome.partition)
-            yield outcome
+            yield _recorded(stage, outcome, work) if isinstance(outcome, Made) else outcome
     except MissingInputError as error:
         yield from (Failed(partition, str(error)) for partition in left)
     except OSError as error:
         yield from (Failed(partition, f"storage failed: {error}") for partition in left)
+
+
+def _recorded(stage: Stage, made: Made, work: Work) -> Recorded | Failed:
+    try:
+        return Recorded(made, stage.record(made, work.ledger, work.store))
+    except OSError as error:
+        return Failed(made.partition, f"it was made, but could not be recorded: {error}")

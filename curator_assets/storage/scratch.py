@@ -40,9 +40,14 @@ def all_embeddings(
     """
     folder = store.root if store.is_local else None
     with tempfile.TemporaryDirectory(prefix=".search-", dir=folder) as scratch:
-        path, start = Path(scratch) / "embeddings.f32", 0
+        path, start, n_bytes = Path(scratch) / "embeddings.f32", 0, n_images * width * 4
         with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(n_images * width * 4, 1))
+            try:
+                os.posix_fallocate(file.fileno(), 0, max(n_bytes, 1))
+            except OSError as error:
+                raise OSError(
+                    error.errno, f"{error.strerror}: the search needs {n_bytes:,} bytes", str(path)
+                ) from None
         shape = (n_images, width)
         matrix = np.memmap(path, np.float32, "r+", shape=shape) if n_images else np.empty(shape)
         for shard in shards:

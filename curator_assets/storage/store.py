@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import tempfile
@@ -15,6 +16,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from curator_assets.storage.retries import with_retries
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Store:
@@ -97,6 +100,10 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(target)
+        except OSError as error:
+            if error.errno in _FULL and error.filename is None:
+                error.filename = str(target)
+            raise
         finally:
             partial.unlink(missing_ok=True)
 

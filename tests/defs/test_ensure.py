@@ -1,9 +1,12 @@
+import errno
+
 import dagster as dg
 import pytest
 
 from curator_assets.defs.ensure import EnsureConfig, ensure
 from curator_assets.defs.stage import Failed, Made, MissingInputError, Stage, Work
 from curator_assets.resources import Storage
+from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.store import Store
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shards")
@@ -128,6 +131,24 @@ def test_a_failed_partition_costs_only_itself_and_is_tried_again(project):
     (row,) = failed.metadata["failed"].records
     assert row.data == {"partition": "b", "error": "it is broken"}
     project.failing = set()
+    project.run()
+    assert project.made == [("raw", "b"), ("copy", "a"), ("copy", "b"), ("copy", "c")]
+
+
+def test_what_cannot_be_recorded_fails_alone_and_is_made_again(project, monkeypatch):
+    def full(ledger, asset, partition, entry):
+        if (asset, partition) == ("raw", "b"):
+            raise OSError(errno.ENOSPC, "No space left on device", "ledger/raw/b.json")
+        write(ledger, asset, partition, entry)
+
+    write = Ledger.write
+    monkeypatch.setattr(Ledger, "write", full)
+    result = project.run(fails=True)
+    message = result.failure_data_for_node("raw").user_failure_data.description
+    assert "1 partition(s) could not be made; the others were" in message
+    assert "b: it was made, but could not be recorded: [Errno 28] No space left" in message
+    assert "ledger/raw/b.json" in message
+    monkeypatch.undo()
     project.run()
     assert project.made == [("raw", "b"), ("copy", "a"), ("copy", "b"), ("copy", "c")]
 

@@ -1,3 +1,4 @@
+import errno
 import signal
 import subprocess
 import sys
@@ -30,6 +31,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert store.open("a.bin").read() == b"good"
     assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+    store = Store(str(tmp_path))
+    expected = r"No space left on device: '.*/a\.bin'"
+    with pytest.raises(OSError, match=expected), store.write("a.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
 
 
 def test_a_kill_midway_leaves_nothing_readable_and_the_next_write_tidies_up(tmp_path):

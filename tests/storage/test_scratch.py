@@ -1,0 +1,21 @@
+import errno
+import os
+
+import pytest
+
+from curator_assets.storage.scratch import all_embeddings
+from curator_assets.storage.store import Store
+
+
+def test_a_full_disk_says_how_much_the_search_needs_and_where(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    expected = rf"No space left on device: the search needs 8,000 bytes: '{tmp_path}/\.search-"
+    with (
+        pytest.raises(OSError, match=expected),
+        all_embeddings(Store(str(tmp_path)), [], n_images=20, width=100),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
