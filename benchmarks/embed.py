@@ -212,7 +212,7 @@ def load(arguments: argparse.Namespace, precision: str) -> tuple[Any, Any]:
     return settings_and_resources(arguments)[1]["encoder"].load(precision)  # type: ignore[no-any-return]
 
 
-def settings_and_resources(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+def settings_and_resources(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """A project over the tars, its output anew."""
     from curator_assets.resources import resources
     from curator_assets.settings import Settings

@@ -39,7 +39,7 @@ from curator_assets.kernels.resolution import (
 )
 
 FAST_VISITS, FAST_BOUND = 16, 0.6
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "exact": {"max_visits": None, "bound_fraction": 1.0},
     f"fast (top {FAST_VISITS}, {FAST_BOUND})": {
         "max_visits": FAST_VISITS,

@@ -208,8 +208,7 @@ def embed_photos(folder: Path) -> list[float]:
 def refresh_photos(folder: Path, n_shards: int) -> float:
     """Refresh the photographs in so many shards; how long until all were embedded."""
     settings = write_photos(folder, n_shards)
-    encoder = resources(settings)["encoder"]
-    encoder.load("float32")  # type: ignore[attr-defined]  # before the clock starts
+    resources(settings)["encoder"].load("float32")  # before the clock starts
     with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance:
         started = time.time()
         if not run(instance, settings, force=False):
@@ -286,11 +285,11 @@ def write_state(folder: Path, n_shards: int, n_removed: int) -> None:
     settings = write_settings(folder)
     shards = [f"{k // 1000:03d}/{k:06d}" for k in range(n_shards)]
     write_links(folder / "tars", (f"{shard}.tar" for shard in shards), EMPTY_TAR)
-    storage, encoder = (resources(settings)[name] for name in ("storage", "encoder"))
-    store: Store = storage.store
+    made = resources(settings)
+    storage, store = made["storage"], made["storage"].store
     record_arrivals(store, shards)
     write_events(folder / EVENTS, shards)
-    work = Work(settings, storage, encoder, tuple(shards), logging.getLogger(__name__))
+    work = Work(settings, storage, made["encoder"], tuple(shards), logging.getLogger(__name__))
     patterns = Ledger(Store(str(seed / "curated")))
     injector = _Injector(Path(store.root), work, patterns, n_removed)
     injector.tars()
@@ -384,6 +383,7 @@ class _Injector:
             if stage.asset == image_embeddings.ASSET:  # it tells its inputs only once it was made
                 self.work.ledger._known[stage.asset, partition] = entry
             inputs = stage.inputs(partition)
+            assert inputs is not None
             entry = replace(entry, fingerprint=stage.fingerprint(inputs), inputs=stage._all(inputs))
             self._record(stage.asset, partition, entry)
 

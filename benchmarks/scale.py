@@ -35,7 +35,7 @@ from PIL import Image
 
 from curator_assets.defs.precision import chosen_precision
 from curator_assets.defs.refresh import STAGES, _partitions
-from curator_assets.defs.stage import Failed, Made, Work, examine, outcomes
+from curator_assets.defs.stage import Failed, Made, Recorded, Work, examine, outcomes
 from curator_assets.demo.photos import crops
 from curator_assets.resources import resources
 from curator_assets.settings import load_settings
@@ -218,10 +218,9 @@ def measure_here(asset: str, folder: Path, *, profile: bool) -> None:
     stage = make_stage(work)
     examined = examine(stage, work.ledger, _partitions(stage, work))
     failed: list[Any] = list(examined.failed)
-    for outcome in outcomes(stage, examined.stale):
-        if isinstance(outcome, Made):
-            stage.record(outcome, work.ledger, work.store)
-            made.append(outcome)
+    for outcome in outcomes(stage, examined.stale, work):
+        if isinstance(outcome, Recorded):
+            made.append(outcome.made)
         elif isinstance(outcome, Failed):
             failed.append(outcome)
     seconds = time.perf_counter() - started

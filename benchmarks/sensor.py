@@ -62,8 +62,9 @@ def ticks(folder: Path) -> Iterator[tuple[str, str, float]]:
             found = sensor(context, storage=storage)
             seconds = time.perf_counter() - started
             cursor = context.cursor
-            request = isinstance(found, dg.RunRequest)
-            return what, f"{found.tags['curator/tars_ready']} tars" if request else "-", seconds
+            if not isinstance(found, dg.RunRequest):
+                return what, "-", seconds
+            return what, f"{found.tags['curator/tars_ready']} tars", seconds
 
         yield tick("all seen for the first time")
         for k in count(1):

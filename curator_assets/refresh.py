@@ -11,7 +11,7 @@ from curator_assets.definitions import build_assets
 from curator_assets.defs.refresh import AssetPlan, build_refresh_job, plan
 from curator_assets.defs.stage import Work
 from curator_assets.partitions import SHARDS_NAME, register_shards
-from curator_assets.resources import Encoder, Storage, resources
+from curator_assets.resources import resources
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage.arrivals import read_arrivals
 
@@ -58,8 +58,6 @@ def work_on(instance: dg.DagsterInstance, settings: Settings) -> Work:
     """What stages need to be asked about the tars that lie in the source now."""
     made = resources(settings)
     storage, encoder = made["storage"], made["encoder"]
-    assert isinstance(storage, Storage)
-    assert isinstance(encoder, Encoder)
     register_shards(instance, storage.tars, storage.store, marker=settings.marker)
     listed, ranks = storage.tars.list_shards(), read_arrivals(storage.store)
     registered = instance.get_dynamic_partitions(SHARDS_NAME)

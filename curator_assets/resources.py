@@ -2,7 +2,7 @@
 
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import dagster as dg
 
@@ -118,7 +118,14 @@ def _load(
     return decoder, model
 
 
-def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]
+class Resources(TypedDict):
+    """By the names under which ops ask for them."""
+
+    storage: Storage
+    encoder: Encoder
+
+
+def resources(settings: Settings) -> Resources:
     """The resources that the settings ask for."""
     return {
         "storage": Storage(source=settings.source, output=settings.output),

@@ -8,7 +8,7 @@ from queue import Empty
 from typing import Any
 
 from curator_assets.defs.stage import Work
-from curator_assets.resources import Encoder, Storage, resources
+from curator_assets.resources import resources
 from curator_assets.settings import Settings
 
 Embed = Callable[[Work, Iterator[str]], Iterator[Any]]
@@ -91,8 +91,6 @@ def _embed_on(
     settings = Settings.model_validate(settings_dump)
     made = resources(settings)
     storage, encoder = made["storage"], made["encoder"]
-    assert isinstance(storage, Storage)
-    assert isinstance(encoder, Encoder)
     on_device = encoder.model_copy(update={"device": device})
     work = Work(settings, storage, on_device, shards, logging.getLogger(__name__))
     for item in embed(work, iter(todo.get, None)):

@@ -12,7 +12,7 @@ from curator_assets.defs import (
     near_duplicate_pairs,
 )
 from curator_assets.defs.stage import CODE, Work, examine
-from curator_assets.resources import Encoder, Storage, resources
+from curator_assets.resources import resources
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.tar_versions import known_version
@@ -22,8 +22,6 @@ def stored_work(settings: Settings) -> Work:
     """What stages need to be asked about all shards that were ever seen, in order of arrival."""
     made = resources(settings)
     storage, encoder = made["storage"], made["encoder"]
-    assert isinstance(storage, Storage)
-    assert isinstance(encoder, Encoder)
     shards = tuple(read_arrivals(storage.store))
     return Work(settings, storage, encoder, shards, logging.getLogger(__name__))
 
