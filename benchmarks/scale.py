@@ -53,6 +53,10 @@ IMPORTS = {
     "near_duplicate_pairs": [f"{KERNELS}.{name}" for name in ("pairs", "recall", "device")],
     "duplicate_groups": [f"{KERNELS}.{name}" for name in ("pairs", "resolution", "device")],
     "deduplicated_shards": ["webdataset.tariterators"],
+    "curation_report": [
+        *(f"{KERNELS}.{name}" for name in ("pairs", "resolution", "device")),
+        *(f"matplotlib.{name}" for name in ("figure", "backends.backend_svg", "colors")),
+    ],
 }
 """What a stage imports when it is first used."""
 
