@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 
 UNIT_TOLERANCE = 1e-5
-_MAX_TILE_ROWS = 4096
+_MAX_TILE_ROWS = 1024
 _MIN_TILE_ROWS = 64
 _TILE_ELEMENTS = 2**24
 _HOME_ROWS = 256
