@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import platform
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import IO
@@ -18,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from curator_assets.storage.retries import with_retries
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_ORPHAN_SECONDS = 24 * 3600
 
 
 class Store:
@@ -93,7 +96,7 @@ class Store:
     def _write_local(self, target: Path) -> Iterator[IO[bytes]]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(target.parent)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        partial = target.with_name(f".{target.name}.{_writer(os.getpid())}.partial")
         try:
             with partial.open("w+b") as file:
                 yield file
@@ -108,10 +111,21 @@ class Store:
             partial.unlink(missing_ok=True)
 
 
+def _writer(pid: int | str) -> str:
+    return f"{platform.node()}.{pid}"
+
+
 @cache
 def _remove_orphans(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; looked for once a process."""
+    """Remove what killed processes left half-written in a folder; looked for once a process.
+
+    Whether a process of another machine or container lives can't be seen: its files are left for a
+    day.
+    """
     for orphan in folder.glob(".*.partial"):
         pid = orphan.name.split(".")[-2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            orphan.unlink(missing_ok=True)
+        is_mine = orphan.name.endswith(f".{_writer(pid)}.partial") and pid.isdigit()
+        with suppress(FileNotFoundError):
+            is_old = time.time() - orphan.stat().st_mtime > _ORPHAN_SECONDS
+            if is_old or (is_mine and not Path(f"/proc/{pid}").exists()):
+                orphan.unlink()

@@ -1,8 +1,10 @@
 import errno
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import fsspec
 import pytest
@@ -58,6 +60,17 @@ def test_a_kill_midway_leaves_nothing_readable_and_the_next_write_tidies_up(tmp_
     with store.write("a.bin") as file:
         file.write(b"whole")
     assert names(tmp_path) == ["a.bin"]
+
+
+def test_what_another_machine_is_writing_is_left_for_a_day(tmp_path):
+    theirs, old = tmp_path / ".b.bin.elsewhere.1.partial", tmp_path / ".c.bin.elsewhere.1.partial"
+    theirs.write_bytes(b"half")
+    old.write_bytes(b"half")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+    with Store(str(tmp_path)).write("a.bin") as file:
+        file.write(b"whole")
+    assert sorted(names(tmp_path)) == [theirs.name, "a.bin"]
 
 
 def test_an_object_store_works_alike():
