@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +23,8 @@ def all_embeddings(
     """The embeddings of some shards one after another, unreadable samples left out.
 
     The space is taken before it is written to: a disk that fills up under a mapped file would
-    kill the process without a word.
+    kill the process without a word. The file has no name, so nothing is left of it when the process
+    is killed.
 
     Args:
         store: where the embeddings lie.
@@ -38,18 +38,16 @@ def all_embeddings(
     Raises:
         OSError: the disk has no room for N x D x 4 bytes.
     """
-    folder = store.root if store.is_local else None
-    with tempfile.TemporaryDirectory(prefix=".search-", dir=folder) as scratch:
-        path, start, n_bytes = Path(scratch) / "embeddings.f32", 0, n_images * width * 4
-        with path.open("wb") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, max(n_bytes, 1))
-            except OSError as error:
-                raise OSError(
-                    error.errno, f"{error.strerror}: the search needs {n_bytes:,} bytes", str(path)
-                ) from None
-        shape = (n_images, width)
-        matrix = np.memmap(path, np.float32, "r+", shape=shape) if n_images else np.empty(shape)
+    folder, n_bytes = store.root if store.is_local else tempfile.gettempdir(), n_images * width * 4
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(n_bytes, 1))
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{error.strerror}: the search needs {n_bytes:,} bytes", folder
+            ) from None
+        shape, start = (n_images, width), 0
+        matrix = np.memmap(file, np.float32, "r+", shape=shape) if n_images else np.empty(shape)
         for shard in shards:
             table = read_table(store, layout.embeddings(shard), ["embedding"])
             block, _ = embedding_matrix(table)
