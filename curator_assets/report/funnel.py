@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from curator_assets.report.tally import COUNT_OF
 from curator_assets.settings import Settings
 
 
@@ -41,15 +42,9 @@ def _step(verdict: str, reason: str | None, counts: Mapping[str, Any]) -> dict[s
 
 def totals(table: pl.DataFrame) -> dict[str, int]:
     """How many samples were read, and came to each verdict."""
-    names = {
-        "n_samples": "read",
-        "n_unreadable": "unreadable",
-        "n_filtered": "filtered",
-        "n_duplicates": "duplicate",
-        "n_kept": "kept",
-    }
+    names = {"read": "n_samples"} | COUNT_OF
     counts = dict(table.group_by("verdict").agg(pl.col("n_images").sum()).iter_rows())
-    return {name: counts.get(verdict, 0) for name, verdict in names.items()}
+    return {name: counts.get(verdict, 0) for verdict, name in names.items()}
 
 
 def dropped(table: pl.DataFrame) -> dict[str, int]:

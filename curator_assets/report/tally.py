@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-_COLUMNS = {
+COUNT_OF = {
     "unreadable": "n_unreadable",
     "filtered": "n_filtered",
     "duplicate": "n_duplicates",
     "kept": "n_kept",
 }
+"""Verdict -> what its count is called."""
 
 
 _MIN_HELD_ROWS = 100_000
@@ -62,7 +63,7 @@ class Tally:
         n_images, n_bytes, verdict = pl.col("n_images"), pl.col("n_bytes"), pl.col("verdict")
         wide = self.table.group_by(keys).agg(
             n_images.sum(),
-            *(n_images.filter(verdict == is_it).sum().alias(n) for is_it, n in _COLUMNS.items()),
+            *(n_images.filter(verdict == is_it).sum().alias(n) for is_it, n in COUNT_OF.items()),
             n_bytes.sum(),
             n_bytes.filter(verdict == "kept").sum().alias("n_bytes_kept"),
         )
