@@ -150,10 +150,12 @@ class CellSearch:
         """Product above which a pair may reach the threshold.
 
         Rounding both factors, the product and this limit itself to the reduced type costs a unit
-        roundoff each; the sum is float32.
+        roundoff each; the sum is float32, truncated rather than rounded by tensor cores.
         """
-        reduced = 0.0 if self.product_dtype == "float32" else UNIT_ROUNDOFF[self.product_dtype]
-        return self.min_cosine - 4.0 * reduced - float32_product_error(self.embeddings.shape[1])
+        error = float32_product_error(self.embeddings.shape[1])
+        if self.product_dtype == "float32":
+            return self.min_cosine - error
+        return self.min_cosine - 4.0 * UNIT_ROUNDOFF[self.product_dtype] - 2.0 * error
 
 
 def _count(degree: NDArray[np.int64], tiles: Iterable[_Tile]) -> None:

@@ -36,6 +36,11 @@ _MIN_TILE_ROWS = 64
 _TILE_ELEMENTS = 2**24
 _HOME_ROWS = 256
 _TABLE_ELEMENTS = 2**26
+_REDUCED_SUMS = (
+    "allow_fp16_reduced_precision_reduction",
+    "allow_bf16_reduced_precision_reduction",
+    "allow_fp16_accumulation",
+)
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,24 @@ class CellAssignment:
 
 @contextmanager
 def full_float32_products() -> Iterator[None]:
-    """Float32 matrix products at full precision inside: no TF32, no bfloat16 passes."""
-    before = torch.get_float32_matmul_precision()
+    """Products inside are summed in float32, and those of float32 take no TF32 or bfloat16."""
+    cublas, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    backends = cublas.fp32_precision, mkldnn.fp32_precision
+    sums = {name: getattr(cublas, name) for name in _REDUCED_SUMS}
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # a backend has a precision of its own; this one is as it was at first
+        before = "highest"
     torch.set_float32_matmul_precision("highest")
+    for name in sums:
+        setattr(cublas, name, False)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        cublas.fp32_precision, mkldnn.fp32_precision = backends
+        for name, value in sums.items():
+            setattr(cublas, name, value)
 
 
 def float32_product_error(width: int) -> float:
@@ -128,7 +144,7 @@ def visit_cells(
     tile = torch.zeros((min(max(tile_rows, _MIN_TILE_ROWS), _MAX_TILE_ROWS), width), device=device)
     distances = None
     if len(codebook) ** 2 <= _TABLE_ELEMENTS:
-        distances = _all_distances(codebook.cpu().numpy().tobytes(), len(codebook), device)
+        distances = _all_distances(centroids.tobytes(), len(centroids), device)
     for start in range(0, n_images, len(tile)):
         block = np.ascontiguousarray(embeddings[start : start + len(tile)])
         n_rows = len(block)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from curator_assets.kernels.cells import float32_product_error, full_float32_products
 from curator_assets.kernels.pairs import Pairs
 
 TIE = 1e-6
 _TILE_COLUMNS = 65_536
 _QUERY_ROWS = 256
-_RECHECK = 1e-4
+_RECHECK_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def sampled_recall(
         min_cosine: threshold of the search.
         n_queries: at most so many queries.
         seed: of their choice.
-        device: torch device of the products.
+        device: torch device of the products; holds the queries and one block of images at a time.
     """
     first = np.arange(len(embeddings))
     first[pairs.b[pairs.identical]] = pairs.a[pairs.identical]
@@ -78,34 +79,39 @@ def sampled_recall(
     queries = np.sort(rng.permutation(distinct)[:n_queries])
     known = _Known.of(pairs, len(embeddings))
     n_true = n_found = n_ties = 0
-    for start in range(0, len(queries), _QUERY_ROWS):
-        rows = queries[start : start + _QUERY_ROWS]
-        for left in range(0, len(distinct), _TILE_COLUMNS):
-            columns = distinct[left : left + _TILE_COLUMNS]
-            query, other, ties = _near(embeddings, rows, columns, min_cosine, device)
-            n_ties += ties
-            n_true += len(query)
-            n_found += int(known.holds(query, other).sum())
+    asked = _fetch(embeddings, queries, device)
+    for left in range(0, len(distinct), _TILE_COLUMNS):
+        others = distinct[left : left + _TILE_COLUMNS]
+        block = _fetch(embeddings, others, device)
+        for top in range(0, len(queries), _QUERY_ROWS):
+            row, column, margin = _near(asked[top : top + _QUERY_ROWS], block, min_cosine)
+            query, other = queries[top + row], others[column]
+            another = query != other
+            n_ties += int((another & (np.abs(margin) <= TIE)).sum())
+            true = another & (margin > TIE)
+            n_true += int(true.sum())
+            n_found += int(known.holds(query[true], other[true]).sum())
     return Recall(len(queries), n_true, n_found, n_ties)
 
 
+def _fetch(embeddings: np.ndarray, rows: np.ndarray, device: str) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(embeddings[rows])).to(device)
+
+
 def _near(
-    embeddings: np.ndarray, rows: np.ndarray, columns: np.ndarray, min_cosine: float, device: str
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Pairs (row, column) above the threshold by more than a tie, and how many are ties."""
-    left = torch.from_numpy(np.ascontiguousarray(embeddings[rows])).to(device)
-    right = torch.from_numpy(np.ascontiguousarray(embeddings[columns])).to(device)
-    products = left @ right.T
-    row, column = (products >= min_cosine - _RECHECK).nonzero(as_tuple=True)
-    cosine = products[row, column].double()
-    unsure = (cosine - min_cosine).abs() <= _RECHECK
-    i, j = row[unsure], column[unsure]
-    cosine[unsure] = (left[i].double() * right[j].double()).sum(dim=1)
-    query, other = rows[row.cpu().numpy()], columns[column.cpu().numpy()]
-    margin = cosine.cpu().numpy() - min_cosine
-    another = query != other
-    true = another & (margin > TIE)
-    return query[true], other[true], int((another & (np.abs(margin) <= TIE)).sum())
+    queries: torch.Tensor, others: torch.Tensor, min_cosine: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and float64 cosine less the threshold of what is above it, or not far below."""
+    unsure_within = float32_product_error(queries.shape[1]) + 2.0 * TIE
+    with full_float32_products():
+        products = queries @ others.T
+    row, column = (products >= min_cosine - unsure_within).nonzero(as_tuple=True)
+    margin = products[row, column].double() - min_cosine
+    unsure = (margin.abs() <= unsure_within).nonzero()[:, 0]
+    for at in torch.split(unsure, _RECHECK_ROWS):
+        exact = queries[row[at]].double() * others[column[at]].double()
+        margin[at] = exact.sum(dim=1) - min_cosine
+    return row.cpu().numpy(), column.cpu().numpy(), margin.cpu().numpy()
 
 
 @dataclass(frozen=True)

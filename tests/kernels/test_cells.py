@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator_assets.kernels.cells import CellAssignment, visit_cells
+from curator_assets.kernels import cells
+from curator_assets.kernels.cells import (
+    CellAssignment,
+    float32_product_error,
+    full_float32_products,
+    visit_cells,
+)
 
-EXACT = {"max_visits": None, "bound_fraction": 1.0, "device": "cpu"}
+EXACT = {"max_visits": None, "bound_fraction": 1.0}
+ON_CPU = {**EXACT, "device": "cpu"}
 
 
 def unit(rows):
@@ -27,20 +35,19 @@ def visits_of(assignment, image):
     return assignment.visits[start:stop].tolist()
 
 
-def test_visits_exactly_the_cells_within_half_the_angle():
+def test_visits_exactly_the_cells_within_half_the_angle(device):
     centroids = degrees(0, 40, 80)  # boundaries at 20 and 60 degrees
-    assignment = visit_cells(
-        degrees(0, 14, 16, 24, 26, 61), centroids, min_cosine=cos_deg(10), **EXACT
-    )
+    images = degrees(0, 14, 16, 24, 26, 61)
+    assignment = visit_cells(images, centroids, min_cosine=cos_deg(10), device=device, **EXACT)
     assert assignment.home.tolist() == [0, 0, 0, 1, 1, 2]
     assert [visits_of(assignment, i) for i in range(6)] == [[], [], [1], [0], [], [1]]
     assert assignment.cosine[1] == pytest.approx(cos_deg(14), abs=1e-6)
 
 
-def test_fast_rule_keeps_the_nearest_and_narrows_the_bound():
+def test_fast_rule_keeps_the_nearest_and_narrows_the_bound(device):
     centroids = degrees(0, 40, -44)
     image = degrees(1)  # 19 degrees to cell 1, 23 to cell 2
-    wide = {"min_cosine": cos_deg(60), "device": "cpu"}
+    wide = {"min_cosine": cos_deg(60), "device": device}
     full = visit_cells(image, centroids, max_visits=None, bound_fraction=1.0, **wide)
     one = visit_cells(image, centroids, max_visits=1, bound_fraction=1.0, **wide)
     none = visit_cells(image, centroids, max_visits=0, bound_fraction=1.0, **wide)
@@ -51,17 +58,19 @@ def test_fast_rule_keeps_the_nearest_and_narrows_the_bound():
     assert visits_of(narrow, 0) == [1]
 
 
-def test_coincident_centroids_always_visit_each_other():
+def test_coincident_centroids_always_visit_each_other(device):
     centroids = degrees(0, 0, 90)
     nearly = centroids.copy()
     nearly[1] = degrees(1e-4)
     for codebook in (centroids, nearly):
-        assignment = visit_cells(degrees(0, 5, 90), codebook, min_cosine=1.0, **EXACT)
+        assignment = visit_cells(
+            degrees(0, 5, 90), codebook, min_cosine=1.0, device=device, **EXACT
+        )
         for image in (0, 1):
             assert visits_of(assignment, image) == [1 - assignment.home[image]]
         assert visits_of(assignment, 2) == []
         one = visit_cells(
-            degrees(0), codebook, min_cosine=0.9, max_visits=1, bound_fraction=0.5, device="cpu"
+            degrees(0), codebook, min_cosine=0.9, max_visits=1, bound_fraction=0.5, device=device
         )
         assert visits_of(one, 0) == [1 - one.home[0]]
 
@@ -73,13 +82,12 @@ def test_coincident_centroids_always_visit_each_other():
     n_cells=st.integers(1, 20),
     eps=st.floats(0.0, 0.5),
 )
-def test_every_pair_meets_in_a_cell(seed, width, n_cells, eps):
+def test_every_pair_meets_in_a_cell(device, seed, width, n_cells, eps):
     rng = np.random.default_rng(seed)
     rows = unit(rng.normal(size=(60, width)))
     rows = np.concatenate([rows, unit(rows + rng.normal(size=rows.shape) * eps)])
-    assignment = visit_cells(
-        rows, unit(rng.normal(size=(n_cells, width))), min_cosine=1 - eps, **EXACT
-    )
+    centroids = unit(rng.normal(size=(n_cells, width)))
+    assignment = visit_cells(rows, centroids, min_cosine=1 - eps, device=device, **EXACT)
     seen = np.zeros((len(rows), n_cells), bool)
     seen[np.arange(len(rows)), assignment.home] = True
     seen[np.repeat(np.arange(len(rows)), np.diff(assignment.visit_offsets)), assignment.visits] = 1
@@ -88,28 +96,105 @@ def test_every_pair_meets_in_a_cell(seed, width, n_cells, eps):
         assert seen[x, assignment.home[y]] or seen[y, assignment.home[x]]
 
 
-def test_a_row_does_not_depend_on_its_neighbours():
+@pytest.mark.parametrize("table_elements", [cells._TABLE_ELEMENTS, 0])
+def test_a_row_does_not_depend_on_its_neighbours(device, monkeypatch, table_elements):
+    monkeypatch.setattr(cells, "_TABLE_ELEMENTS", table_elements)
+    n_cells, width = (300, 32) if device == "cpu" else (2999, 768)  # as large as those of a search
     rng = np.random.default_rng(0)
-    rows, centroids = unit(rng.normal(size=(5000, 32))), unit(rng.normal(size=(300, 32)))
-    rows[[7, 4095, 4096, 4999]] = rows[0]
-    arguments = {"min_cosine": 0.95, "max_visits": 3, "bound_fraction": 0.9, "device": "cpu"}
+    rows, centroids = unit(rng.normal(size=(2100, width))), unit(rng.normal(size=(n_cells, width)))
+    copies = [7, 500, 1023, 1024, 2099]
+    rows[copies] = rows[0]
+    arguments = {"min_cosine": 0.95, "max_visits": 3, "bound_fraction": 0.9, "device": device}
     whole = visit_cells(rows, centroids, **arguments)
-    cuts = np.split(rows, [1, 10, 4097])
+    cuts = np.split(rows, [1, 10, 1025])
     parts = CellAssignment.concatenate([visit_cells(p, centroids, **arguments) for p in cuts])
     for name in ("home", "cosine", "visit_offsets", "visits"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
-    for copy in (7, 4095, 4096, 4999):
+    for copy in copies:
         assert whole.home[copy] == whole.home[0]
         assert whole.cosine[copy] == whole.cosine[0]
         assert visits_of(whole, copy) == visits_of(whole, 0)
 
 
-def test_no_image_and_one_image():
+def agreeing(rows, centroids, min_cosine, device):
+    """The assignments on CPU and on a device, once their rounding is seen to be all that differs.
+
+    Two float32 products of a row, each within the error bound of the true one, decide its home: so
+    homes may differ where two centroids are within twice the bound, cosines by twice the bound.
+    """
+    on_cpu = visit_cells(rows, centroids, min_cosine=min_cosine, **ON_CPU)
+    there = visit_cells(rows, centroids, min_cosine=min_cosine, device=device, **EXACT)
+    error = float32_product_error(rows.shape[1])
+    exact = rows.astype(np.float64) @ centroids.T.astype(np.float64)
+    everyone = np.arange(len(rows))
+    for assignment in (on_cpu, there):
+        assert (exact.max(axis=1) - exact[everyone, assignment.home] <= 2 * error).all()
+        assert (np.abs(exact[everyone, assignment.home] - assignment.cosine) <= error).all()
+    return on_cpu, there
+
+
+def test_homes_and_visits_differ_between_devices_by_rounding_only(device):
+    rng = np.random.default_rng(0)
+    rows, centroids = unit(rng.normal(size=(4000, 64))), unit(rng.normal(size=(200, 64)))
+    on_cpu, there = agreeing(rows, centroids, 0.95, device)
+    assert (on_cpu.home == there.home).mean() > 0.999
+    visits = [
+        {(i, cell) for i in range(len(rows)) for cell in visits_of(assignment, i)}
+        for assignment in (on_cpu, there)
+    ]
+    assert len(visits[0] ^ visits[1]) <= len(visits[0]) // 1000
+
+
+def test_a_row_between_centroids_may_live_with_either(device):
+    rng = np.random.default_rng(0)
+    centroids = unit(rng.normal(size=(40, 64)))
+    rows = unit(np.repeat(centroids[::2] + centroids[1::2], 20, axis=0))
+    rows = unit(rows + 1e-7 * rng.normal(size=rows.shape))
+    for assignment in agreeing(rows, centroids, 0.95, device):
+        for image, pair in enumerate(np.repeat(np.arange(20), 20)):
+            homes = {int(assignment.home[image]), *visits_of(assignment, image)}
+            assert {2 * pair, 2 * pair + 1} <= homes
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_what_the_process_allows_of_float32_is_set_aside_and_given_back(device, precision):
+    rng = np.random.default_rng(0)
+    rows, centroids = unit(rng.normal(size=(500, 64))), unit(rng.normal(size=(50, 64)))
+    arguments = {"min_cosine": 0.95, "device": device, **EXACT}
+    expected = visit_cells(rows, centroids, **arguments)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        found = visit_cells(rows, centroids, **arguments)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    for name in ("home", "cosine", "visit_offsets", "visits"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_products_are_summed_in_float32_whichever_switch_was_used():
+    cublas = torch.backends.cuda.matmul
+    before = cublas.fp32_precision
+    cublas.fp32_precision = "tf32"  # get_float32_matmul_precision raises from here on
+    try:
+        with full_float32_products():
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not cublas.allow_tf32
+            assert not cublas.allow_fp16_reduced_precision_reduction
+            assert not cublas.allow_bf16_reduced_precision_reduction
+        assert cublas.fp32_precision == "tf32"
+        assert cublas.allow_fp16_reduced_precision_reduction
+    finally:
+        cublas.fp32_precision = before
+
+
+def test_no_image_and_one_image(device):
     centroids = degrees(0, 90)
-    empty = visit_cells(np.zeros((0, 2), np.float32), centroids, min_cosine=0.9, **EXACT)
+    arguments = {"min_cosine": 0.9, "device": device, **EXACT}
+    empty = visit_cells(np.zeros((0, 2), np.float32), centroids, **arguments)
     assert empty.visit_offsets.tolist() == [0]
     assert len(empty.home) == len(empty.visits) == 0
-    one = visit_cells(degrees(80), centroids[1:], min_cosine=0.9, **EXACT)
+    one = visit_cells(degrees(80), centroids[1:], **arguments)
     assert one.home.tolist() == [0]
     assert one.visit_offsets.tolist() == [0, 0]
     assert len(CellAssignment.concatenate([]).home) == 0
@@ -127,6 +212,6 @@ def test_no_image_and_one_image():
     ],
 )
 def test_bad_arguments_are_named(change, message):
-    good = {"embeddings": degrees(0), "centroids": degrees(0), "min_cosine": 0.9, **EXACT}
+    good = {"embeddings": degrees(0), "centroids": degrees(0), "min_cosine": 0.9, **ON_CPU}
     with pytest.raises(ValueError, match=message):
         visit_cells(**{**good, **change})

@@ -19,10 +19,10 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def search(rows, centroids, min_cosine, *, calls=1, visits=EXACT, **changes):
+def search(rows, centroids, min_cosine, *, calls=1, visits=EXACT, device="cpu", **changes):
     """Pairs and homes; the cells are split over several calls."""
-    assignment = visit_cells(rows, centroids, min_cosine=min_cosine, device="cpu", **visits)
-    settled = {"min_cosine": min_cosine, "product_dtype": "float32", "device": "cpu", **changes}
+    assignment = visit_cells(rows, centroids, min_cosine=min_cosine, device=device, **visits)
+    settled = {"min_cosine": min_cosine, "product_dtype": "float32", "device": device, **changes}
     parts = [
         find_pairs(rows, assignment, cells=np.arange(start, len(centroids), calls), **settled)
         for start in range(calls)
@@ -104,25 +104,28 @@ def test_verdicts_are_those_of_all_pairs(
     n_cells=st.integers(1, 6),
     limit=st.integers(1, 3),
 )
-def test_reference_guarantee_and_invariance_with_pools_everywhere(seed, n_images, n_cells, limit):
+def test_reference_guarantee_and_invariance_with_pools_everywhere(
+    device, seed, n_images, n_cells, limit
+):
     rng = np.random.default_rng(seed)
     rows = np.unique(clumps(rng, n_images), axis=0)
     n_images, min_cosine = len(rows), 0.9
     order, everyone = rng.permutation(n_images), np.ones(n_images, np.bool_)
     centroids = unit(rng.normal(size=(n_cells, 4)))
-    pairs, _ = search(rows, centroids, min_cosine, dense_degree=limit)
-    policy = {"content": None, "alive": everyone, "min_cosine": min_cosine}
+    there = {"dense_degree": limit, "device": device}
+    pairs, _ = search(rows, centroids, min_cosine, **there)
+    policy = {"content": None, "alive": everyone, "min_cosine": min_cosine, "device": device}
     result = resolve(pairs, order=order, vectors=rows.__getitem__, **policy)
     kept_by, cosine = naive_greedy(rows, order, min_cosine)
     np.testing.assert_array_equal(result.kept_by, kept_by)
     np.testing.assert_array_equal(result.cosine, cosine)
     assert not result.removed[result.kept_by[result.removed]].any()
 
-    one_cell, _ = search(rows, unit(rng.normal(size=(1, 4))), min_cosine, dense_degree=limit)
+    one_cell, _ = search(rows, unit(rng.normal(size=(1, 4))), min_cosine, **there)
     assert_same(resolve(one_cell, order=order, vectors=rows.__getitem__, **policy), result)
 
     moved = rng.permutation(n_images)
-    shuffled, _ = search(rows[moved], centroids, min_cosine, dense_degree=limit)
+    shuffled, _ = search(rows[moved], centroids, min_cosine, **there)
     again = resolve(
         shuffled, order=rank_of(moved)[order], vectors=rows[moved].__getitem__, **policy
     )
@@ -131,23 +134,21 @@ def test_reference_guarantee_and_invariance_with_pools_everywhere(seed, n_images
     np.testing.assert_array_equal(again.cosine, result.cosine[moved])
 
 
-def test_a_clump_gives_a_small_table_and_the_verdicts_of_all_pairs():
+def test_a_clump_gives_a_small_table_and_the_verdicts_of_all_pairs(device):
     rng = np.random.default_rng(0)
     centre, others = unit(rng.normal(size=(1, 32))), unit(rng.normal(size=(1000, 32)))
     clump = unit(centre + rng.normal(size=(3000, 32)) * 0.03)
     rows = np.concatenate([others, clump])[rng.permutation(4000)]
     everything, home = search(rows, others[:8], 0.95, dense_degree=None)
-    pairs, _ = search(rows, others[:8], 0.95)
+    pairs, _ = search(rows, others[:8], 0.95, device=device)
     assert len(everything.a) > 4_000_000
     assert len(pairs.a) < 4 * len(rows)
     assert 2900 < len(pairs.dense.row) < 3 * len(rows)
     policy = {"alive": np.ones(4000, np.bool_), "order": rng.permutation(4000), "min_cosine": 0.95}
+    pooled = {"vectors": rows.__getitem__, "device": device, **policy}
+    assert_same(resolve(pairs, content=None, **pooled), resolve(everything, content=None, **policy))
     assert_same(
-        resolve(pairs, content=None, vectors=rows.__getitem__, **policy),
-        resolve(everything, content=None, **policy),
-    )
-    assert_same(
-        resolve_semdedup(pairs, home=home, vectors=rows.__getitem__, **policy),
+        resolve_semdedup(pairs, home=home, **pooled),
         resolve_semdedup(everything, home=home, **policy),
     )
 
@@ -170,13 +171,13 @@ def test_vectors_are_asked_for_dense_rows_only_and_in_small_portions():
     assert max(map(len, asked)) <= 64
 
 
-def test_visitors_of_one_cell_are_no_pair_of_it():
+def test_visitors_of_one_cell_are_no_pair_of_it(device):
     rows = unit([[1, 0], [1, 0.01], [1, 0.02]])
     members = DenseMembers(
         np.array([0, 1, 2]), np.zeros(3, np.int32), np.array([True, False, False])
     )
     everyone = np.ones(3, np.bool_)
-    pools = DensePools(members, np.arange(3), rows.__getitem__, min_cosine=0.9, device="cpu")
+    pools = DensePools(members, np.arange(3), rows.__getitem__, min_cosine=0.9, device=device)
     first, second, _ = pools.strongest_links(everyone, everyone)
     assert list(zip(first, second, strict=True)) == [(0, 1), (0, 2)]
     assert pools.later_neighbours(0, np.zeros(3, np.uint8)).tolist() == [1, 2]
@@ -184,11 +185,30 @@ def test_visitors_of_one_cell_are_no_pair_of_it():
     assert members.residents().row.tolist() == [0]
 
 
-def test_members_that_take_no_part_are_left_out():
+def test_neighbours_within_rounding_of_the_threshold_are_confirmed(device):
+    rng = np.random.default_rng(0)
+    towards = 0.9 + 2e-7 * rng.normal(size=(300, 1))
+    across = rng.normal(size=(300, 63))
+    across *= np.sqrt(1 - towards**2) / np.linalg.norm(across, axis=1, keepdims=True)
+    rows = np.concatenate([np.eye(1, 64), np.hstack([towards, across])])
+    rows = np.float32(rows @ np.linalg.qr(rng.normal(size=(64, 64)))[0])
+    cosine = np.float32(rows[1:].astype(np.float64) @ rows[0].astype(np.float64))
+    near = 1 + np.flatnonzero(cosine >= np.float32(0.9))
+    assert 30 < len(near) < 270
+    members = DenseMembers(np.arange(301), np.zeros(301, np.int32), np.ones(301, np.bool_))
+    pools = DensePools(members, np.arange(301), rows.__getitem__, min_cosine=0.9, device=device)
+    assert sorted(pools.later_neighbours(0, np.zeros(301, np.uint8))) == near.tolist()
+    source = np.arange(301) == 0
+    _, linked, strength = pools.strongest_links(source, ~source)
+    assert linked.tolist() == near.tolist()
+    np.testing.assert_array_equal(strength, cosine[near - 1])
+
+
+def test_members_that_take_no_part_are_left_out(device):
     rows = unit([[1, 0], [1, 0.01], [1, 0.02]])
     members = DenseMembers(np.arange(3), np.zeros(3, np.int32), np.ones(3, np.bool_))
     node = np.array([1, 3, 0])
-    pools = DensePools(members, node, rows.__getitem__, min_cosine=0.9, device="cpu")
+    pools = DensePools(members, node, rows.__getitem__, min_cosine=0.9, device=device)
     assert list(pools.by_priority()) == [(0, 0), (1, 1)]
     assert pools.later_neighbours(0, np.zeros(3, np.uint8)).tolist() == [1]
 

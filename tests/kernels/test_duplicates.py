@@ -1,3 +1,4 @@
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,13 +53,16 @@ def test_scores_equal_the_plain_rule_for_any_block(seed, n, block):
 
 
 @pytest.mark.parametrize(("policy", "n_removed"), [(hard_order, 1471), (easy_order, 1495)])
-def test_blobs_lose_as_many_as_nemo_curator_removes(policy, n_removed):
+def test_blobs_lose_as_many_as_nemo_curator_removes(device, monkeypatch, policy, n_removed):
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)  # the same centroids everywhere
+    # distances to a centroid differ in the last bit between devices, and with them the order
+    tolerance = 0 if device == "cpu" else 3
     make_blobs = pytest.importorskip("sklearn.datasets").make_blobs
     blobs, _ = make_blobs(n_samples=[100, 200, 300, 400, 500], n_features=3, random_state=42)
     rows, min_cosine = unit(blobs), 0.99
     centroids = train_centroids(rows, n_clusters=5, n_iterations=100, seed=42)
     cells = visit_cells(
-        rows, centroids, min_cosine=min_cosine, max_visits=0, bound_fraction=1.0, device="cpu"
+        rows, centroids, min_cosine=min_cosine, max_visits=0, bound_fraction=1.0, device=device
     )
     distance, ids = 1 - cells.cosine, np.arange(len(rows))
     removed = 0
@@ -66,7 +70,7 @@ def test_blobs_lose_as_many_as_nemo_curator_removes(policy, n_removed):
         members = np.flatnonzero(cells.home == cell)
         scores, _ = semdedup_scores(rows[members], policy(distance[members], ids[members]))
         removed += int((scores >= np.float32(min_cosine)).sum())
-    assert removed == n_removed
+    assert abs(removed - n_removed) <= tolerance
 
     pairs = find_pairs(
         rows,
@@ -74,7 +78,7 @@ def test_blobs_lose_as_many_as_nemo_curator_removes(policy, n_removed):
         cells=np.arange(5),
         min_cosine=min_cosine,
         product_dtype="float32",
-        device="cpu",
+        device=device,
         dense_degree=None,
     )
     result = resolve_semdedup(
@@ -84,7 +88,7 @@ def test_blobs_lose_as_many_as_nemo_curator_removes(policy, n_removed):
         order=policy(distance, ids),
         min_cosine=min_cosine,
     )
-    assert result.removed.sum() == n_removed
+    assert result.removed.sum() == removed
 
 
 def test_orders_of_the_policies():

@@ -1,12 +1,35 @@
+import faiss
 import numpy as np
 import pytest
 
+from curator_assets.kernels import kmeans
 from curator_assets.kernels.kmeans import choose_n_clusters, deduplicate_sample, train_centroids
 
 
 def unit(rows):
     rows = np.asarray(rows, np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """FAISS trains on CPU, whatever the machine has."""
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def trainer(request):
+    """Where FAISS trains."""
+    if request.param == "cpu":
+        request.getfixturevalue("on_cpu")
+    elif not faiss.get_num_gpus():
+        pytest.skip("FAISS sees no GPU")
+    return request.param
+
+
+def objective(rows, centroids):
+    """Mean cosine to the nearest centroid."""
+    return (rows @ centroids.T).max(axis=1).mean()
 
 
 @pytest.mark.parametrize(
@@ -18,6 +41,7 @@ def test_number_of_clusters_follows_the_cost_model(n_images, expected):
     assert n_clusters == expected
 
 
+@pytest.mark.usefixtures("trainer")
 def test_finds_planted_clusters_and_keeps_unit_norm():
     rng = np.random.default_rng(0)
     planted = np.eye(4, 16, dtype=np.float32)
@@ -28,6 +52,7 @@ def test_finds_planted_clusters_and_keeps_unit_norm():
     assert sorted((centroids @ planted.T).argmax(axis=1).tolist()) == [0, 1, 2, 3]
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_same_seed_same_centroids_other_seed_others(capfd):
     rows = unit(np.random.default_rng(0).normal(size=(500, 8)))
     first = train_centroids(rows, n_clusters=30, n_iterations=5, seed=1)
@@ -38,6 +63,26 @@ def test_same_seed_same_centroids_other_seed_others(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("spread_start", [True, False])
+def test_a_gpu_trains_centroids_as_good_as_those_of_the_cpu(trainer, monkeypatch, spread_start):
+    monkeypatch.setattr(kmeans, "_SPREAD_START_PRODUCTS", 10**12 if spread_start else 0)
+    rng = np.random.default_rng(0)
+    planted = unit(rng.normal(size=(80, 64)))
+    rows = unit(planted[rng.integers(80, size=4000)] + 0.1 * rng.normal(size=(4000, 64)))
+    arguments = {"n_clusters": 100, "n_iterations": 10, "seed": 0}
+    found = train_centroids(rows, **arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faiss, "get_num_gpus", lambda: 0)
+        on_cpu = train_centroids(rows, **arguments)
+    assert found.dtype == np.float32
+    assert found.shape == on_cpu.shape == (100, 64)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-6)
+    # the same start; a row that rounds to another centroid takes the iterations elsewhere
+    assert abs(objective(rows, found) - objective(rows, on_cpu)) <= 0.005
+    assert objective(rows, found) > objective(rows, rows[:100]) + 0.05
+
+
+@pytest.mark.usefixtures("trainer")
 def test_fewer_distinct_rows_than_clusters():
     rows = np.repeat(np.eye(3, dtype=np.float32), [1, 2, 2], axis=0)
     for n_clusters in (4, 5, 100):
@@ -50,6 +95,7 @@ def test_fewer_distinct_rows_than_clusters():
     assert train_centroids(rows[:0], n_clusters=8, n_iterations=5, seed=0).shape == (0, 3)
 
 
+@pytest.mark.usefixtures("trainer")
 def test_opposite_members_leave_no_zero_centroid():
     rows = np.array([[1, 0], [-1, 0]] * 10, np.float32)
     centroids = train_centroids(rows, n_clusters=1, n_iterations=5, seed=0)

@@ -9,7 +9,7 @@ from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.kmeans import train_centroids
 from curator_assets.kernels.pairs import Pairs, find_pairs
 
-EXACT = {"max_visits": None, "bound_fraction": 1.0, "device": "cpu"}
+EXACT = {"max_visits": None, "bound_fraction": 1.0}
 FLOAT32 = {"product_dtype": "float32", "device": "cpu"}
 
 
@@ -18,12 +18,11 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def search(rows, centroids, min_cosine, *, cells=None, **changes):
-    assignment = visit_cells(rows, centroids, min_cosine=min_cosine, **EXACT)
+def search(rows, centroids, min_cosine, *, cells=None, device="cpu", **changes):
+    assignment = visit_cells(rows, centroids, min_cosine=min_cosine, device=device, **EXACT)
     cells = np.arange(len(centroids)) if cells is None else np.asarray(cells)
-    return find_pairs(
-        rows, assignment, cells=cells, min_cosine=min_cosine, **{**FLOAT32, **changes}
-    )
+    settled = {**FLOAT32, "device": device, **changes}
+    return find_pairs(rows, assignment, cells=cells, min_cosine=min_cosine, **settled)
 
 
 def brute_force(rows, min_cosine):
@@ -47,9 +46,22 @@ def clumped(seed, n_rows, width, spread):
     return unit(picks + rng.normal(size=picks.shape) * spread)
 
 
-def test_three_images_across_a_cell_boundary():
+def planted(seed, n_rows, width):
+    """Lone rows, near-duplicates of some, a dense clump and copies, shuffled."""
+    rng = np.random.default_rng(seed)
+    rows = unit(rng.normal(size=(n_rows, width)))
+    near, clump, copies = np.split(rows[n_rows // 2 :], [n_rows // 4, n_rows // 4 + 600])
+    sources = rows[rng.integers(n_rows // 4, size=len(near))]
+    spread = rng.choice([0.01, 0.03, 0.05], (len(near), 1))
+    near[:] = unit(sources + spread * rng.normal(size=near.shape))
+    clump[:] = unit(clump[:1] + 0.02 * rng.normal(size=clump.shape))
+    copies[:] = rows[rng.integers(n_rows // 4, size=len(copies))]
+    return rows[rng.permutation(n_rows)]
+
+
+def test_three_images_across_a_cell_boundary(device):
     rows = unit([[1, 0.95, 0], [0.95, 1, 0], [0, 0, 1]])
-    found = search(rows, np.eye(3, dtype=np.float32), 0.99)
+    found = search(rows, np.eye(3, dtype=np.float32), 0.99, device=device)
     assert as_dict(found) == {(0, 1): np.float32(rows[0].astype(float) @ rows[1].astype(float))}
     assert not found.identical.any()
     assert found.cosine.dtype == np.float32
@@ -66,14 +78,50 @@ def test_three_images_across_a_cell_boundary():
     dtype=st.sampled_from(["float32", "float16", "bfloat16"]),
 )
 def test_equals_brute_force_for_any_cells_tiles_and_precision(
-    seed, n_rows, width, n_cells, eps, tile, dtype
+    device, seed, n_rows, width, n_cells, eps, tile, dtype
 ):
+    if device != "cpu":
+        tile = max(tile, (7, 64))  # thousands of launches a case otherwise
     rows = clumped(seed, n_rows, width, 0.1)
     centroids = unit(np.random.default_rng(seed).normal(size=(n_cells, width)))
     found = search(
-        rows, centroids, 1 - eps, product_dtype=dtype, tile_rows=tile[0], tile_columns=tile[1]
-    )
+        rows, centroids, 1 - eps, device=device, product_dtype=dtype,
+        tile_rows=tile[0], tile_columns=tile[1],
+    )  # fmt: skip
     assert as_dict(found) == brute_force(rows, 1 - eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_pairs_equal_on_every_device(device, dtype):
+    rows, centroids = planted(0, 4000, 64), planted(1, 4000, 64)[:40]
+    arguments = {"dense_degree": None, "tile_rows": 100, "tile_columns": 500}
+    on_cpu = search(rows, centroids, 0.95, dense_degree=None)
+    there = search(rows, centroids, 0.95, device=device, product_dtype=dtype, **arguments)
+    assert len(on_cpu.a) > 100_000
+    assert on_cpu.identical.sum() > 300
+    for name in ("a", "b", "cosine", "identical"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(on_cpu, name))
+
+
+def test_pairs_and_pools_cover_the_same_on_every_device(device):
+    rows, centroids = planted(0, 4000, 64), planted(1, 4000, 64)[:40]
+    everything = search(rows, centroids, 0.95, dense_degree=None)
+    expected = set(zip(everything.a.tolist(), everything.b.tolist(), strict=True))
+    found = search(rows, centroids, 0.95, device=device)
+    listed = as_dict(found)
+    assert listed.keys() <= expected
+    assert len(listed) < len(expected) // 4
+    pools, at_home = {}, {}
+    for row, cell, resident in zip(
+        found.dense.row.tolist(),
+        found.dense.cell.tolist(),
+        found.dense.resident.tolist(),
+        strict=True,
+    ):
+        pools.setdefault(row, set()).add(cell)
+        at_home.setdefault(row, set()).update({cell} if resident else ())
+    for a, b in expected - listed.keys():
+        assert pools[a] & at_home[b] or at_home[a] & pools[b]
 
 
 def test_disjoint_cell_groups_give_disjoint_pairs():
@@ -101,7 +149,7 @@ def test_permuting_rows_permutes_pairs():
     assert renamed == as_dict(search(rows, centroids, 0.9))
 
 
-def test_copies_are_a_star_not_a_clique():
+def test_copies_are_a_star_not_a_clique(device):
     rng = np.random.default_rng(0)
     blank = unit(rng.normal(size=(1, 16)))
     near = unit(blank + rng.normal(size=(3, 16)).astype(np.float32) * 0.01)
@@ -109,7 +157,7 @@ def test_copies_are_a_star_not_a_clique():
     rows = np.concatenate([others, np.repeat(blank, 3000, axis=0), near])
     rows = rows[rng.permutation(len(rows))]
     centroids = train_centroids(others, n_clusters=20, n_iterations=5, seed=0)
-    found = search(rows, centroids, 0.9)
+    found = search(rows, centroids, 0.9, device=device)
     copies = np.flatnonzero((rows == blank).all(axis=1))
     assert found.a[found.identical].tolist() == [copies[0]] * 2999
     assert found.b[found.identical].tolist() == copies[1:].tolist()
@@ -144,27 +192,36 @@ def test_equal_cosines_of_different_vectors_are_not_copies():
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 5])
-def test_few_or_only_identical_rows(n_rows):
+def test_few_or_only_identical_rows(device, n_rows):
     rows = np.repeat(np.eye(1, 4, dtype=np.float32), n_rows, axis=0)
-    found = search(rows, np.eye(4, dtype=np.float32), 0.97)
+    found = search(rows, np.eye(4, dtype=np.float32), 0.97, device=device)
     assert found.b.tolist() == list(range(1, n_rows))
     assert found.identical.all()
 
 
-def test_cosines_do_not_depend_on_block_or_path():
+def test_cosines_do_not_depend_on_block_path_or_device(device):
     rng = np.random.default_rng(5)
-    left, right = (
-        torch.from_numpy(unit(rng.normal(size=(40, 300)))),
-        torch.from_numpy(unit(rng.normal(size=(50, 300)))),
-    )
-    row, column = (
-        grid.ravel() for grid in torch.meshgrid(torch.arange(40), torch.arange(50), indexing="ij")
-    )
+    sides = [torch.from_numpy(unit(rng.normal(size=(n, 300)))) for n in (40, 50)]
+    grid = torch.meshgrid(torch.arange(40), torch.arange(50), indexing="ij")
+    on_cpu = exact_cosines(*sides, *(places.ravel() for places in grid))
+    left, right = (side.to(device) for side in sides)
+    row, column = (places.ravel().to(device) for places in grid)
     dense = exact_cosines(left, right, row, column)
     lone = [exact_cosines(left, right, row[k : k + 1], column[k : k + 1])[0] for k in range(2000)]
     swapped = exact_cosines(right, left, column, row)
+    np.testing.assert_array_equal(dense, on_cpu)
     np.testing.assert_array_equal(dense, np.array(lone))
     np.testing.assert_array_equal(dense, swapped)
+
+
+def test_cosines_in_the_middle_of_two_float32_numbers_are_summed_exactly(device):
+    terms = [[1, 1, 0, 0], [1, 1, 1, 1], [1, 3, 0, 0], [1, 3, -1, -1]]
+    left = torch.tensor(terms, dtype=torch.float32, device=device)
+    right = torch.tensor([[2.0**-1, 2.0**-25, 2.0**-54, 2.0**-54]], device=device)
+    row = torch.arange(4, device=device)
+    found = exact_cosines(left, right, row, torch.zeros_like(row))
+    step = 2.0**-24  # of float32 above one half; a float64 sum loses 2**-54 added to it twice
+    assert found.tolist() == [0.5, 0.5 + step, 0.5 + 2 * step, 0.5 + step]
 
 
 @settings(max_examples=60, deadline=None)
@@ -194,11 +251,11 @@ def test_dense_are_those_above_the_limit_and_only_their_pairs_are_left_out(
     assert found == list(zip(*np.nonzero(listed), strict=True))
 
 
-def test_real_clip_vectors_equal_brute_force(shared_data):
+def test_real_clip_vectors_equal_brute_force(shared_data, device):
     raw = np.load(shared_data / "clip_vectors" / "manuscripts_vit_b_32_629x512.npy")
     rows = unit(raw)
     centroids = train_centroids(rows, n_clusters=24, n_iterations=10, seed=0)
-    found = search(rows, centroids, 0.98)
+    found = search(rows, centroids, 0.98, device=device)
     expected = brute_force(rows, 0.98)
     assert len(expected) == 1636
     assert not found.identical.any()
@@ -207,7 +264,7 @@ def test_real_clip_vectors_equal_brute_force(shared_data):
 
 def test_bad_arguments_are_named():
     rows = np.eye(3, dtype=np.float32)
-    assignment = visit_cells(rows, rows, min_cosine=0.9, **EXACT)
+    assignment = visit_cells(rows, rows, min_cosine=0.9, device="cpu", **EXACT)
     cells = np.arange(3)
     with pytest.raises(ValueError, match="2 embeddings but 3 cell assignments"):
         find_pairs(rows[:2], assignment, cells=cells, min_cosine=0.9, **FLOAT32)

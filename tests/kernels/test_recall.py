@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
+from curator_assets.kernels import recall
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.pairs import Pairs, find_pairs
 from curator_assets.kernels.recall import Recall, sampled_recall
@@ -19,9 +21,9 @@ def images():
     return np.concatenate([near, near[:20]]).astype(np.float32)
 
 
-def search(images, **changes):
-    keywords = {"min_cosine": 0.95, "max_visits": None, "bound_fraction": 1.0, "device": "cpu"}
-    centroids = unit(np.random.default_rng(1).normal(size=(8, 16)))
+def search(images, *, device="cpu", dense_degree=64, **changes):
+    keywords = {"min_cosine": 0.95, "max_visits": None, "bound_fraction": 1.0, "device": device}
+    centroids = unit(np.random.default_rng(1).normal(size=(8, images.shape[1])))
     assignment = visit_cells(images, centroids, **(keywords | changes))
     return find_pairs(
         images,
@@ -29,28 +31,31 @@ def search(images, **changes):
         cells=np.arange(8),
         min_cosine=0.95,
         product_dtype="float32",
-        device="cpu",
+        device=device,
+        dense_degree=dense_degree,
     )
 
 
-def measure(images, pairs, n_queries=1000):
-    return sampled_recall(images, pairs, min_cosine=0.95, n_queries=n_queries, seed=0, device="cpu")
+def measure(images, pairs, n_queries=1000, device="cpu"):
+    return sampled_recall(
+        images, pairs, min_cosine=0.95, n_queries=n_queries, seed=0, device=device
+    )
 
 
-def test_an_exact_search_has_recall_one(images):
-    found = measure(images, search(images))
+def test_an_exact_search_has_recall_one(images, device):
+    found = measure(images, search(images, device=device), device=device)
     assert found.n_true == found.n_found > 500
     assert found.n_queries == 300  # copies of a vector count once
 
 
-def test_missed_pairs_are_counted(images):
+def test_missed_pairs_are_counted(images, device):
     pairs = search(images)
     listed = ~pairs.identical
     half = np.flatnonzero(listed)[::2]
     keep = np.ones(len(pairs.a), bool)
     keep[half] = False
     fewer = Pairs(pairs.a[keep], pairs.b[keep], pairs.cosine[keep], pairs.identical[keep])
-    found = measure(images, fewer)
+    found = measure(images, fewer, device=device)
     assert found.n_true - found.n_found == 2 * len(half)  # each pair is asked for from both sides
     low, high = found.interval()
     assert low < found.recall < high
@@ -66,30 +71,54 @@ def test_a_sample_is_seeded_and_bounded(images):
     assert measure(images, pairs, 50).n_queries == 50
 
 
-def test_pools_count_as_found():
+def test_pools_count_as_found(device):
     rng = np.random.default_rng(0)
     clump = unit(np.ones(8) + 0.01 * rng.normal(size=(200, 8)))
-    pairs = search_clump(clump)
+    pairs = search(clump, device=device, dense_degree=8)
     assert len(pairs.dense.row)
-    assert measure(clump, pairs).recall == 1
+    assert measure(clump, pairs, device=device).recall == 1
 
 
-def search_clump(clump):
-    centroids = unit(np.random.default_rng(1).normal(size=(4, 8)))
-    assignment = visit_cells(
-        clump, centroids, min_cosine=0.95, max_visits=None, bound_fraction=1.0, device="cpu"
-    )
-    return find_pairs(
-        clump,
-        assignment,
-        cells=np.arange(4),
-        min_cosine=0.95,
-        product_dtype="float32",
-        device="cpu",
-        dense_degree=8,
-    )
+def test_counts_are_the_same_on_every_device_in_any_blocks_and_by_brute_force(device, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = unit(rng.normal(size=(4000, 64)))
+    rows[:1500] = unit(np.repeat(rows[:50], 30, axis=0) + 0.028 * rng.normal(size=(1500, 64)))
+    pairs = search(rows, max_visits=0)
+    exact = rows.astype(np.float64) @ rows.T.astype(np.float64) - 0.95
+    np.fill_diagonal(exact, -1)
+    expected = measure(rows, pairs, 4000)
+    assert expected.n_true == (exact > recall.TIE).sum() > 10_000
+    assert expected.n_ties == (np.abs(exact) <= recall.TIE).sum() > 0
+    assert expected.n_found < expected.n_true
+    assert measure(rows, pairs, 4000, device) == expected
+    monkeypatch.setattr(recall, "_TILE_COLUMNS", 777)
+    monkeypatch.setattr(recall, "_QUERY_ROWS", 500)
+    monkeypatch.setattr(recall, "_RECHECK_ROWS", 3)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert measure(rows, pairs, 4000, device) == expected
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_each_image_goes_to_the_device_once_and_once_as_a_query(images, monkeypatch):
+    asked = []
+
+    class Recorded(np.ndarray):
+        def __getitem__(self, rows):
+            asked.append(rows)
+            return np.asarray(self)[rows]
+
+    monkeypatch.setattr(recall, "_TILE_COLUMNS", 70)
+    monkeypatch.setattr(recall, "_QUERY_ROWS", 20)
+    pairs = search(images)
+    expected = measure(images, pairs, 100)
+    assert measure(images.view(Recorded), pairs, 100) == expected
+    queries, *blocks = asked
+    assert len(queries) == 100
+    assert np.concatenate(blocks).tolist() == list(range(300))
 
 
 def test_nothing_to_find_is_full_recall():
-    assert measure(np.eye(4, dtype=np.float32), search_clump(unit(np.eye(8))[:0])).recall == 1.0
+    assert measure(np.eye(4, dtype=np.float32), search(unit(np.eye(8))[:0])).recall == 1.0
     assert Recall(10, 0, 0, 0).interval()[1] == 1.0

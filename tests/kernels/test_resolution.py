@@ -31,9 +31,9 @@ def pair_table(*edges):
     )
 
 
-def search(rows, centroids, min_cosine):
+def search(rows, centroids, min_cosine, device="cpu"):
     assignment = visit_cells(
-        rows, centroids, min_cosine=min_cosine, max_visits=None, bound_fraction=1.0, device="cpu"
+        rows, centroids, min_cosine=min_cosine, max_visits=None, bound_fraction=1.0, device=device
     )
     pairs = find_pairs(
         rows,
@@ -41,7 +41,7 @@ def search(rows, centroids, min_cosine):
         cells=np.arange(len(centroids)),
         min_cosine=min_cosine,
         product_dtype="float32",
-        device="cpu",
+        device=device,
     )
     return pairs, assignment.home
 
@@ -203,7 +203,7 @@ def test_identity_classes_are_connected_components(seed, n, n_links):
     n_cells=st.integers(1, 8),
     eps=st.floats(0.01, 0.3),
 )
-def test_guarantee_reference_and_invariance(seed, n_images, n_cells, eps):
+def test_guarantee_reference_and_invariance(device, seed, n_images, n_cells, eps):
     rng = np.random.default_rng(seed)
     centres = unit(rng.normal(size=(max(1, n_images // 6), 4)))
     rows = centres[rng.integers(len(centres), size=n_images)]
@@ -212,7 +212,7 @@ def test_guarantee_reference_and_invariance(seed, n_images, n_cells, eps):
     content[content == 0] = n_images + rng.integers(3, size=(content == 0).sum())
     alive, order = rng.random(n_images) < 0.85, rng.permutation(n_images)
     centroids = unit(rng.normal(size=(n_cells, 4)))
-    pairs, _ = search(rows, centroids, 1 - eps)
+    pairs, _ = search(rows, centroids, 1 - eps, device)
     arguments = {"content": content, "alive": alive, "order": order, "min_cosine": 1 - eps}
     result = resolve(pairs, **arguments)
 
@@ -241,6 +241,31 @@ def test_guarantee_reference_and_invariance(seed, n_images, n_cells, eps):
     renamed = np.where(again.kept_by >= 0, moved[again.kept_by], -1)
     np.testing.assert_array_equal(renamed, result.kept_by[moved])
     np.testing.assert_array_equal(again.cosine, result.cosine[moved])
+
+
+def test_verdicts_through_pools_are_the_same_on_every_device(device):
+    rng = np.random.default_rng(0)
+    rows = unit(rng.normal(size=(4000, 64)))
+    rows[:800] = unit(rows[:1] + 0.02 * rng.normal(size=(800, 64)))  # cosines about 0.97
+    rows[1500:2500] = unit(rows[2500:3500] + 0.03 * rng.normal(size=(1000, 64)))
+    rows[3900:] = rows[3800:3900]
+    rows = rows[rng.permutation(4000)]
+    pairs, home = search(rows, rows[:40], 0.95)
+    there, _ = search(rows, rows[:40], 0.95, device)
+    assert min(len(pairs.dense.row), len(there.dense.row)) >= 800
+    arguments = settled(4000, order=rng.permutation(4000), vectors=rows.__getitem__)
+    for min_cosine in (0.95, 0.97):
+        changed = {**arguments, "min_cosine": min_cosine}
+        expected = resolve(pairs, **changed)
+        found = resolve(there, device=device, **changed)
+        assert expected.removed.sum() > 1000
+        np.testing.assert_array_equal(found.kept_by, expected.kept_by)
+        np.testing.assert_array_equal(found.cosine, expected.cosine)
+        del changed["content"]
+        expected = resolve_semdedup(pairs, home=home, **changed)
+        found = resolve_semdedup(there, home=home, device=device, **changed)
+        np.testing.assert_array_equal(found.kept_by, expected.kept_by)
+        np.testing.assert_array_equal(found.cosine, expected.cosine)
 
 
 def test_new_images_change_no_old_verdict():
