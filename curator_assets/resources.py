@@ -45,6 +45,7 @@ class Encoder(dg.ConfigurableResource):  # type: ignore[type-arg]
     pretrained: str
     device: str
     batch_size: int | None
+    execution: str
     max_pixels: int
 
     def weights_identity(self) -> str:
@@ -81,6 +82,7 @@ class Encoder(dg.ConfigurableResource):  # type: ignore[type-arg]
             self.device,
             precision,
             self.batch_size,
+            self.execution,
             self.max_pixels,
         )
 
@@ -93,6 +95,7 @@ def _load(
     device: str,
     precision: str,
     batch_size: int | None,
+    execution: str,
     max_pixels: int,
 ) -> "tuple[ImageDecoder, EncoderModel]":
     from curator_assets.kernels.decode import ImageDecoder
@@ -107,6 +110,7 @@ def _load(
         precision=precision,
         batch_size=batch_size,
         n_threads=n_cores,
+        execution=execution,
     )
     decoder = ImageDecoder(
         model.preprocessing,
@@ -134,6 +138,7 @@ def resources(settings: Settings) -> Resources:
             pretrained=settings.model.pretrained,
             device=settings.model.device,
             batch_size=None if settings.model.batch_size == "auto" else settings.model.batch_size,
+            execution=settings.model.execution,
             max_pixels=settings.decode.max_pixels,
         ),
     }

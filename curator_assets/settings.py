@@ -42,14 +42,19 @@ class ModelSettings(_Section):
         description="arithmetic of the encoder; auto: the device's fastest that keeps the cosine "
         "to float32 at 0.999 or above on the first images",
     )
+    execution: Literal["eager", "graph", "compiled"] = Field(
+        "eager",
+        description="how the encoder runs on a GPU: kernel by kernel; as one CUDA graph, with the "
+        "same bits; or fused by torch's compiler as well, which takes a minute at the start",
+    )
     storage: Literal["float32", "float16"] = Field(
         "float32", description="type of the stored embeddings; float16 halves their size"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if present")
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = Field(
         "auto",
-        description="images a forward pass; auto: 16 on CPU, by free memory on a GPU; halved when "
-        "memory runs out",
+        description="images a forward pass; auto: 16 on CPU, 512 on a GPU; halved when memory runs "
+        "out",
     )
 
 

@@ -7,7 +7,9 @@ What is held at a time is bounded by the batches in flight, whatever the size of
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count, groupby
 from typing import TYPE_CHECKING
@@ -20,7 +22,13 @@ from curator_assets.settings import ModelSettings
 from curator_assets.storage.retries import pause_before_retry
 from curator_assets.storage.source import Signature, Source
 from curator_assets.storage.tables import embedding_column
-from curator_assets.storage.tars import BrokenTarError, RepeatedKeyError, Sample, TarContent
+from curator_assets.storage.tars import (
+    BrokenTarError,
+    Member,
+    RepeatedKeyError,
+    Sample,
+    TarContent,
+)
 
 if TYPE_CHECKING:
     from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
@@ -41,10 +49,17 @@ class Begun:
 
 @dataclass(frozen=True)
 class Rows:
-    """Finished rows of a shard, and the seconds of each step that went into them."""
+    """Finished rows of a shard, and what went into them.
+
+    Attributes:
+        table: of `image_embeddings`.
+        seconds: step -> how long it worked on them.
+        n_again_on_cpu: images among them that a GPU's decoder gave up on and the CPU's read.
+    """
 
     table: pa.Table
     seconds: dict[str, float]
+    n_again_on_cpu: int
 
 
 @dataclass(frozen=True)
@@ -64,12 +79,29 @@ class _Batch:
             that its bytes are let go.
         seconds: step -> how long it worked on the batch.
         columns: of `image_embeddings`, a value for each sample.
+        again_on_cpu: int64, ascending, the samples whose image only the CPU's decoder could read.
     """
 
     items: list[Sample | Begun | Ended | Failed | None]
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     columns: dict[str, pa.Array] = field(default_factory=dict)
+    again_on_cpu: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     decoded: "DecodedBatch | None" = None
+
+    def samples(self) -> list[Sample]:
+        """Those that are not decoded yet."""
+        return [item for item in self.items if isinstance(item, Sample)]
+
+    def images(self) -> list[Member | None]:
+        """Of those samples."""
+        return [sample.image for sample in self.samples()]
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Count the time inside towards a step."""
+        started = time.perf_counter()
+        yield
+        self.seconds[step] += time.perf_counter() - started
 
 
 def embedded_rows(
@@ -102,7 +134,9 @@ def embedded_rows(
             n = sum(1 for _ in group)
             if mark is None:
                 seconds = {step: s * n / len(rows) for step, s in batch.seconds.items()}
-                yield Rows(_named(rows.slice(start, n), shard), seconds)
+                again = np.searchsorted(batch.again_on_cpu, [start, start + n])
+                table = _named(rows.slice(start, n), shard)
+                yield Rows(table, seconds, int(again[1] - again[0]))
                 start += n
             else:
                 assert not isinstance(mark, Sample)
@@ -160,28 +194,39 @@ def _batches(items: Iterator[Sample | Begun | Ended | Failed], batch_size: int) 
 
 
 def _decode(batches: Iterable[_Batch], decoder: "ImageDecoder") -> Iterator[_Batch]:
-    for batch in batches:
-        started = time.perf_counter()
-        samples = [item for item in batch.items if isinstance(item, Sample)]
-        images = [sample.image for sample in samples]
-        batch.decoded = decoder([image.data for image in images if image])
-        at = np.array([i for i, image in enumerate(images) if image], dtype=np.int64)
-        batch.columns = _columns(samples) | _statistics(batch.decoded, at, len(samples))
-        batch.items = [None if isinstance(item, Sample) else item for item in batch.items]
-        batch.seconds["decode"] = time.perf_counter() - started
+    from curator_assets.kernels.ahead import begun_ahead
+
+    def begin(batch: _Batch) -> "Callable[[], DecodedBatch]":
+        with batch.timed("decode"):
+            return decoder.begin([image.data for image in batch.images() if image])
+
+    for batch, decoded in begun_ahead(batches, begin, 1):
+        with batch.timed("decode"):
+            batch.decoded = decoded()
+            samples, images = batch.samples(), batch.images()
+            at = np.array([i for i, image in enumerate(images) if image], dtype=np.int64)
+            batch.columns = _columns(samples) | _statistics(batch.decoded, at, len(samples))
+            batch.again_on_cpu = at[batch.decoded.again_on_cpu]
+            batch.items = [None if isinstance(item, Sample) else item for item in batch.items]
         yield batch
 
 
 def _encode(batches: Iterable[_Batch], model: "EncoderModel", storage: str) -> Iterator[_Batch]:
-    for batch in batches:
+    from curator_assets.kernels.ahead import begun_ahead
+
+    def begin(batch: _Batch) -> "Callable[[], np.ndarray]":
         assert batch.decoded is not None
-        started = time.perf_counter()
-        embeddings = model.encode(batch.decoded.pixels)
-        error = batch.columns["error"]
-        at = np.flatnonzero(error.is_null().to_numpy(zero_copy_only=False))
-        batch.columns["embedding"] = embedding_column(embeddings, at, len(error), storage)
+        with batch.timed("encode"):
+            begun = model.begin(batch.decoded.pixels)
         batch.decoded = None
-        batch.seconds["encode"] = time.perf_counter() - started
+        return begun
+
+    for batch, embeddings in begun_ahead(batches, begin, 1):
+        with batch.timed("encode"):
+            error = batch.columns["error"]
+            at = np.flatnonzero(error.is_null().to_numpy(zero_copy_only=False))
+            column = embedding_column(embeddings(), at, len(error), storage)
+            batch.columns["embedding"] = column
         yield batch
 
 

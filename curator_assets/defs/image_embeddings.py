@@ -37,7 +37,7 @@ MAX_NORM_ERROR = 1e-3
 
 def code_version(settings: Settings) -> str:
     """What the embeddings depend on beside the tar and the model's weights."""
-    model = settings.model.model_dump(include={"name", "precision", "storage"})
+    model = settings.model.model_dump(include={"name", "precision", "execution", "storage"})
     return f"1-{hash_of(model, settings.decode.max_pixels)}"
 
 
@@ -143,11 +143,13 @@ class _Tally:
     """What was counted over the rows of a shard."""
 
     n_samples: int = 0
+    n_again_on_cpu: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, rows: Rows) -> None:
         self.n_samples += len(rows.table)
+        self.n_again_on_cpu += rows.n_again_on_cpu
         self.errors.update(rows.table["error"].drop_null().to_pylist())
         for step, seconds in rows.seconds.items():
             self.seconds[step] += seconds
@@ -273,6 +275,7 @@ def _metadata(
         "n_unreadable": n_unreadable,
         "unreadable_fraction": n_unreadable / max(tally.n_samples, 1),
         "unreadable": dict(tally.errors),
+        "n_again_on_cpu": tally.n_again_on_cpu,
         "n_stray_members": len(content.strays),
         "stray_members": content.strays[:10],
         **{f"{step}_seconds": seconds for step, seconds in tally.seconds.items()},
@@ -281,6 +284,7 @@ def _metadata(
         "device": str(model.device),
         "batch_size": model.batch_size,
         "precision": precision.precision,
+        "execution": model.execution,
         "lowest_cosine_to_float32": precision.lowest_cosine,
         "weights": model.weights,
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Begun = TypeVar("Begun")
 
 _POLL_SECONDS = 0.1
 _END = object()
@@ -64,3 +66,21 @@ def ahead(items: Iterable[Item], depth: int, name: str) -> Generator[Item, None,
     finally:
         stopped.set()
         thread.join()
+
+
+def begun_ahead(
+    items: Iterable[Item], begin: Callable[[Item], Begun], depth: int
+) -> Iterator[tuple[Item, Begun]]:
+    """Each item with what was begun for it; that of the next `depth` items is begun by then.
+
+    Args:
+        items: any iterable.
+        begin: begins the work on an item and returns before it is done.
+        depth: at least 1.
+    """
+    waiting = deque[tuple[Item, Begun]]()
+    for item in items:
+        waiting.append((item, begin(item)))
+        if len(waiting) > depth:
+            yield waiting.popleft()
+    yield from waiting

@@ -6,11 +6,12 @@ Legend: *N images, S pixels a side, D embedding width*.
 import copy
 import difflib
 import hashlib
+import logging
 import socket
 import tempfile
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -24,6 +25,8 @@ import open_clip
 import torch
 
 from curator_assets.kernels import offline_model
+from curator_assets.kernels.forward import EXECUTIONS, Replayed, embed
+from curator_assets.kernels.lane import Lane, Mark, lane_on
 from curator_assets.kernels.resize import Preprocessing
 
 DTYPES = {
@@ -31,9 +34,9 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-_CPU_BATCH = 16
-_CUDA_MAX_BATCH = 512
-_CUDA_FREE_SHARE = 0.5
+_BATCH = {"cpu": 16, "cuda": 512}
+
+_log = logging.getLogger(__name__)
 
 
 class ModelUnavailableError(RuntimeError):
@@ -57,6 +60,8 @@ class EncoderModel:
             good when memory runs out.
         n_threads: Forward passes at a time on CPU, each on one core: a third faster than one pass
             on all cores for small networks, and as fast for large ones.
+        execution: How the tower runs, one of `EXECUTIONS`.
+        lane: Of the device, in which it runs.
     """
 
     visual: torch.nn.Module
@@ -68,6 +73,8 @@ class EncoderModel:
     memory_format: torch.memory_format
     batch_size: int
     n_threads: int
+    execution: str
+    lane: Lane
 
     def encode(self, pixels: torch.Tensor) -> np.ndarray:
         """Embeddings of images; each depends on its own image only.
@@ -85,35 +92,74 @@ class EncoderModel:
             ValueError: `pixels` has another shape.
             torch.OutOfMemoryError: Not even one image at a time fits.
         """
+        return self.begin(pixels)()
+
+    def begin(self, pixels: torch.Tensor) -> Callable[[], np.ndarray]:
+        """Begin to encode; the call that is returned waits for the embeddings of `encode`.
+
+        Raises:
+            ValueError: `pixels` has another shape.
+        """
         side = self.preprocessing.size
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, side, side):
             raise ValueError(f"pixels: expected [N, 3, {side}, {side}], got {list(pixels.shape)}")
-        while True:
-            starts = range(0, len(pixels), self.batch_size)
-            chunks = [pixels[start : start + self.batch_size] for start in starts]
+        n, made = self.batch_size, self.lane.mark_caller()
+        chunks = [pixels[start : start + n] for start in range(0, len(pixels), n)]
+        running = [self._threads.submit(self._begin_pass, chunk, n, made) for chunk in chunks]
+
+        def embeddings() -> np.ndarray:
+            parts = [np.zeros((0, self.embedding_dim), np.float32)]
             try:
-                parts = list(self._threads.map(self._encode_chunk, chunks))
+                for forward_pass in running:
+                    features, mark = forward_pass.result()
+                    mark.wait()
+                    parts.append(features.numpy())
             except RuntimeError as error:  # torch.OutOfMemoryError is one; on CPU it has no class
                 if not _is_out_of_memory(error) or self.batch_size == 1:
                     raise
-                self.batch_size = (self.batch_size + 1) // 2
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            return np.concatenate([np.zeros((0, self.embedding_dim), np.float32), *parts])
+                wait(running)
+                self._halve_batch(n)
+                return self.encode(pixels)
+            return np.concatenate(parts)
+
+        return embeddings
 
     def to_precision(self, precision: str) -> "EncoderModel":
         """A copy that computes in another type."""
         dtype = DTYPES[precision]
         return replace(self, visual=copy.deepcopy(self.visual).to(dtype), dtype=dtype)
 
-    def _encode_chunk(self, chunk: torch.Tensor) -> np.ndarray:
-        shape = (self.batch_size, *chunk.shape[1:])
-        batch = torch.zeros(shape, dtype=self.dtype, device=self.device)
-        batch = batch.to(memory_format=self.memory_format)
-        batch[: len(chunk)] = chunk
-        features: np.ndarray = _forward(self.visual, batch)[: len(chunk)].cpu().numpy()
-        return features
+    def _begin_pass(self, chunk: torch.Tensor, n: int, made: Mark) -> tuple[torch.Tensor, Mark]:
+        """A forward pass of n images: float32 [len(chunk), D] on CPU, there once the mark is."""
+        self.lane.follow(made)
+        with self.lane.work():
+            batch = torch.zeros((n, *chunk.shape[1:]), dtype=self.dtype, device=self.device)
+            batch = batch.to(memory_format=self.memory_format)
+            batch[: len(chunk)] = chunk
+            self.lane.use(chunk)
+            features = self._forward(batch)[: len(chunk)].to("cpu", non_blocking=True)
+            return features, self.lane.mark()
+
+    def _halve_batch(self, tried: int) -> None:
+        if self.batch_size == tried:
+            self.batch_size = (tried + 1) // 2
+            _log.warning(
+                "out of memory with %d images a forward pass; %d from now on, which may round "
+                "embeddings otherwise",
+                tried,
+                self.batch_size,
+            )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @cached_property
+    def _forward(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        forward = partial(embed, self.visual)
+        if self.execution == "compiled":
+            forward = partial(embed, torch.compile(self.visual, dynamic=False))
+        if self.execution != "eager" and self.device.type == "cuda":
+            return Replayed(forward)
+        return forward
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
@@ -134,6 +180,7 @@ def load_model(
     precision: str,
     batch_size: int | None,
     n_threads: int,
+    execution: str = "eager",
 ) -> EncoderModel:
     """The image encoder of an open_clip model, with pretrained weights or not at all.
 
@@ -146,8 +193,9 @@ def load_model(
             need a name that ends in `-quickgelu`).
         device: `cpu`, `cuda` or `cuda:<index>`.
         precision: `float32`, `bfloat16` or `float16`.
-        batch_size: Images a forward pass; None for what suits the device and its free memory.
+        batch_size: Images a forward pass; None for what suits the device.
         n_threads: Forward passes at a time on CPU.
+        execution: One of `EXECUTIONS`.
 
     Raises:
         ValueError: Unknown `precision`, `batch_size` below 1, or a model without square input.
@@ -157,6 +205,8 @@ def load_model(
         raise ValueError(f"precision: expected one of {sorted(DTYPES)}, got {precision!r}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
+    if execution not in EXECUTIONS:
+        raise ValueError(f"execution: expected one of {EXECUTIONS}, got {execution!r}")
     try:
         model, weights = _load(name, pretrained)
     except Exception as error:  # open_clip, hub and torch raise whatever they meet
@@ -170,46 +220,26 @@ def load_model(
     return EncoderModel(
         visual=visual,
         preprocessing=preprocessing,
-        embedding_dim=_forward(visual, probe).shape[1],
+        embedding_dim=embed(visual, probe).shape[1],
         weights=weights,
         device=torch.device(device),
         dtype=DTYPES[precision],
         memory_format=memory_format,
-        batch_size=batch_size or _auto_batch_size(visual, probe),
+        batch_size=batch_size or default_batch_size(torch.device(device)),
         n_threads=n_threads,
+        execution=execution,
+        lane=lane_on(torch.device(device)),
     )
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Images a forward pass, whatever memory is free: with another number others may round."""
+    return _BATCH[device.type]
 
 
 def _memory_format(visual: torch.nn.Module) -> torch.memory_format:
     n_convolutions = sum(isinstance(part, torch.nn.Conv2d) for part in visual.modules())
     return torch.channels_last if n_convolutions > 1 else torch.contiguous_format
-
-
-def _auto_batch_size(visual: torch.nn.Module, image: torch.Tensor) -> int:
-    """The largest power of two whose forward pass takes half of the GPU's free memory.
-
-    Args:
-        visual: The image tower.
-        image: [1, 3, S, S] in its dtype and on its device.
-    """
-    if image.device.type != "cuda":
-        return _CPU_BATCH
-    n = 8
-    torch.cuda.reset_peak_memory_stats(image.device)
-    before = torch.cuda.memory_allocated(image.device)
-    _forward(visual, image.expand(n, -1, -1, -1).contiguous())
-    each = (torch.cuda.max_memory_allocated(image.device) - before) / n
-    free, _ = torch.cuda.mem_get_info(image.device)
-    fits = int(_CUDA_FREE_SHARE * free / max(each, 1))
-    return max(1, min(_CUDA_MAX_BATCH, 1 << max(fits.bit_length() - 1, 0)))
-
-
-@torch.inference_mode()
-def _forward(visual: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    """float32 [N, D], unit L2 norm, of [N, 3, S, S] in the tower's own dtype."""
-    output = visual(batch)
-    pooled = output[0] if isinstance(output, tuple) else output  # CoCa also returns its tokens
-    return torch.nn.functional.normalize(pooled.float(), dim=-1)
 
 
 def _load(name: str, pretrained: str) -> tuple[Any, str]:

@@ -89,11 +89,21 @@ def why_undecodable(data: bytes, image_format: str | None) -> DecodeError:
         data: A file that a decoder gave up on.
         image_format: What `sniff_format` said: one of `DECODABLE`.
     """
-    try:
-        complete = _COMPLETE[image_format or ""](data)
-    except (struct.error, IndexError):
-        complete = False
+    complete = is_complete(data, image_format or "")
     return DecodeError.CORRUPT if complete else DecodeError.TRUNCATED
+
+
+def is_complete(data: bytes, image_format: str) -> bool:
+    """Whether `data` holds all that its own framing announces.
+
+    Args:
+        data: The encoded file.
+        image_format: One of `DECODABLE`.
+    """
+    try:
+        return _COMPLETE[image_format](data)
+    except (struct.error, IndexError):
+        return False
 
 
 def _jpeg_complete(data: bytes) -> bool:

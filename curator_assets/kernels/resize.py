@@ -16,6 +16,8 @@ from nvidia.dali import fn, pipeline_def, types
 from torch.nn import functional
 from torch.utils.dlpack import from_dlpack
 
+from curator_assets.kernels.lane import Lane
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -99,13 +101,23 @@ class DaliResize:
         self._preprocessing = preprocessing
         self._pipeline = _pipeline(preprocessing, device_id, batch_size, n_threads)
 
-    def __call__(self, images: Sequence[Any]) -> torch.Tensor:
-        """uint8 [M, 3, S, S] of M >= 1 images of shape [height, width, 3] on the device."""
+    def __call__(self, images: Sequence[Any], lane: Lane) -> torch.Tensor:
+        """The model's input before normalisation, as the next work of a lane.
+
+        Args:
+            images: M >= 1 of shape [height, width, 3] on the device, made in `lane`; to be kept
+                until it has done this.
+            lane: in which torch works at the moment.
+
+        Returns:
+            uint8 [M, 3, S, S] on the device.
+        """
         windows = [_window(image.shape, self._preprocessing) for image in images]
-        self._pipeline.feed_input("images", images)
+        stream = lane.handle or None
+        self._pipeline.feed_input("images", images, cuda_stream=stream, use_copy_kernel=True)
         for place, name in enumerate(("start", "end", "size")):
             self._pipeline.feed_input(name, [window[place] for window in windows])
-        (resized,) = self._pipeline.run()
+        (resized,) = self._pipeline.run(stream)
         return from_dlpack(resized.as_tensor()).permute(0, 3, 1, 2)
 
 

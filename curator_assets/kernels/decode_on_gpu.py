@@ -1,0 +1,170 @@
+"""Decoding on a GPU: a batch goes through at once, in a lane of its own beside the encoder's.
+
+Whole JPEG files are decoded, resized and measured on the device. All others, and those that the
+device's decoder gives up on (for want of memory, say), are decoded as on CPU, so that what is read
+and what is refused does not depend on the device.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from nvidia import nvimgcodec
+
+from curator_assets.kernels.decode_on_cpu import CpuDecoder
+from curator_assets.kernels.lane import Lane
+from curator_assets.kernels.pictures import Normalise, Pictures
+from curator_assets.kernels.resize import DaliResize, Preprocessing
+from curator_assets.kernels.statistics import measure
+
+_GROUP_PIXELS = 1 << 28
+"""Images are decoded together up to so many pixels, 0.8 GB."""
+
+_log = logging.getLogger(__name__)
+
+
+class GpuDecoder:
+    """Decodes, resizes and measures with nvImageCodec, DALI and torch.
+
+    The fixed-function JPEG engine is left out: it takes a share of each batch only, so an image's
+    pixels would depend on its neighbours.
+
+    Args:
+        preprocessing: what the model wants.
+        device: of the pictures.
+        batch_size: the most images a call may hand in.
+        n_threads: CPU threads.
+        lane: on the device, in which all of it is done.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        *,
+        device: torch.device,
+        batch_size: int,
+        n_threads: int,
+        lane: Lane,
+    ) -> None:
+        self._device, self._lane = device, lane
+        self._side = preprocessing.size
+        self._cpu = CpuDecoder(preprocessing, n_threads=n_threads)
+        self._codec = _codec(device, n_threads)
+        self._params = nvimgcodec.DecodeParams(True, nvimgcodec.ColorSpec.SRGB)
+        self._resize = DaliResize(
+            preprocessing,
+            device_id=_device_id(device),
+            batch_size=batch_size,
+            n_threads=n_threads,
+        )
+        self._normalise = Normalise(preprocessing, device)
+        self._lane.follow(self._lane.mark_caller())
+
+    def begin(
+        self, streams: Mapping[int, Any], whole_jpegs: set[int], pictures: Pictures
+    ) -> Callable[[], None]:
+        """Begin to decode; the call that is returned ends when it is done.
+
+        Args:
+            streams: row -> nvImageCodec stream.
+            whole_jpegs: rows that the device's decoder is trusted with.
+            pictures: on the device, whose rows are filled in.
+        """
+        others = {row: stream for row, stream in streams.items() if row not in whole_jpegs}
+        there = Pictures.empty(len(pictures.shapes), self._side, torch.device("cpu"))
+        finish_others = self._cpu.begin(others, there)
+        self._lane.follow(self._lane.mark_caller())
+        begun = [
+            self._begin_group(group, streams, pictures)
+            for group in _groups({row: streams[row] for row in sorted(whole_jpegs)})
+        ]
+
+        def finish() -> None:
+            given_up = dict[int, Any]()
+            for group in begun:
+                given_up |= {row: streams[row] for row in group()}
+            finish_others()
+            self._cpu.begin(given_up, there)()
+            self._take(there, pictures, given_up)
+
+        return finish
+
+    def _begin_group(
+        self, rows: list[int], streams: Mapping[int, Any], pictures: Pictures
+    ) -> Callable[[], list[int]]:
+        """Begin some rows; the call that is returned waits for them and names those given up."""
+        with self._lane.work():
+            images = self._decode([streams[row] for row in rows])
+            found = list(zip(rows, images, strict=True))
+            decoded = [(row, image) for row, image in found if image is not None]
+            given_up = [row for row, image in found if image is None]
+            if not decoded:
+                return lambda: given_up
+            done = [row for row, _ in decoded]
+            pictures.shapes[done] = [image.shape[:2] for _, image in decoded]
+            resized = self._resize([image for _, image in decoded], self._lane)
+            pixels = resized.float()
+            measured = measure(pixels).to("cpu", non_blocking=True)
+            self._normalise(pixels)
+            pictures.pixels[torch.tensor(done).to(self._device, non_blocking=True)] = pixels
+            mark = self._lane.mark()
+            held = [images, resized]  # they are read where they lie
+
+        def finish() -> list[int]:
+            mark.wait()
+            held.clear()
+            pictures.statistics[:, done] = measured.numpy()
+            return given_up
+
+        return finish
+
+    def _decode(self, streams: list[Any]) -> list[Any]:
+        """An image on the device for each stream, None where the device's decoder gave up."""
+        handle = self._lane.handle
+        try:
+            return list(self._codec.decode(streams, params=self._params, cuda_stream=handle))
+        except (RuntimeError, MemoryError) as error:
+            _log.warning("%d images are decoded on CPU instead: %s", len(streams), error)
+            return [None] * len(streams)
+
+    def _take(self, there: Pictures, pictures: Pictures, given_up: Mapping[int, Any]) -> None:
+        """Bring what was decoded on CPU to the device."""
+        rows = np.flatnonzero(there.shapes[:, 0])
+        if not len(rows):
+            return
+        with self._lane.work():
+            at = torch.from_numpy(rows)
+            pictures.pixels[at.to(self._device)] = there.pixels[at].to(self._device)
+            mark = self._lane.mark()
+        pictures.shapes[rows] = there.shapes[rows]
+        pictures.statistics[:, rows] = there.statistics[:, rows]
+        pictures.again_on_cpu[rows] = np.isin(rows, list(given_up))
+        mark.wait()
+
+
+def _codec(device: torch.device, n_threads: int) -> Any:
+    kinds = nvimgcodec.BackendKind
+    if device.type == "cpu":
+        backends = [nvimgcodec.Backend(kinds.CPU_ONLY)]
+        return nvimgcodec.Decoder(nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, n_threads, backends)
+    backends = [nvimgcodec.Backend(kind) for kind in (kinds.GPU_ONLY, kinds.HYBRID_CPU_GPU)]
+    return nvimgcodec.Decoder(_device_id(device), n_threads, backends)
+
+
+def _device_id(device: torch.device) -> int | None:
+    return (device.index or 0) if device.type == "cuda" else None
+
+
+def _groups(streams: Mapping[int, Any]) -> Iterator[list[int]]:
+    """The rows in groups of up to `_GROUP_PIXELS`, or of one image."""
+    rows = list(streams)
+    ends = np.cumsum([streams[row].height * streams[row].width for row in rows]) // _GROUP_PIXELS
+    starts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(rows)]
+    for start, end in pairwise(starts):
+        if start < end:
+            yield rows[start:end]

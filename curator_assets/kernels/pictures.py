@@ -1,0 +1,57 @@
+"""The pictures that a batch of encoded images shows, before and after both devices' decoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from curator_assets.kernels.resize import Preprocessing
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Row by row what N images show; a shape of 0 x 0 where decoding failed.
+
+    Attributes:
+        pixels: float32 [N, 3, S, S], normalised; undefined where decoding failed.
+        shapes: int32 [N, 2], height and width.
+        statistics: float32 [2, N] on CPU, mean luminance 0-1 and sharpness; NaN where decoding
+            failed.
+        again_on_cpu: bool [N], the GPU's decoder gave up on the image and the CPU's did not.
+    """
+
+    pixels: torch.Tensor
+    shapes: np.ndarray
+    statistics: np.ndarray
+    again_on_cpu: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int, side: int, device: torch.device) -> Pictures:
+        """Of N images none of which is decoded yet."""
+        return cls(
+            pixels=torch.empty((n, 3, side, side), device=device),
+            shapes=np.zeros((n, 2), dtype=np.int32),
+            statistics=np.full((2, n), np.nan, dtype=np.float32),
+            again_on_cpu=np.zeros(n, dtype=bool),
+        )
+
+
+class Normalise:
+    """Whole numbers 0-255 to what the model was trained on, in place.
+
+    Args:
+        preprocessing: what the model wants.
+        device: where the pixels lie.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+        scale = 1 / (255 * torch.tensor(preprocessing.std, dtype=torch.float64))
+        shift = -torch.tensor(preprocessing.mean, dtype=torch.float64) * 255 * scale
+        self._scale = scale.float().view(3, 1, 1).to(device)
+        self._shift = shift.float().view(3, 1, 1).to(device)
+
+    def __call__(self, pixels: torch.Tensor) -> None:
+        """Change pixels float32 [M, 3, S, S]."""
+        pixels.mul_(self._scale).add_(self._shift)
