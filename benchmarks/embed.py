@@ -4,6 +4,7 @@
     python benchmarks/embed.py --photos /data/photos          # your own photographs
     python benchmarks/embed.py --model ViT-B-32 --images 512  # random weights serve for speed
     python benchmarks/embed.py --model ViT-L-14 --images 64 --no-peer
+    python benchmarks/embed.py --device cuda --model ViT-L-14 --images 16384 --no-peer --profile
 
 Each part runs in a process of its own, one after the other, `--rounds` times; the best is shown.
 The peer is what a person would write: webdataset, Pillow, open_clip's own preprocessing, float32.
@@ -21,7 +22,9 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -30,8 +33,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from curator_assets.kernels.forward import EXECUTIONS
+
 OFFLINE = "efficientnet_lite0"
-GFLOP = {OFFLINE: 0.8, "ViT-B-32": 8.8, "ViT-L-14": 162.03}
+GFLOP = {OFFLINE: 0.8, "ViT-B-32": 8.8, "ViT-L-14": 162.03, "ViT-L-14-quickgelu": 162.03}
 """Of one image: two for each multiplication, as tallied for the visual tower."""
 
 N_TARS = 4
@@ -48,11 +53,16 @@ def main() -> None:
     parser.add_argument("--model", default=OFFLINE, choices=GFLOP)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--precision", default="auto", help="of the encoder, as in curator.yaml")
+    parser.add_argument("--execution", default="eager", choices=EXECUTIONS, help="likewise")
+    parser.add_argument("--executions", nargs="*", choices=EXECUTIONS, help="of the encoder alone")
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="CUDA: where the GPU's time goes")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.executions = arguments.executions or [arguments.execution]
     if arguments.part:
         print(json.dumps(globals()[f"measure_{arguments.part}"](arguments)))
         return
@@ -71,6 +81,8 @@ def child(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures of one part."""
     options = ["--model", arguments.model, "--device", arguments.device]
     options += ["--images", str(arguments.images), "--folder", str(arguments.folder)]
+    options += ["--precision", arguments.precision, "--execution", arguments.execution]
+    options += ["--executions", *arguments.executions, *["--profile"] * arguments.profile]
     command = [sys.executable, __file__, "--part", part, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -91,6 +103,9 @@ def report(found: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> N
     """Print the tables."""
     limits, gflop = found["limits"], GFLOP[arguments.model]
     pipeline, encoder = found["pipeline"], found["encoder"]
+    alone = {
+        execution: encoder[f"{execution}_images_per_second"] for execution in arguments.executions
+    }
     precision = pipeline["precision"]
     matmul = limits[f"{precision}_tflops"]
     bound = 1000 * matmul / gflop
@@ -102,9 +117,12 @@ def report(found: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> N
     print("| step | images/s | limit, measured here | share of it |")
     print("|---|---|---|---|")
     rows = [
-        ("encoder alone, ready tensors", encoder["images_per_second"], bound, "matrix products"),
+        (f"encoder alone, {execution}", rate, bound, "matrix products")
+        for execution, rate in alone.items()
+    ]
+    rows += [
         ("tar to Parquet", pipeline["images_per_second"], bound, "matrix products"),
-        ("tar to Parquet", pipeline["images_per_second"], encoder["images_per_second"], "encoder"),
+        ("tar to Parquet", pipeline["images_per_second"], alone[arguments.execution], "encoder"),
         ("decode alone", found["decode"]["images_per_second"], limits["pillow_images"], "Pillow"),
         ("tar to Parquet", pipeline["images_per_second"], limits["read_images"], "reading tars"),
     ]
@@ -114,6 +132,8 @@ def report(found: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> N
     print(f"precision chosen: {precision}, cosine to float32: {pipeline['lowest_cosine']}")
     shares = {step: f"{seconds:.1f}" for step, seconds in pipeline["seconds"].items()}
     print(f"busy seconds of each step, overlapped: {shares}")
+    for line in pipeline["profile"]:
+        print(line)
     if "peer" in found:
         peer = found["peer"]["images_per_second"]
         print(
@@ -168,11 +188,15 @@ def encoded_images(folder: Path) -> Iterator[bytes]:
 
 def seconds_of(action: Callable[[], object], device: str) -> float:
     """How long one call takes, after a first one that warms up."""
-    action()
+
+    def done() -> None:
+        action()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    done()
     started = time.perf_counter()
-    action()
-    if device == "cuda":
-        torch.cuda.synchronize()
+    done()
     return time.perf_counter() - started
 
 
@@ -180,10 +204,12 @@ def measure_limits(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the machine can do at best: matrix products, decoding by Pillow, reading."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from curator_assets.kernels.precision import candidates
+
     device = arguments.device
     side, repeats = (8192, 8) if device == "cuda" else (2048, 8)
     figures: dict[str, Any] = {}
-    for name in ("float32", "bfloat16", "float16"):
+    for name in ("float32", *candidates(torch.device(device))):
         a = torch.randn(side, side, device=device).to(getattr(torch, name))
         b = torch.randn(side, side, device=device).to(getattr(torch, name))
 
@@ -207,11 +233,6 @@ def measure_limits(arguments: argparse.Namespace) -> dict[str, Any]:
     return figures | {"read_images": arguments.images / read, "device": name}
 
 
-def load(arguments: argparse.Namespace, precision: str) -> tuple[Any, Any]:
-    """The pipeline's own decoder and encoder."""
-    return settings_and_resources(arguments)[1]["encoder"].load(precision)  # type: ignore[no-any-return]
-
-
 def settings_and_resources(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """A project over the tars, its output anew."""
     from curator_assets.resources import resources
@@ -224,7 +245,13 @@ def settings_and_resources(arguments: argparse.Namespace) -> tuple[Any, Any]:
         {
             "source": str(arguments.folder / "tars"),
             "output": tempfile.mkdtemp(dir=arguments.folder),
-            "model": {"name": name, "pretrained": pretrained, "device": arguments.device},
+            "model": {
+                "name": name,
+                "pretrained": pretrained,
+                "device": arguments.device,
+                "precision": arguments.precision,
+                "execution": arguments.execution,
+            },
         }
     )
     return settings, resources(settings)
@@ -252,52 +279,73 @@ def work_on(arguments: argparse.Namespace) -> Any:
 
 
 def measure_decode(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Bytes to the model's input, by the pipeline's decoder."""
-    decoder, _ = load(arguments, "float32")
+    """Bytes to the model's input, by the pipeline's decoder; one batch ahead, as there."""
+    from curator_assets.kernels.ahead import begun_ahead
+    from curator_assets.kernels.decode import ImageDecoder
+    from curator_assets.kernels.encode import default_batch_size
+    from curator_assets.kernels.resize import Preprocessing
+
+    n_cores = len(os.sched_getaffinity(0))
+    size = default_batch_size(torch.device(arguments.device))
+    size *= n_cores if arguments.device == "cpu" else 1
+    decoder = ImageDecoder(
+        Preprocessing(224, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), "bicubic", "shortest", 0),
+        device=arguments.device,
+        batch_size=size,
+        max_pixels=10**8,
+        n_threads=n_cores,
+    )
     images = list(encoded_images(arguments.folder))
-    batches = [
-        images[i : i + decoder.batch_size] for i in range(0, len(images), decoder.batch_size)
-    ]
-    seconds = seconds_of(lambda: [decoder(batch) for batch in batches], arguments.device)
+    batches = [images[i : i + size] for i in range(0, len(images), size)]
+
+    def decode() -> None:
+        for _, finish in begun_ahead(batches, decoder.begin, 1):
+            finish()
+
+    seconds = seconds_of(decode, arguments.device)
     mean_bytes = float(np.mean([len(data) for data in images]))
     return {"images_per_second": len(images) / seconds, "mean_bytes": mean_bytes}
 
 
-def measure_encoder(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Ready tensors to embeddings, in the precision and the batches of the pipeline."""
-    from curator_assets.defs.precision import chosen_precision
-
-    work = work_on(arguments)
-    precision = chosen_precision(work, list(work.shards)).precision
-    decoder, model = work.encoder.load(precision)
-    images = list(islice(encoded_images(arguments.folder), decoder.batch_size))
-    pixels = decoder(images).pixels
-    n_batches = max(1, arguments.images // len(images))
-
-    def encode() -> None:
-        for _ in range(n_batches):
-            model.encode(pixels)
-
-    return {"images_per_second": n_batches * len(images) / seconds_of(encode, arguments.device)}
-
-
-def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tars to Parquet: the asset's own stage; the model is loaded before the clock starts."""
-    from collections import Counter
-
-    from curator_assets.defs import image_embeddings
+def loaded(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    """The work of the pipeline, its choice of precision, its decoder and its encoder."""
     from curator_assets.defs.precision import chosen_precision
 
     work = work_on(arguments)
     choice = chosen_precision(work, list(work.shards))
-    decoder, model = work.encoder.load(choice.precision)
-    model.encode(decoder(list(islice(encoded_images(arguments.folder), decoder.batch_size))).pixels)
-    stage = image_embeddings.stage(work)
+    return work, choice, *work.encoder.load(choice.precision)
+
+
+def measure_encoder(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Ready tensors to embeddings, in the precision and the batches of the pipeline."""
+    from curator_assets.kernels.ahead import begun_ahead
+
+    _, _, decoder, model = loaded(arguments)
+    images = list(islice(encoded_images(arguments.folder), decoder.batch_size))
+    pixels = decoder(images).pixels
+    n_batches = max(1, arguments.images // len(images))
+    figures = {}
+    for execution in arguments.executions:
+        candidate = replace(model, execution=execution)
+
+        def encode(candidate: Any = candidate) -> None:
+            begun = begun_ahead(range(n_batches), lambda _: candidate.begin(pixels), 1)
+            for _, finish in begun:
+                finish()
+
+        seconds = seconds_of(encode, arguments.device)
+        figures[f"{execution}_images_per_second"] = n_batches * len(images) / seconds
+    return figures
+
+
+def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tars to Parquet: the asset's own stage; the model is loaded before the clock starts."""
+    work, choice, decoder, model = loaded(arguments)
+    first = decoder(list(islice(encoded_images(arguments.folder), decoder.batch_size)))
+    model.encode(first.pixels)
     started = time.perf_counter()
-    made: list[Any] = list(stage.make(list(work.shards)))
+    made = embedded(work)
     seconds = time.perf_counter() - started
-    if any(not hasattr(outcome, "metadata") for outcome in made):
-        sys.exit(f"not everything was embedded: {made}")
     busy = Counter[str]()
     for outcome in made:
         steps = ("read", "decode", "encode", "write")
@@ -308,7 +356,63 @@ def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
         "precision": choice.precision,
         "lowest_cosine": choice.lowest_cosine,
         "seconds": dict(busy),
+        "profile": profiled(work, arguments.folder)
+        if arguments.profile and arguments.device == "cuda"
+        else [],
     }
+
+
+def embedded(work: Any) -> list[Any]:
+    """What became of each shard; all must be made."""
+    from curator_assets.defs import image_embeddings
+
+    made: list[Any] = list(image_embeddings.stage(work).make(list(work.shards)))
+    if any(not hasattr(outcome, "metadata") for outcome in made):
+        sys.exit(f"not everything was embedded: {made}")
+    return made
+
+
+def profiled(work: Any, folder: Path) -> list[str]:
+    """The pipeline once more, under torch's profiler: lines that say what kept the GPU busy."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        embedded(work)
+    trace = folder / "trace.json"
+    profiler.export_chrome_trace(str(trace))
+    kinds = ("kernel", "gpu_memcpy", "gpu_memset")
+    events = json.loads(trace.read_text())["traceEvents"]
+    work_done = [event for event in events if event.get("cat") in kinds]
+    by_stream: dict[int, list[Any]] = {}
+    for event in work_done:
+        by_stream.setdefault(event["args"]["stream"], []).append(event)
+    totals = {stream: sum(e["dur"] for e in done) for stream, done in by_stream.items()}
+    encoder = by_stream[max(totals, key=totals.__getitem__)]
+    start = min(e["ts"] for e in encoder)
+    end = max(e["ts"] + e["dur"] for e in encoder)
+    span = end - start
+    lines = [
+        f"profile: the encoder's stream is busy {union(encoder) / span:.1%} of {span / 1e6:.2f} s, "
+        f"any stream {union(work_done) / span:.1%}"
+    ]
+    for stream, done in sorted(by_stream.items(), key=lambda item: -totals[item[0]])[:6]:
+        lines.append(f"  stream {stream}: {len(done)} items, {union(done) / span:.1%} busy")
+    time_of, count_of = Counter[str](), Counter[str]()
+    for event in work_done:
+        time_of[event["name"]] += event["dur"]
+        count_of[event["name"]] += 1
+    for name, microseconds in time_of.most_common(16):
+        lines.append(f"  {microseconds / span:6.1%} {count_of[name]:6d} x {name[:90]}")
+    return lines
+
+
+def union(events: list[Any]) -> float:
+    """Microseconds in which at least one of the events was going on."""
+    busy, until = 0.0, -1.0
+    for start, end in sorted((e["ts"], e["ts"] + e["dur"]) for e in events):
+        busy += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return busy
 
 
 def measure_peer(arguments: argparse.Namespace) -> dict[str, Any]:
