@@ -268,7 +268,7 @@ def compare_cells(vectors: Array, centroids: Array, eps: float, reference: Refer
             f"{cost.cpu / reference.cpu:.3f}",
             f"{n_visits:.1f}",
             f"{found_of(pairs, home, a, b).mean():.6f}",
-            f"{(removed & truth).sum() / max(1, truth.sum()):.6f}",
+            f"{(removed & truth).sum() / max(1, int(truth.sum())):.6f}",
             f"{settling.cpu:.1f}",
             f"{len(pairs.a):,}",
             f"{len(pairs.dense.row):,}",
