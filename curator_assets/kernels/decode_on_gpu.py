@@ -79,6 +79,7 @@ class GpuDecoder:
         there = Pictures.empty(len(pictures.shapes), self._side, torch.device("cpu"))
         finish_others = self._cpu.begin(others, there)
         self._lane.follow(self._lane.mark_caller())
+        self._lane.use(pictures.pixels)
         begun = [
             self._begin_group(group, streams, pictures)
             for group in _groups({row: streams[row] for row in sorted(whole_jpegs)})
@@ -107,17 +108,14 @@ class GpuDecoder:
                 return lambda: given_up
             done = [row for row, _ in decoded]
             pictures.shapes[done] = [image.shape[:2] for _, image in decoded]
-            resized = self._resize([image for _, image in decoded], self._lane)
-            pixels = resized.float()
+            pixels = self._resize([image for _, image in decoded], self._lane).float()
             measured = measure(pixels).to("cpu", non_blocking=True)
             self._normalise(pixels)
             pictures.pixels[torch.tensor(done).to(self._device, non_blocking=True)] = pixels
             mark = self._lane.mark()
-            held = [images, resized]  # they are read where they lie
 
         def finish() -> list[int]:
             mark.wait()
-            held.clear()
             pictures.statistics[:, done] = measured.numpy()
             return given_up
 
@@ -133,18 +131,15 @@ class GpuDecoder:
             return [None] * len(streams)
 
     def _take(self, there: Pictures, pictures: Pictures, given_up: Mapping[int, Any]) -> None:
-        """Bring what was decoded on CPU to the device."""
+        """Bring what was decoded on CPU to the device, not in the lane: it has the next batch."""
         rows = np.flatnonzero(there.shapes[:, 0])
         if not len(rows):
             return
-        with self._lane.work():
-            at = torch.from_numpy(rows)
-            pictures.pixels[at.to(self._device)] = there.pixels[at].to(self._device)
-            mark = self._lane.mark()
+        at = torch.from_numpy(rows)
+        pictures.pixels[at.to(self._device)] = there.pixels[at].to(self._device)
         pictures.shapes[rows] = there.shapes[rows]
         pictures.statistics[:, rows] = there.statistics[:, rows]
         pictures.again_on_cpu[rows] = np.isin(rows, list(given_up))
-        mark.wait()
 
 
 def _codec(device: torch.device, n_threads: int) -> Any:

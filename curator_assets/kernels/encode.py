@@ -11,7 +11,7 @@ import socket
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -108,19 +108,12 @@ class EncoderModel:
         running = [self._threads.submit(self._begin_pass, chunk, n, made) for chunk in chunks]
 
         def embeddings() -> np.ndarray:
-            parts = [np.zeros((0, self.embedding_dim), np.float32)]
-            try:
-                for forward_pass in running:
-                    features, mark = forward_pass.result()
-                    mark.wait()
-                    parts.append(features.numpy())
-            except RuntimeError as error:  # torch.OutOfMemoryError is one; on CPU it has no class
-                if not _is_out_of_memory(error) or self.batch_size == 1:
-                    raise
-                wait(running)
+            parts = _finished(running, may_fail=self.batch_size > 1)
+            if parts is None:
+                running.clear()  # they hold what memory there is
                 self._halve_batch(n)
                 return self.encode(pixels)
-            return np.concatenate(parts)
+            return np.concatenate([np.zeros((0, self.embedding_dim), np.float32), *parts])
 
         return embeddings
 
@@ -166,6 +159,24 @@ class EncoderModel:
         n = self.n_threads if self.device.type == "cpu" else 1
         initializer = partial(torch.set_num_threads, 1) if self.device.type == "cpu" else None
         return ThreadPoolExecutor(n, "encode", initializer)
+
+
+def _finished(
+    running: "list[Future[tuple[torch.Tensor, Mark]]]", *, may_fail: bool
+) -> list[np.ndarray] | None:
+    """Float32 [n, D] of each forward pass; None if memory ran out, which then `may_fail`."""
+    parts = []
+    try:
+        for forward_pass in running:
+            features, mark = forward_pass.result()
+            mark.wait()
+            parts.append(features.numpy())
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; on CPU it has no class
+        if not _is_out_of_memory(error) or not may_fail:
+            raise
+        wait(running)
+        return None
+    return parts
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -217,7 +228,7 @@ def load_model(
     preprocessing = _preprocessing(visual.preprocess_cfg)
     side = preprocessing.size
     probe = torch.zeros((1, 3, side, side), device=device, dtype=DTYPES[precision])
-    return EncoderModel(
+    encoder = EncoderModel(
         visual=visual,
         preprocessing=preprocessing,
         embedding_dim=embed(visual, probe).shape[1],
@@ -230,6 +241,9 @@ def load_model(
         execution=execution,
         lane=lane_on(torch.device(device)),
     )
+    if execution != "eager":
+        encoder.encode(probe.float())  # before decoding begins, beside which nothing is recorded
+    return encoder
 
 
 def default_batch_size(device: torch.device) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from nvidia.dali import fn, pipeline_def, types
+from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch.nn import functional
-from torch.utils.dlpack import from_dlpack
 
 from curator_assets.kernels.lane import Lane
 
@@ -99,14 +99,15 @@ class DaliResize:
         n_threads: int,
     ) -> None:
         self._preprocessing = preprocessing
+        self._device = torch.device("cpu" if device_id is None else f"cuda:{device_id}")
         self._pipeline = _pipeline(preprocessing, device_id, batch_size, n_threads)
 
     def __call__(self, images: Sequence[Any], lane: Lane) -> torch.Tensor:
         """The model's input before normalisation, as the next work of a lane.
 
         Args:
-            images: M >= 1 of shape [height, width, 3] on the device, made in `lane`; to be kept
-                until it has done this.
+            images: M >= 1 of shape [height, width, 3] on the device, made in `lane`; they are
+                copied, so that DALI's own stream waits for them.
             lane: in which torch works at the moment.
 
         Returns:
@@ -118,7 +119,11 @@ class DaliResize:
         for place, name in enumerate(("start", "end", "size")):
             self._pipeline.feed_input(name, [window[place] for window in windows])
         (resized,) = self._pipeline.run(stream)
-        return from_dlpack(resized.as_tensor()).permute(0, 3, 1, 2)
+        side = self._preprocessing.size
+        shown = torch.empty((len(images), side, side, 3), dtype=torch.uint8, device=self._device)
+        # a copy: to share DALI's memory makes it wait for the whole device when that is let go
+        feed_ndarray(resized.as_tensor(), shown, cuda_stream=stream)
+        return shown.permute(0, 3, 1, 2)
 
 
 def _pipeline(
@@ -131,7 +136,7 @@ def _pipeline(
     @pipeline_def(prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
     def graph() -> Any:
         resized = fn.resize(
-            fn.external_source(name="images", device=device, layout="HWC", no_copy=True),
+            fn.external_source(name="images", device=device, layout="HWC"),
             size=fn.external_source(name="size"),
             roi_start=fn.external_source(name="start"),
             roi_end=fn.external_source(name="end"),

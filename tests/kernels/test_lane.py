@@ -113,7 +113,7 @@ def test_decoding_in_a_lane_reads_nothing_before_it_is_there(
     monkeypatch.setattr(decode_on_gpu, "measure", lane.note("measure", decode_on_gpu.measure))
     lane.log.clear()
     finish = decoder.begin(streams_of(images), {0, 1, 2, 3}, pictures)
-    began = ["follow caller", "enter", "decode", "resize", "measure", "mark 1", "leave"]
+    began = ["follow caller", "use", "enter", "decode", "resize", "measure", "mark 1", "leave"]
     assert lane.log == began
     assert np.isnan(pictures.statistics).all()
     finish()
