@@ -31,7 +31,7 @@ def assignment_table(samples: pa.Table, rows: np.ndarray, assignment: CellAssign
     """The table of `cluster_assignments`.
 
     Args:
-        samples: the shard's `image_id` and `position` columns.
+        samples: the shard's `image_id`, `shard` and `position` columns.
         rows: int64 [N], the rows of `samples` that have an embedding.
         assignment: of those N images.
     """
@@ -39,6 +39,7 @@ def assignment_table(samples: pa.Table, rows: np.ndarray, assignment: CellAssign
     return pa.table(
         {
             "image_id": samples["image_id"].take(rows),
+            "shard": samples["shard"].take(rows),
             "position": samples["position"].take(rows),
             "cell": assignment.home,
             "centroid_cosine": assignment.cosine,

@@ -1,26 +1,30 @@
 """The planted calibration: which samples it takes, and its tables.
 
-Only a few shards are read, so that its cost does not grow with the dataset.
+Only a few shards are looked at, so that its cost does not grow with the dataset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from curator_assets.storage import layout
+from curator_assets.storage.pixels import read_images
 from curator_assets.storage.source import Source
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import embedding_matrix, read_table
-from curator_assets.storage.tars import TarContent
+from curator_assets.storage.tars import content_hash
 
 MAX_SHARDS = 8
 MAX_POOL_PER_SHARD = 4096
 EPS_GRID = (0.01, 0.02, 0.03, 0.05, 0.1)
 RANDOM_PAIRS = "random pairs"
 """`transform` of the pairs of different images."""
+
+_IN_MEMORY = 64  # images at a time
 
 QUANTILES = {
     "min": 0.0,
@@ -39,6 +43,14 @@ class ChangedTarError(RuntimeError):
     """A tar no longer holds the images that were embedded."""
 
 
+class ChosenImage(NamedTuple):
+    """An image to copy, as it was embedded."""
+
+    position: int
+    image_id: str
+    content_hash: str
+
+
 def choose_shards(shards: Iterable[str], *, seed: int) -> list[str]:
     """A seeded choice of at most `MAX_SHARDS` shards, in name order."""
     names = sorted(shards)
@@ -50,50 +62,49 @@ def choose_shards(shards: Iterable[str], *, seed: int) -> list[str]:
 
 def choose_samples(
     store: Store, shards: Sequence[str], *, n_images: int, seed: int
-) -> dict[str, dict[int, str]]:
+) -> dict[str, list[ChosenImage]]:
     """A seeded, uniform choice of readable samples, or all if there are no more.
 
     Returns:
-        shard -> position in the tar -> content hash of its image, positions ascending.
+        shard -> its chosen images, positions ascending.
     """
     readable = []
     for shard in shards:
-        table = read_table(store, layout.embeddings(shard), ["position", "content_hash", "error"])
+        table = read_table(store, layout.embeddings(shard), [*ChosenImage._fields, "error"])
         table = table.filter(table["error"].is_null())
-        columns = (table["position"].to_pylist(), table["content_hash"].to_pylist())
-        readable += [(shard, *row) for row in zip(*columns, strict=True)]
+        columns = (table[name].to_pylist() for name in ChosenImage._fields)
+        readable += [(shard, ChosenImage(*row)) for row in zip(*columns, strict=True)]
     n_chosen = min(n_images, len(readable))
     chosen = np.random.default_rng(seed).choice(len(readable), n_chosen, replace=False)
-    by_shard: dict[str, dict[int, str]] = {}
+    by_shard: dict[str, list[ChosenImage]] = {}
     for i in np.sort(chosen):
-        shard, position, content = readable[i]
-        by_shard.setdefault(shard, {})[position] = content
+        shard, image = readable[i]
+        by_shard.setdefault(shard, []).append(image)
     return by_shard
 
 
-def read_images(tars: Source, shard: str, chosen: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
-    """Image id and encoded bytes of some samples of a tar, read once and up to the last of them.
+def read_chosen(
+    tars: Source, store: Store, shard: str, chosen: Sequence[ChosenImage]
+) -> Iterator[tuple[str, bytes]]:
+    """Image id and encoded bytes of some images of a tar, a few of them in memory at a time.
 
     Raises:
-        BrokenTarError: the tar can't be read.
-        ChangedTarError: it holds other images than when it was embedded.
+        ChangedTarError: it holds other images than when it was embedded, or was touched since, so
+            that it is not known what it holds.
         FileNotFoundError: it is gone.
     """
-    n_left = len(chosen)
-    with tars.open(shard) as file:
-        for sample in TarContent(shard).samples(file):
-            if sample.position not in chosen:
-                continue
-            image = sample.image
-            if image is None or image.content_hash != chosen[sample.position]:
-                break
-            yield f"{shard}/{sample.key}", image.data
-            n_left -= 1
-            if not n_left:
-                return
-    raise ChangedTarError(
-        f"shard {shard!r} has changed since it was embedded; materialise image_embeddings of it"
-    )
+    tars.signature(shard)
+    for start in range(0, len(chosen), _IN_MEMORY):
+        images = chosen[start : start + _IN_MEMORY]
+        found = read_images(tars, store, [(shard, image.position) for image in images])
+        for image in images:
+            data = found.get((shard, image.position))
+            if data is None or content_hash(data) != image.content_hash:
+                raise ChangedTarError(
+                    f"shard {shard!r} has changed since it was embedded, or was touched; "
+                    "embed it again"
+                )
+            yield image.image_id, data
 
 
 def embedding_pool(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 CENTROIDS = "clusters/centroids.npy"
 DUPLICATE_GROUPS = "duplicates/groups.parquet"
-ARRIVALS = "arrivals.parquet"
+ARRIVALS = "arrivals"
+TAR_SHARDS = "tar_shards"
+"""The asset of the source's tars, under which their versions are kept."""
 LISTING = "listing.parquet"
 CALIBRATION_TABLE = "calibration/eps.parquet"
 CALIBRATION_COSINES = "calibration/cosines.parquet"
@@ -73,6 +77,52 @@ def curated_table(shard: str) -> str:
     return f"shards/{shard}.parquet"
 
 
+def arrivals(number: int) -> str:
+    """The object with this number in the sequence that tells the order of arrival."""
+    return f"{ARRIVALS}/{number:08d}.json"
+
+
+def arrivals_number(name: str) -> int | None:
+    """The inverse of `arrivals`; None for a file that is no such object."""
+    stem = name.removeprefix(f"{ARRIVALS}/").removesuffix(".json")
+    number = int(stem) if stem.isdecimal() and stem.isascii() else -1
+    return number if number >= 0 and arrivals(number) == name else None
+
+
 def ledger(asset: str, partition: str | None) -> str:
     """The ledger entry of a partition, or of an asset without partitions."""
-    return f"ledger/{asset}/{partition}.json" if partition else f"ledger/{asset}.json"
+    return f"ledger/{_of(asset, partition)}.json"
+
+
+def ledger_folder(asset: str) -> str:
+    """Where the ledger entries of an asset's partitions lie."""
+    return f"ledger/{asset}"
+
+
+def ledger_partition(asset: str, name: str) -> str | None:
+    """The partition whose ledger entry is called `name`; None for a file that is no entry."""
+    partition = name.removeprefix(f"{ledger_folder(asset)}/").removesuffix(".json")
+    return partition if name == ledger(asset, partition) else None
+
+
+def metadata(asset: str, partition: str | None) -> str:
+    """What was reported of a partition."""
+    return f"metadata/{_of(asset, partition)}.json"
+
+
+def picture(asset: str, partition: str | None, name: str, kind: str) -> str:
+    """A picture that was reported of a partition, `kind` one of `PICTURE_KINDS`.
+
+    `name` is quoted to hold neither slash nor dot. So it is what stands between the last two dots,
+    and no two pictures share a file, whatever dots and slashes their partitions' names hold.
+    """
+    quoted = quote(name, safe="").replace(".", "%2E")
+    return f"metadata/{_of(asset, partition)}.{quoted}.{PICTURE_KINDS[kind]}"
+
+
+PICTURE_KINDS = {"jpeg": "jpg", "png": "png"}
+"""Kind of a picture -> suffix of its file."""
+
+
+def _of(asset: str, partition: str | None) -> str:
+    return asset if partition is None else f"{asset}/{partition}"

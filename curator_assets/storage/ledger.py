@@ -1,7 +1,7 @@
-"""What was made from what: one small file beside the data for each partition.
+"""What was made from what: small files beside the data for each partition.
 
-An entry is written last, so it vouches for files that are whole. It is two lines of JSON: all that
-staleness is decided by, and the metadata, which holds pictures and tables and is seldom read.
+An entry is written last, so it vouches for files that are whole. What was reported of a partition,
+its metadata, lies apart: it holds pictures and tables and is seldom read.
 """
 
 from __future__ import annotations
@@ -9,130 +9,174 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import ItemsView, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import IO, Any
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from curator_assets.storage import layout
+from curator_assets.storage.entries import (
+    Entry,
+    Picture,
+    StoredFile,
+    decoded,
+    decoded_metadata,
+    encoded,
+    encoded_metadata,
+    readable,
+)
 from curator_assets.storage.store import Store
 
-
-@dataclass(frozen=True)
-class Entry:
-    """How a partition was made.
-
-    Attributes:
-        fingerprint: hash of `inputs`.
-        inputs: name -> version of the settings, the code and everything that it was made from.
-        data_version: hash of the content that came out.
-        files: name below the store's root -> size in bytes.
-        metadata: what was reported of it, plain JSON values.
-        checks: name of each check that it passed -> what the check reported.
-        warnings: name of each check that it failed without being held up -> likewise.
-        state: what the asset itself wants to know next time, plain JSON values.
-    """
-
-    fingerprint: str
-    data_version: str
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, int] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    warnings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    state: Mapping[str, Any] = field(default_factory=dict)
-
-
-class _Reported(Mapping[str, Any]):
-    """The metadata of an entry, read from its file when asked for.
-
-    Kept for every partition it would fill the memory.
-    """
-
-    __slots__ = ("_asset", "_ledger", "_partition")
-
-    def __init__(self, ledger: Ledger, asset: str, partition: str | None) -> None:
-        self._ledger, self._asset, self._partition = ledger, asset, partition
-
-    def _read(self) -> Mapping[str, Any]:
-        return self._ledger.read_metadata(self._asset, self._partition)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._read()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-    def items(self) -> ItemsView[str, Any]:  # or each item would read the file
-        return self._read().items()
+__all__ = [
+    "Entry",
+    "Ledger",
+    "Picture",
+    "StoredFile",
+    "encoded",
+    "hash_file",
+    "hash_files",
+    "hash_of",
+    "version_of",
+]
 
 
 class Ledger:
-    """The entries of one store; what was read once is not read again, but for its metadata."""
+    """The entries of one store; what was read once is not read again, but for its metadata.
+
+    Several threads may use one, as long as no two of them write one partition.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[tuple[str, str | None], Entry | None] = {}
+        self._known: dict[str, dict[str | None, Entry | None]] = {}
+        self._read_whole = set[str]()
+        self._lock = threading.Lock()
 
     def read(self, asset: str, partition: str | None = None) -> Entry | None:
         """The entry of a partition, or None if it was never made (or its entry is damaged)."""
-        key = asset, partition
-        if key not in self._known:
-            self._known[key] = self._load(asset, partition)
-        return self._known[key]
+        with self._lock:
+            known = self._known.setdefault(asset, {})
+            if partition in known or (partition is not None and asset in self._read_whole):
+                return known.get(partition)
+        try:
+            entry = readable(self._store.read(layout.ledger(asset, partition)))
+        except FileNotFoundError:
+            entry = None
+        with self._lock:  # what was written meanwhile is newer
+            return known.setdefault(partition, entry)
 
-    def read_metadata(self, asset: str, partition: str | None) -> dict[str, Any]:
-        """The second line of an entry.
+    def read_all(self, asset: str) -> Mapping[str, Entry]:
+        """The entry of every partition of an asset, in name order; damaged ones are left out."""
+        with self._lock:
+            known = self._known.setdefault(asset, {})
+            seen, is_read = set(known), asset in self._read_whole
+        found = {} if is_read else dict(self._load_all(asset, seen))
+        with self._lock:
+            for partition, entry in found.items():
+                known.setdefault(partition, entry)
+            self._read_whole.add(asset)
+            entries = {name: entry for name, entry in known.items() if name is not None and entry}
+        return dict(sorted(entries.items()))
+
+    def _load_all(self, asset: str, seen: set[str | None]) -> Iterator[tuple[str, Entry | None]]:
+        partitions = dict[str, str]()
+        for name in self._store.names(layout.ledger_folder(asset)):
+            partition = layout.ledger_partition(asset, name)
+            if partition is not None and partition not in seen:
+                partitions[name] = partition
+        for name, data in self._store.read_each(partitions):
+            yield partitions[name], readable(data)
+
+    def read_metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
+        """What was reported of a partition, in name order; empty if nothing was.
 
         Raises:
-            FileNotFoundError: there is no entry.
-            ValueError: the line is damaged; says what to do.
+            ValueError: it is damaged; says what to do.
         """
-        with self._open(asset, partition) as file:
-            file.readline()
-            try:
-                metadata: dict[str, Any] = json.loads(file.readline())
-            except ValueError as error:
-                url = self._store.url(layout.ledger(asset, partition))
-                raise ValueError(
-                    f"the metadata in {url} is damaged ({error}); delete the file, and its "
-                    "partition is made again"
-                ) from error
-        return metadata
-
-    def _load(self, asset: str, partition: str | None) -> Entry | None:
+        name = layout.metadata(asset, partition)
         try:
-            with self._open(asset, partition) as file:
-                fields = json.loads(file.readline())
-            # an entry that was written before metadata had a line of its own brings it along
-            return Entry(**{"metadata": _Reported(self, asset, partition)} | fields)
-        except (FileNotFoundError, ValueError, TypeError):
-            return None
+            values, pictures = decoded_metadata(self._store.read(name))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise self._damaged(name, str(error), asset, partition) from error
+        for title, kind in pictures.items():
+            picture = layout.picture(asset, partition, title, kind)
+            try:
+                values[title] = Picture(self._store.read(picture), kind)
+            except FileNotFoundError as error:
+                raise self._damaged(picture, "it is gone", asset, partition) from error
+        return dict(sorted(values.items()))
 
-    def _open(self, asset: str, partition: str | None) -> IO[bytes]:
-        name = layout.ledger(asset, partition)
-        # fsspec takes longer to open a local file than it takes to read and parse it
-        local = self._store.is_local
-        return open(self._store.path(name), "rb") if local else self._store.open(name)  # noqa: PTH123
+    def _damaged(self, name: str, why: str, asset: str, partition: str | None) -> ValueError:
+        entry = self._store.url(layout.ledger(asset, partition))
+        return ValueError(
+            f"the metadata in {self._store.url(name)} is damaged ({why}); delete {entry}, and its "
+            "partition is made again"
+        )
 
-    def write(self, asset: str, partition: str | None, entry: Entry) -> None:
-        """Record that a partition was made; its files must be in place."""
-        data = encoded(entry)
-        with self._store.write(layout.ledger(asset, partition)) as file:
+    def write(
+        self, asset: str, partition: str | None, entry: Entry, metadata: Mapping[str, Any] = {}
+    ) -> None:
+        """Record that a partition was made; its files must be in place.
+
+        Args:
+            asset: that it is a partition of.
+            partition: its name; None for an asset without partitions.
+            entry: how it was made.
+            metadata: what to report of it, plain JSON values and pictures.
+
+        Raises:
+            TypeError: a value is not plain JSON. Nothing was written.
+            ValueError: a field of the entry is of another type. Nothing was written.
+        """
+        data, reported = encoded(entry), encoded_metadata(metadata)
+        recorded = decoded(data)
+        before = self._pictures(asset, partition)
+        pictures = {
+            layout.picture(asset, partition, title, value.kind): value.data
+            for title, value in metadata.items()
+            if isinstance(value, Picture)
+        }
+        for name, picture in pictures.items():
+            self._write(name, picture)
+        if metadata:
+            self._write(layout.metadata(asset, partition), reported)
+        elif before is not None:
+            self._store.remove(layout.metadata(asset, partition))
+        self._write(layout.ledger(asset, partition), data)
+        with self._lock:
+            self._known.setdefault(asset, {})[partition] = recorded
+        for name in set(before or ()) - set(pictures):
+            self._store.remove(name)
+
+    def _write(self, name: str, data: bytes) -> None:
+        with self._store.write(name) as file:
             file.write(data)
-        reported = _Reported(self, asset, partition)
-        self._known[asset, partition] = replace(entry, metadata=reported)
 
     def remove(self, asset: str, partition: str | None = None) -> None:
-        """Forget a partition."""
+        """Forget a partition: its entry first, what names its pictures last."""
         self._store.remove(layout.ledger(asset, partition))
-        self._known[asset, partition] = None
+        with self._lock:
+            self._known.setdefault(asset, {})[partition] = None
+        pictures = self._pictures(asset, partition)
+        for name in pictures or ():
+            self._store.remove(name)
+        if pictures is not None:
+            self._store.remove(layout.metadata(asset, partition))
+
+    def _pictures(self, asset: str, partition: str | None) -> list[str] | None:
+        """The files of a partition's pictures; None if it has no metadata."""
+        try:
+            _, pictures = decoded_metadata(self._store.read(layout.metadata(asset, partition)))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return []
+        return [layout.picture(asset, partition, title, kind) for title, kind in pictures.items()]
 
     def missing_files(self, entry: Entry) -> list[str]:
         """The files of an entry that are gone, or of another size."""
-        return [name for name, size in entry.files.items() if self._size(name) != size]
+        return [name for name, file in entry.files.items() if self._size(name) != file.n_bytes]
 
     def _size(self, name: str) -> int | None:
         if not self._store.is_local:
@@ -146,14 +190,6 @@ class Ledger:
         """The content hash of what was made, or None if nothing was."""
         entry = self.read(asset, partition)
         return entry.data_version if entry else None
-
-
-def encoded(entry: Entry) -> bytes:
-    """The two lines of an entry's file."""
-    fields = dict(vars(entry))
-    metadata = dict(fields.pop("metadata").items())
-    lines = (json.dumps(line, sort_keys=True) for line in (fields, metadata))
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def hash_of(*parts: object) -> str:
@@ -170,12 +206,22 @@ def _jsonable(value: object) -> object:
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_jsonable)
 
 
-def hash_files(store: Store, names: list[str]) -> tuple[str, dict[str, int]]:
-    """A 128-bit hex hash of the bytes of some files, and the size of each."""
-    digest = hashlib.sha256()
-    sizes = {}
-    for name in names:
-        with store.open(name) as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())  # type: ignore[arg-type]
-            sizes[name] = file.tell()
-    return digest.hexdigest()[:32], sizes
+def hash_file(store: Store, name: str) -> StoredFile:
+    """What the file called `name` holds.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with store.open(name) as file:
+        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+        return StoredFile(file.seek(0, os.SEEK_END), digest.hexdigest())
+
+
+def hash_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
+    """What some files hold, in the order given."""
+    return {name: hash_file(store, name) for name in names}
+
+
+def version_of(files: Mapping[str, StoredFile]) -> str:
+    """A 128-bit hex hash of the content of files, in order; whatever their names."""
+    return hash_of(*(file.sha256 for file in files.values()))

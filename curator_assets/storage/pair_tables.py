@@ -5,14 +5,16 @@ In memory a sample is a row number: the shards lie one after another in order of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curator_assets.storage import schemas
+from curator_assets.storage import layout, schemas
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import read_table
 
 if TYPE_CHECKING:
     from curator_assets.kernels.dense import DenseMembers
@@ -98,6 +100,22 @@ def pairs_of(pairs: pa.Table, dense: pa.Table, numbers: RowNumbers) -> Pairs:
         DenseMembers(
             member[pooled], dense["cell"].to_numpy()[pooled], _bools(dense["resident"])[pooled]
         ),
+    )
+
+
+def read_pairs(store: Store, cell_groups: Iterable[str], numbers: RowNumbers) -> Pairs:
+    """Every stored pair of some cell groups, by row number."""
+    from curator_assets.kernels.pairs import Pairs
+
+    return Pairs.concatenate(
+        [
+            pairs_of(
+                read_table(store, layout.pairs(group)),
+                read_table(store, layout.dense_members(group)),
+                numbers,
+            )
+            for group in cell_groups
+        ]
     )
 
 

@@ -52,7 +52,7 @@ def _read(
     members = dict[Address, bytes]()
     for shard, positions in by_shard.items():
         try:
-            if known_version(ledger, shard, tars.signature(shard)) is None:
+            if known_version(ledger, layout.TAR_SHARDS, shard, tars.signature(shard)) is None:
                 continue
             index = read_table(store, layout.tar_index(shard))
             if columns[0] not in index.column_names:

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 _FLOATS = {"float32": pa.float32(), "float16": pa.float16()}
+_SAMPLE = (
+    pa.field("image_id", pa.string(), nullable=False),
+    pa.field("shard", pa.string(), nullable=False),
+)
 
 
 TAR_INDEX = pa.schema(
@@ -30,8 +34,7 @@ def embeddings(embedding_dim: int, storage: str) -> pa.Schema:
     """
     return pa.schema(
         [
-            pa.field("image_id", pa.string(), nullable=False),
-            pa.field("shard", pa.string(), nullable=False),
+            *_SAMPLE,
             pa.field("key", pa.string(), nullable=False),
             pa.field("position", pa.int32(), nullable=False),
             pa.field("ext", pa.string()),
@@ -51,15 +54,12 @@ def embeddings(embedding_dim: int, storage: str) -> pa.Schema:
 
 def scores(columns: tuple[str, ...]) -> pa.Schema:
     """`filter_scores`: one row a sample, a column a head; null where there is no embedding."""
-    return pa.schema(
-        [pa.field("image_id", pa.string(), nullable=False)]
-        + [pa.field(column, pa.float32()) for column in columns]
-    )
+    return pa.schema([*_SAMPLE, *(pa.field(column, pa.float32()) for column in columns)])
 
 
 ASSIGNMENTS = pa.schema(
     [
-        pa.field("image_id", pa.string(), nullable=False),
+        *_SAMPLE,
         pa.field("position", pa.int32(), nullable=False),
         pa.field("cell", pa.int32(), nullable=False),
         pa.field("centroid_cosine", pa.float32(), nullable=False),
@@ -124,23 +124,17 @@ def curated(score_columns: tuple[str, ...]) -> pa.Schema:
     `verdict` is kept, filtered, duplicate or unreadable; `reason` says by what.
     """
     fields = [
-        pa.field("image_id", pa.string(), nullable=False),
+        *_SAMPLE,
         pa.field("key", pa.string(), nullable=False),
         pa.field("verdict", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
         pa.field("kept_id", pa.string()),
         pa.field("cosine", pa.float32()),
     ]
-    return pa.schema(fields + [pa.field(column, pa.float64()) for column in score_columns])
+    statistics = {field.name: field.type for field in embeddings(1, "float32")}
+    scores = [pa.field(name, statistics.get(name, pa.float32())) for name in score_columns]
+    return pa.schema(fields + scores)
 
-
-ARRIVALS = pa.schema(
-    [
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("rank", pa.int64(), nullable=False),
-    ]
-)
-"""The rank in which each shard was first seen."""
 
 CALIBRATION_COSINES = pa.schema(
     [

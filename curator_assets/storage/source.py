@@ -8,8 +8,9 @@ from typing import IO, Any
 
 import fsspec
 
+from curator_assets.storage.tars import BLOCK_BYTES
+
 READ_BLOCK_BYTES = 8 << 20
-BLOCK_BYTES = 512
 END_BYTES = 2 * BLOCK_BYTES  # zeros, in a tar that was closed
 _WHOLE_BLOCK = 1000
 

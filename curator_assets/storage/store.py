@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import platform
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +22,10 @@ from fsspec.implementations.local import LocalFileSystem
 from curator_assets.storage.retries import with_retries
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _ORPHAN_SECONDS = 24 * 3600
+_READ_AT_ONCE = 1000
+_LOG = logging.getLogger(__name__)
 
 
 class Store:
@@ -56,8 +61,54 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files below a folder, in order; none if there is no such folder."""
-        found = self.fs.find(self.path(folder))
+        if self.is_local:  # fsspec asks for the size and the time of each
+            found = _files_below(self.path(folder))
+        else:
+            self.fs.invalidate_cache(self.path(folder))
+            found = self.fs.find(self.path(folder))
         return sorted(path[len(self.root.rstrip("/")) + 1 :] for path in found)
+
+    def read(self, name: str) -> bytes:
+        """The content of the file called `name`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if self.is_local:  # fsspec takes longer to open a small file than it takes to read it
+            with open(self.path(name), "rb") as file:  # noqa: PTH123
+                return file.read()
+        read = partial(self.fs.cat_file, self.path(name))
+        return with_retries(read, f"reading {self.url(name)}", _LOG)  # type: ignore[no-any-return]
+
+    def read_each(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """The name and the content of each of many small files, in order; a gone one is left out.
+
+        A bucket is asked for a thousand at once.
+        """
+        if self.is_local:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    yield name, self.read(name)
+            return
+        wanted = list(names)
+        for start in range(0, len(wanted), _READ_AT_ONCE):
+            block = wanted[start : start + _READ_AT_ONCE]
+            read = partial(self._read_block, block)
+            found = with_retries(read, f"reading {len(block)} files of {self.location}", _LOG)
+            yield from found
+
+    def _read_block(self, names: list[str]) -> list[tuple[str, bytes]]:
+        """What `read_each` gives; `fs.cat` would take `[` and `*` in names for patterns."""
+        paths = [self.path(name) for name in names]
+        contents = self.fs.cat_ranges(paths, None, None, on_error="return")
+        found = list[tuple[str, bytes]]()
+        for name, content in zip(names, contents, strict=True):
+            if isinstance(content, FileNotFoundError):
+                continue
+            if isinstance(content, BaseException):
+                raise content
+            found.append((name, content))
+        return found
 
     def open(self, name: str) -> IO[bytes]:
         """The file called `name`, open for reading.
@@ -70,7 +121,8 @@ class Store:
     def remove(self, name: str) -> None:
         """Remove the file called `name`, if it is there."""
         if self.size(name) is not None:
-            self.fs.rm_file(self.path(name))
+            with suppress(FileNotFoundError):  # another process was first
+                self.fs.rm_file(self.path(name))
 
     def move(self, name: str, target: str) -> None:
         """Give the file called `name`, if it is there, another name; what had that name goes."""
@@ -90,25 +142,94 @@ class Store:
             yield file
             file.flush()
             put = partial(self.fs.put_file, file.name, self.path(name))
-            with_retries(put, f"writing {self.url(name)}", logging.getLogger(__name__))
+            with_retries(put, f"writing {self.url(name)}", _LOG)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file, whole or not at all, only if there is none called `name`.
+
+        Of several writers that try at once, in any process, one succeeds. On a local filesystem
+        that is a hard link's doing, or where there are none that of a lock; in a bucket it is the
+        server's (`mode="create"` of fsspec: s3fs, gcsfs and adlfs send the condition along;
+        fsspec's filesystem in memory looks first, which holds within a thread).
+
+        Returns:
+            Whether this call wrote it. A bucket's answer may be lost and the call be tried again:
+            False then, though it was this call; the content tells.
+        """
+        if not self.is_local:
+            create = partial(self._create_in_bucket, name, data)
+            return with_retries(create, f"writing {self.url(name)}", _LOG)
+        try:
+            with self._write_local(Path(self.path(name)), _put_if_absent) as file:
+                file.write(data)
+        except _TakenError:
+            return False
+        return True
+
+    def _create_in_bucket(self, name: str, data: bytes) -> bool:
+        try:
+            self.fs.pipe_file(self.path(name), data, mode="create")
+        except OSError:  # of s3fs it is not a FileExistsError
+            self.fs.invalidate_cache(self.fs._parent(self.path(name)))
+            if self.size(name) is None:
+                raise
+            return False
+        return True
 
     @contextmanager
-    def _write_local(self, target: Path) -> Iterator[IO[bytes]]:
+    def _write_local(
+        self, target: Path, put: Callable[[Path, Path], object] = os.replace
+    ) -> Iterator[IO[bytes]]:
+        """A file to write that `put` gives its name when the block ends."""
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(target.parent)
-        partial = target.with_name(f".{target.name}.{_writer(os.getpid())}.partial")
+        writer = f"{threading.get_native_id()}.{_writer(os.getpid())}"
+        partial = target.with_name(f".{target.name}.{writer}.partial")
         try:
             with partial.open("w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(target)
+            put(partial, target)
         except OSError as error:
             if error.errno in _FULL and error.filename is None:
                 error.filename = str(target)
             raise
         finally:
             partial.unlink(missing_ok=True)
+
+
+class _TakenError(Exception):
+    """There is a file of that name."""
+
+
+def _put_if_absent(source: Path, target: Path) -> None:
+    """Give a file another name, only if there is none of that name; it may keep the old one too."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise _TakenError from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with target.with_name(".create.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if target.exists():
+                raise _TakenError from None
+            source.replace(target)
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    """The paths of all files below a folder of this machine; none if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    yield from _files_below(entry.path)
+                else:
+                    yield entry.path
+    except FileNotFoundError:
+        return
 
 
 def _writer(pid: int | str) -> str:

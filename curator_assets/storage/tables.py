@@ -144,12 +144,6 @@ def _opened(store: Store, name: str) -> Iterator[pq.ParquetFile]:
             yield pq.ParquetFile(file, pre_buffer=True)
 
 
-def read_schema(store: Store, name: str) -> pa.Schema:
-    """The columns of the table called `name`, without its rows."""
-    with store.open(name) as file:
-        return pq.read_schema(file)
-
-
 def count_rows(store: Store, name: str) -> int:
     """The number of rows of the table called `name`, without reading them."""
     with store.open(name) as file:

@@ -18,6 +18,14 @@ IMAGE_EXTENSIONS = frozenset(
 """Last parts of member names that make a member the image of its sample."""
 
 
+_CONTENT_DIGITS = 32  # of 4 bits
+
+
+def content_hash(data: bytes) -> str:
+    """`Member.content_hash` of data that lies somewhere else."""
+    return hashlib.sha256(data).hexdigest()[:_CONTENT_DIGITS]
+
+
 class BrokenTarError(ValueError):
     """A tar ends too early, or holds what makes its samples ambiguous."""
 
@@ -43,7 +51,7 @@ class Member:
     @property
     def content_hash(self) -> str:
         """128 bits of it, in hex."""
-        return self.sha256[:32]
+        return self.sha256[:_CONTENT_DIGITS]
 
 
 @dataclass(frozen=True)

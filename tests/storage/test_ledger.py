@@ -1,76 +1,379 @@
 import json
+import threading
+from itertools import combinations, product
 
 import pytest
 
 from curator_assets.storage import layout
-from curator_assets.storage.arrivals import read_arrivals, record_arrivals
-from curator_assets.storage.ledger import Entry, Ledger, hash_files, hash_of
+from curator_assets.storage.ledger import (
+    Entry,
+    Ledger,
+    Picture,
+    StoredFile,
+    hash_file,
+    hash_files,
+    hash_of,
+    version_of,
+)
 from curator_assets.storage.store import Store
 
+ENTRY = Entry(
+    "f",
+    "v",
+    inputs={"a": "1"},
+    files={"y": StoredFile(1, "aa"), "x": StoredFile(2, "bb")},
+    checks={"check": {"n": 3}},
+    warnings={"warning": {}},
+    state={"s": [1]},
+)
+METADATA = {"n": 2, "sheet": Picture(b"jpeg", "jpeg"), "rows": [{"row": 1}], "chart": "plain"}
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(str(tmp_path))
+
+@pytest.fixture(params=["local", "memory"])
+def store(tmp_path, request):
+    if request.param == "local":
+        yield Store(str(tmp_path))
+        return
+    store = Store(f"memory://{tmp_path.name}")
+    yield store
+    store.fs.rm(store.root, recursive=True)
+
+
+@pytest.fixture(autouse=True)
+def something(store):
+    put(store, "something", b"")  # a filesystem in memory forgets a folder without files
+
+
+def put(store: Store, name: str, data: bytes) -> None:
+    with store.write(name) as file:
+        file.write(data)
+
+
+def below(store: Store, folder: str) -> list[str]:
+    return [name for name in store.names(folder) if "partial" not in name]
 
 
 def test_an_entry_round_trips(store):
-    entry = Entry("f", "v", {"a": "1"}, {"x": 1}, {"n": 2}, {"check": {"n": 3}}, {}, {"s": [1]})
     ledger = Ledger(store)
     assert ledger.read("asset", "a/b") is None
-    ledger.write("asset", "a/b", entry)
-    assert Ledger(store).read("asset", "a/b") == entry
-    assert ledger.read("asset", "a/b") == entry
-    assert ledger.data_version("asset", "a/b") == "v"
+    ledger.write("asset", "a/b", ENTRY, METADATA)
+    for reader in (ledger, Ledger(store)):
+        assert reader.read("asset", "a/b") == ENTRY
+        assert list(reader.read("asset", "a/b").files) == ["y", "x"]
+        assert reader.read_metadata("asset", "a/b") == METADATA
+        assert reader.data_version("asset", "a/b") == "v"
     ledger.remove("asset", "a/b")
     assert ledger.read("asset", "a/b") is None
+    assert ledger.read_metadata("asset", "a/b") == {}
+    assert below(store, "") == ["something"]
 
 
-def test_a_damaged_entry_counts_as_none(store):
-    with store.write(layout.ledger("asset", None)) as file:
-        file.write(b'{"fingerprint": "f"')
-    assert Ledger(store).read("asset") is None
-    with store.write(layout.ledger("asset", None)) as file:
-        file.write(json.dumps({"of another": "version"}).encode() + b"\n{}\n")
-    assert Ledger(store).read("asset") is None
+def test_an_entry_is_one_line_without_metadata(store):
+    Ledger(store).write("asset", None, ENTRY, METADATA | {"long": "x" * 40_000})
+    lines = store.read("ledger/asset.json").splitlines()
+    assert len(lines) == 1
+    assert len(lines[0]) < 300
 
 
-def test_reading_an_entry_leaves_its_metadata_alone(store):
-    name = layout.ledger("asset", None)
-    Ledger(store).write("asset", None, Entry("f", "v", metadata={"pictures": "x" * 40_000}))
-    with store.open(name) as file:
-        first = file.readline()
-    assert len(first) < 200
-    with store.write(name) as file:
-        file.write(first + b'{"pictures": "x')
-    entry = Ledger(store).read("asset")
-    assert entry.data_version == "v"
-    with pytest.raises(ValueError, match=f"{name} is damaged .*; delete the file"):
-        dict(entry.metadata)
+def test_two_writes_give_identical_bytes(store):
+    names = layout.ledger("asset", "a"), layout.metadata("asset", "a")
+    Ledger(store).write("asset", "a", ENTRY, METADATA)
+    before = [store.read(name) for name in names]
+    Ledger(store).write("asset", "a", ENTRY, dict(reversed(METADATA.items())))
+    assert [store.read(name) for name in names] == before
+
+
+def test_nothing_reported_leaves_no_metadata(store):
+    ledger = Ledger(store)
+    ledger.write("asset", "a", ENTRY, METADATA)
+    ledger.write("asset", "a", ENTRY)
+    assert ledger.read_metadata("asset", "a") == {}
+    assert below(store, "metadata") == []
+
+
+def test_pictures_that_are_not_reported_again_go(store):
+    ledger = Ledger(store)
+    pictures = {"a": Picture(b"1", "jpeg"), "b": Picture(b"2", "jpeg")}
+    ledger.write("asset", "p", ENTRY, pictures)
+    ledger.write("asset", "p", ENTRY, {"a": Picture(b"3", "png")})
+    assert below(store, "metadata") == ["metadata/asset/p.a.png", "metadata/asset/p.json"]
+    assert ledger.read_metadata("asset", "p") == {"a": Picture(b"3", "png")}
+
+
+def test_a_picture_is_a_jpeg_or_a_png():
+    with pytest.raises(ValueError, match="jpeg or png, not 'gif'"):
+        Picture(b"", "gif")
+
+
+PARTITIONS = [None, "a", "a.b", "a.b.c", "a/b", "a.b/c", "b", "b.c", "a.sheet", "a.json", "a.jpg"]
+
+
+def test_no_two_partitions_share_a_file(store):
+    titles = ["b", "b.c", "sheet", "a/b", "%2E", ".", ""]
+    names = [layout.ledger("asset", p) for p in PARTITIONS]
+    names += [layout.metadata("asset", p) for p in PARTITIONS]
+    names += [
+        layout.picture("asset", partition, title, kind)
+        for partition, title, kind in product(PARTITIONS, titles, ["jpeg", "png"])
+    ]
+    assert len(set(names)) == len(names)
+    paths = [name.split("/") for name in names]  # nor is one's file another's folder
+    assert not any(long[: len(short)] == short for short, long in combinations(paths, 2))
+    reported = {
+        partition: {title: Picture(f"{partition} {title}".encode(), "jpeg") for title in titles}
+        for partition in PARTITIONS
+    }
+    for partition, metadata in reported.items():
+        Ledger(store).write("asset", partition, Entry("f", str(partition)), metadata)
+    Ledger(store).remove("asset", "a")
+    del reported["a"]
+    for partition, metadata in reported.items():
+        assert Ledger(store).read_metadata("asset", partition) == metadata
+        assert Ledger(store).data_version("asset", partition) == str(partition)
+
+
+def test_all_partitions_are_read_in_bulk_and_once(store, monkeypatch):
+    names = [name for name in PARTITIONS if name] + ["wild[1]", "wild*", "wild1"]
+    for name in names:
+        Ledger(store).write("asset", name, Entry("f", name))
+    Ledger(store).write("asset", None, Entry("f", "whole"))
+    Ledger(store).write("other", "a", Entry("f", "other"))
+    put(store, "ledger/asset/damaged.json", b"[]")
+    put(store, "ledger/asset/a.txt", b"no entry")
+    ledger = Ledger(store)
+    found = ledger.read_all("asset")
+    assert {name: entry.data_version for name, entry in found.items()} == {n: n for n in names}
+    assert list(found) == sorted(names)
+    assert ledger.data_version("asset") == "whole"
+    for method in ("read", "read_each", "names"):
+        monkeypatch.delattr(Store, method)
+    assert ledger.read_all("asset") == found
+    assert ledger.read("asset", "a/b") == Entry("f", "a/b")
+    assert ledger.read("asset", "damaged") is None
+    assert ledger.read("asset", "none") is None
+
+
+def test_all_partitions_are_as_this_ledger_wrote_them(store):
+    for name in "abc":
+        Ledger(store).write("asset", name, Entry("f", "old"))
+    ledger = Ledger(store)
+    ledger.write("asset", "a", Entry("f", "new"))
+    ledger.remove("asset", "b")
+    assert {n: e.data_version for n, e in ledger.read_all("asset").items()} == {
+        "a": "new",
+        "c": "old",
+    }
+    ledger.write("asset", "d", Entry("f", "new"))
+    ledger.remove("asset", "a")
+    assert list(ledger.read_all("asset")) == ["c", "d"]
+    assert Ledger(store).read_all("none") == {}
+
+
+WHOLE = json.loads('{"fingerprint": "f", "data_version": "v", "inputs": {}, "files": []}')
+WHOLE |= {"checks": {}, "warnings": {}, "state": {}}
+DAMAGED = {
+    "empty": b"",
+    "cut": b'{"fingerprint": "f"',
+    "not utf-8": b"\xff\xfe",
+    "zeros": bytes(512),
+    "nested": b"[" * 100_000,
+    "a list": b"[]",
+    "a string": b'"fingerprint"',
+    "null": b"null",
+    "two lines": json.dumps(WHOLE).encode() + b"\n{}\n",
+    "no fields": b"{}",
+    "a field too few": json.dumps({k: v for k, v in WHOLE.items() if k != "state"}).encode(),
+    "a field too many": json.dumps(WHOLE | {"metadata": {}}).encode(),
+    **{
+        f"{name}: {value}": json.dumps(WHOLE | {name: value}).encode()
+        for name, value in [
+            ("fingerprint", None),
+            ("data_version", 1),
+            ("inputs", []),
+            ("state", None),
+            ("checks", {"check": 1}),
+            ("warnings", {"check": None}),
+            ("files", {}),
+            ("files", None),
+            ("files", 1),
+            ("files", "abc"),
+            ("files", ["abc"]),
+            ("files", [["x", 1]]),
+            ("files", [["x", "1", "aa"]]),
+            ("files", [["x", True, "aa"]]),
+            ("files", [["x", 1.5, "aa"]]),
+            ("files", [["x", 1, None]]),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_entry_counts_as_none(store, data):
+    put(store, layout.ledger("asset", "a"), data)
+    assert Ledger(store).read("asset", "a") is None
+    assert Ledger(store).read_all("asset") == {}
+
+
+def test_what_the_damage_is_told_from_is_whole(store):
+    put(store, layout.ledger("asset", "a"), json.dumps(WHOLE).encode())
+    assert Ledger(store).read("asset", "a") == Entry("f", "v")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b'{"values": {"n": ',
+        b"\xff",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"values": {}, "pictures": []}',
+        b'{"values": null, "pictures": {}}',
+        b'{"values": {}, "pictures": {"a": "gif"}}',
+        b'{"values": {}, "pictures": {"a": []}}',
+        b'{"values": {}, "pictures": {"a": "png"}}',  # which is gone
+    ],
+)
+def test_damaged_metadata_is_named_and_leaves_the_entry_alone(store, data):
+    ledger = Ledger(store)
+    ledger.write("asset", "a", ENTRY, METADATA)
+    put(store, layout.metadata("asset", "a"), data)
+    assert Ledger(store).read("asset", "a") == ENTRY
+    expected = r"metadata/asset/a\..* is damaged .*; delete .*ledger/asset/a.json, and its part"
+    with pytest.raises(ValueError, match=expected):
+        ledger.read_metadata("asset", "a")
+    ledger.write("asset", "a", ENTRY, METADATA)
+    assert ledger.read_metadata("asset", "a") == METADATA
+    put(store, layout.metadata("asset", "a"), data)
+    ledger.remove("asset", "a")
+    assert ledger.read_metadata("asset", "a") == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "metadata"),
+    [
+        (ENTRY, {"n": object()}),
+        (ENTRY, {"nested": [Picture(b"", "png")]}),
+        (Entry("f", "v", state={"n": object()}), {}),
+        (Entry("f", None), {}),
+        (Entry("f", "v", checks={"check": 1}), {}),
+    ],
+)
+def test_what_could_not_be_read_again_is_refused_before_anything_is_written(store, entry, metadata):
+    with pytest.raises((TypeError, ValueError)):
+        Ledger(store).write("asset", "a", entry, {"sheet": Picture(b"", "png")} | metadata)
+    assert below(store, "") == ["something"]
+
+
+WRITTEN = ["metadata/asset/a.sheet.jpg", "metadata/asset/a.json", "ledger/asset/a.json"]
+
+
+@pytest.mark.parametrize("n_before", range(3))
+def test_a_write_that_is_cut_short_leaves_no_entry(store, monkeypatch, n_before):
+    written, write = [], Store.write
+
+    def cut_short(self, name):
+        if len(written) == n_before:
+            raise KeyboardInterrupt
+        written.append(name)
+        return write(self, name)
+
+    monkeypatch.setattr(Store, "write", cut_short)
+    ledger = Ledger(store)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.write("asset", "a", ENTRY, METADATA)
+    assert written == WRITTEN[:n_before]
+    assert Ledger(store).read("asset", "a") is None
+    assert ledger.read_all("asset") == {}
+    monkeypatch.undo()
+    ledger.write("asset", "a", ENTRY, METADATA)
+    assert Ledger(store).read_metadata("asset", "a") == METADATA
+
+
+@pytest.mark.parametrize("n_before", range(1, 3))
+def test_a_removal_that_is_cut_short_leaves_no_entry_and_is_ended_by_the_next(
+    store, monkeypatch, n_before
+):
+    removed, remove = [], Store.remove
+
+    def cut_short(self, name):
+        if len(removed) == n_before:
+            raise KeyboardInterrupt
+        removed.append(name)
+        remove(self, name)
+
+    Ledger(store).write("asset", "a", ENTRY, METADATA)
+    monkeypatch.setattr(Store, "remove", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        Ledger(store).remove("asset", "a")
+    assert Ledger(store).read("asset", "a") is None
+    monkeypatch.undo()
+    Ledger(store).remove("asset", "a")
+    assert below(store, "") == ["something"]
+
+
+def test_threads_write_and_read_partitions_of_one_ledger(tmp_path):
+    ledger = Ledger(Store(str(tmp_path)))
+    n_threads, n_partitions = 8, 25
+    start, errors = threading.Barrier(n_threads), []
+
+    def work(thread):
+        start.wait()
+        try:
+            for i in range(n_partitions):
+                name = f"{i}/{thread}"
+                ledger.write("asset", name, Entry("f", name), {"sheet": Picture(b"1", "png")})
+                assert ledger.read_all("asset")[name].data_version == name
+                assert ledger.read("asset", f"{i}/{thread}").data_version == name
+                if i % 2:
+                    ledger.remove("asset", name)
+                    assert name not in ledger.read_all("asset")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    expected = sorted(f"{i}/{t}" for i in range(0, n_partitions, 2) for t in range(n_threads))
+    assert list(ledger.read_all("asset")) == expected
+    assert list(Ledger(Store(str(tmp_path))).read_all("asset")) == expected
 
 
 def test_missing_files_are_those_that_are_gone_or_of_another_size(store):
     ledger = Ledger(store)
-    for name in "xy":
-        with store.write(name) as file:
-            file.write(b"1234")
-    version, files = hash_files(store, ["x", "y"])
-    entry = Entry("f", version, files=files)
-    assert files == {"x": 4, "y": 4}
+    for name in "xyz":
+        put(store, name, b"1234")
+    entry = Entry("f", "v", files=hash_files(store, ["x", "y", "z"]))
     assert ledger.missing_files(entry) == []
     store.remove("x")
-    with store.write("y") as file:
-        file.write(b"12345")
+    put(store, "y", b"12345")
+    put(store, "z", b"4321")
     assert ledger.missing_files(entry) == ["x", "y"]
+
+
+def test_a_file_has_a_hash_of_its_own_and_a_version_covers_all_in_order(store):
+    put(store, "x", b"abc")
+    put(store, "y", b"")
+    x = StoredFile(3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    y = StoredFile(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+    assert hash_file(store, "x") == x
+    assert hash_files(store, ["y", "x"]) == {"y": y, "x": x}
+    version = version_of({"x": x, "y": y})
+    assert len(version) == 32
+    assert version == version_of({"a": x, "b": y})
+    assert len({version, version_of({"y": y, "x": x}), version_of({"x": x}), version_of({})}) == 4
+    Ledger(store).write("asset", None, Entry("f", version, files={"y": y, "x": x}))
+    assert version_of(Ledger(store).read("asset").files) == version_of({"y": y, "x": x})
+    with pytest.raises(FileNotFoundError):
+        hash_file(store, "none")
 
 
 def test_hash_ignores_the_order_of_keys_only():
     assert hash_of({"a": 1, "b": 2}) == hash_of({"b": 2, "a": 1})
     assert hash_of([1, 2]) != hash_of([2, 1])
     assert hash_of("a", "b") != hash_of("ab")
-
-
-def test_arrivals_are_in_name_order_within_a_drop_and_never_change(store):
-    assert read_arrivals(store) == {}
-    assert record_arrivals(store, ["b", "a"]) == {"a": 0, "b": 1}
-    assert record_arrivals(store, ["b", "0"]) == {"a": 0, "b": 1, "0": 2}
-    assert read_arrivals(store) == {"a": 0, "b": 1, "0": 2}

@@ -4,13 +4,15 @@ from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.pixels import read_captions, read_images
 from curator_assets.storage.source import Source
 from curator_assets.storage.store import Store
-from curator_assets.storage.tar_versions import read_version
+from curator_assets.storage.tar_versions import read_version, record_version
 
 
 def recorded(tmp_path, *shards):
     tars, store = Source(str(tmp_path / "tars")), Store(str(tmp_path / "out"))
     for shard in shards:
-        read_version(store, Ledger(store), tars, shard)
+        signature = tars.signature(shard)
+        _, content = read_version(Ledger(store), "tar_shards", tars, shard)
+        record_version(store, Ledger(store), "tar_shards", shard, signature, content)
     return tars, store
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import fsspec
@@ -71,6 +72,112 @@ def test_what_another_machine_is_writing_is_left_for_a_day(tmp_path):
     with Store(str(tmp_path)).write("a.bin") as file:
         file.write(b"whole")
     assert sorted(names(tmp_path)) == [theirs.name, "a.bin"]
+
+
+@pytest.fixture(params=["links", "no links", "memory"])
+def store(tmp_path, request, monkeypatch):
+    """One of each kind that a file is created in only if it is absent."""
+    if request.param == "memory":
+        store = Store(f"memory://{tmp_path.name}")
+        yield store
+        store.fs.rm(store.root, recursive=True)
+        return
+    if request.param == "no links":
+
+        def link(*_):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)
+    yield Store(str(tmp_path))
+
+
+def test_a_file_is_created_only_if_it_is_absent(store):
+    assert store.create("a/b.bin", b"first")
+    assert not store.create("a/b.bin", b"second")
+    assert store.read("a/b.bin") == b"first"
+    assert [n for n in store.names("a") if not n.endswith(".lock")] == ["a/b.bin"]
+    store.remove("a/b.bin")
+    assert store.create("a/b.bin", b"third")
+
+
+@pytest.mark.parametrize("store", ["links", "no links"], indirect=True)
+def test_of_threads_that_create_at_once_one_succeeds(store):
+    start, created = threading.Barrier(8), []
+
+    def create(thread):
+        for i in range(50):
+            start.wait()
+            if store.create(f"a/{i}", str(thread).encode()):
+                created.append((f"a/{i}", str(thread).encode()))
+
+    threads = [threading.Thread(target=create, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(created) == sorted((f"a/{i}", store.read(f"a/{i}")) for i in range(50))
+
+
+def test_a_kill_before_a_file_is_created_leaves_nothing_readable(tmp_path):
+    script = textwrap.dedent("""
+        import os, signal, sys
+        from curator_assets.storage.store import Store
+        os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        Store(sys.argv[1]).create("a.bin", b"whole")
+    """)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    store = Store(str(tmp_path))
+    assert store.size("a.bin") is None
+    assert store.create("a.bin", b"another")
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_file_that_cannot_be_created_is_an_error(tmp_path):
+    (tmp_path / "a").write_bytes(b"no folder")
+    with pytest.raises(FileExistsError):
+        Store(str(tmp_path)).create("a/b.bin", b"")
+
+
+def test_a_refusal_of_any_kind_means_that_there_is_such_a_file(monkeypatch):
+    """s3fs tells it by an OSError of no kind of its own."""
+    store = Store("memory://refusal")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EINVAL, "At least one of the pre-conditions you specified did not hold")
+
+    assert store.create("a.bin", b"first")
+    monkeypatch.setattr(type(store.fs), "pipe_file", refuse)
+    monkeypatch.setattr("curator_assets.storage.retries.FIRST_WAIT_SECONDS", 0)
+    assert not store.create("a.bin", b"second")
+    with pytest.raises(OSError, match="pre-conditions"):
+        store.create("b.bin", b"first")
+    store.remove("a.bin")
+
+
+def test_many_files_are_read_in_order_and_gone_ones_left_out(store, monkeypatch):
+    monkeypatch.setattr("curator_assets.storage.store._READ_AT_ONCE", 2)
+    wanted = ["b", "a/b", "wild[1]*", "empty"]
+    for name in wanted:
+        store.create(name, b"" if name == "empty" else name.encode())
+    found = list(store.read_each([*wanted[:2], "gone", *wanted[2:]]))
+    assert found == [("b", b"b"), ("a/b", b"a/b"), ("wild[1]*", b"wild[1]*"), ("empty", b"")]
+    assert [n for n in store.names("") if not n.endswith(".lock")] == sorted(wanted)
+    assert list(store.read_each([])) == []
+    assert store.names("none") == []
+    with pytest.raises(FileNotFoundError):
+        store.read("gone")
+
+
+def test_a_bucket_that_fails_is_not_taken_for_an_empty_one(monkeypatch):
+    store = Store("memory://failing")
+
+    def fail(*_, **__):
+        raise PermissionError("no access")
+
+    monkeypatch.setattr(type(store.fs), "cat_file", fail)
+    with pytest.raises(PermissionError):
+        list(store.read_each(["a"]))
 
 
 def test_an_object_store_works_alike():

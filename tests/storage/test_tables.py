@@ -42,16 +42,16 @@ def test_no_embedding_at_all_is_an_empty_matrix():
 
 def test_two_writes_give_identical_bytes(tmp_path):
     store = Store(str(tmp_path))
-    table = pa.table({"shard": ["a", "b"], "rank": [0, 1]})
+    table = pa.table({"id": ["a", "b"], "kept_id": ["c", "c"], "cosine": [0.5, 1]})
     for name in ("1.parquet", "2.parquet"):
-        write_table(store, name, table, schemas.ARRIVALS)
+        write_table(store, name, table, schemas.DUPLICATE_IDS)
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
 
 
 def test_a_null_in_a_required_column_is_refused(tmp_path):
-    table = pa.table({"shard": ["a", None], "rank": [0, 1]})
-    with pytest.raises(ValueError, match="'shard' holds 1 nulls"):
-        write_table(Store(str(tmp_path)), "t.parquet", table, schemas.ARRIVALS)
+    table = pa.table({"id": ["a", None], "kept_id": ["c", "c"], "cosine": [0.5, 1]})
+    with pytest.raises(ValueError, match="'id' holds 1 nulls"):
+        write_table(Store(str(tmp_path)), "t.parquet", table, schemas.DUPLICATE_IDS)
     assert not list(tmp_path.iterdir())
 
 
@@ -66,7 +66,13 @@ def assignment() -> CellAssignment:
 
 def test_assignments_round_trip(tmp_path):
     store = Store(str(tmp_path))
-    samples = pa.table({"image_id": list("abcd"), "position": pa.array([0, 1, 2, 3], pa.int32())})
+    samples = pa.table(
+        {
+            "image_id": list("abcd"),
+            "shard": ["s"] * 4,
+            "position": pa.array([0, 1, 2, 3], pa.int32()),
+        }
+    )
     table = assignment_table(samples, np.array([0, 2, 3]), assignment())
     write_table(store, "t.parquet", table, schemas.ASSIGNMENTS)
     loaded = read_table(store, "t.parquet")

@@ -1,0 +1,146 @@
+"""What the ledger holds of a partition, and the lines of JSON that its files hold of that."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curator_assets.storage import layout
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What a file held when it was recorded: its size, and its SHA-256 in hex."""
+
+    n_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A metadata value that is a picture; it is kept as a file of its own.
+
+    Attributes:
+        data: the encoded bytes.
+        kind: how they are encoded, one of `layout.PICTURE_KINDS`.
+
+    Raises:
+        ValueError: of another kind.
+    """
+
+    data: bytes
+    kind: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in layout.PICTURE_KINDS:
+            kinds = " or ".join(layout.PICTURE_KINDS)
+            raise ValueError(f"a picture is a {kinds}, not {self.kind!r}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a partition was made: all that staleness is decided by.
+
+    Attributes:
+        fingerprint: hash of `inputs`.
+        data_version: hash of the content that came out.
+        inputs: name -> version of the settings, the code and everything that it was made from.
+        files: name below the store's root -> what it held, in the order that they were made.
+        checks: name of each check that it passed -> what the check reported.
+        warnings: name of each check that it failed without being held up -> likewise.
+        state: what the asset itself wants to know next time, plain JSON values.
+    """
+
+    fingerprint: str
+    data_version: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, StoredFile] = field(default_factory=dict)
+    checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    warnings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+
+def encoded(entry: Entry) -> bytes:
+    """The line of an entry's file; its files are a list, which keeps their order."""
+    files = [(name, file.n_bytes, file.sha256) for name, file in entry.files.items()]
+    return _line({**vars(entry), "files": files})
+
+
+def decoded(data: bytes) -> Entry:
+    """The inverse of `encoded`.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    fields = _parsed(data, _FIELDS)
+    for name in ("fingerprint", "data_version"):
+        if not isinstance(fields[name], str):
+            raise ValueError(f"{name} has to be a string")
+    for name in ("inputs", "checks", "warnings", "state"):
+        if not isinstance(fields[name], dict):
+            raise ValueError(f"{name} has to be a mapping")
+    if not all(isinstance(told, dict) for name in _CHECKS for told in fields[name].values()):
+        raise ValueError("what a check reported has to be a mapping")
+    files = dict[str, StoredFile]()
+    for row in fields["files"] if isinstance(fields["files"], list) else [None]:
+        match row:
+            case [str(name), int(n_bytes), str(sha256)] if not isinstance(n_bytes, bool):
+                files[name] = StoredFile(n_bytes, sha256)
+            case _:
+                raise ValueError("files have to be a name, a size and a hash each")
+    return Entry(**{**fields, "files": files})
+
+
+def readable(data: bytes) -> Entry | None:
+    """The same; None if it is damaged."""
+    try:
+        return decoded(data)
+    except ValueError:
+        return None
+
+
+def encoded_metadata(metadata: Mapping[str, Any]) -> bytes:
+    """The line of a metadata file; of a picture it holds the kind."""
+    pictures = {
+        title: value.kind for title, value in metadata.items() if isinstance(value, Picture)
+    }
+    values = {title: value for title, value in metadata.items() if not isinstance(value, Picture)}
+    return _line({"values": values, "pictures": pictures})
+
+
+def decoded_metadata(data: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """The plain values of a metadata file, and the kind of each of its pictures.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    fields = _parsed(data, ("pictures", "values"))
+    values, pictures = fields["values"], fields["pictures"]
+    if not isinstance(values, dict) or not isinstance(pictures, dict):
+        raise ValueError("values and pictures have to be mappings")
+    for title, kind in pictures.items():
+        if not isinstance(kind, str) or kind not in layout.PICTURE_KINDS:
+            raise ValueError(f"picture {title!r} is of the unknown kind {kind!r}")
+    return values, pictures
+
+
+_FIELDS = tuple(known.name for known in dataclasses.fields(Entry))
+_CHECKS = ("checks", "warnings")
+
+
+def _line(fields: Mapping[str, Any]) -> bytes:
+    return (json.dumps(fields, sort_keys=True) + "\n").encode()
+
+
+def _parsed(data: bytes, names: Sequence[str]) -> dict[str, Any]:
+    """A JSON object with fields of these names and no others."""
+    try:
+        fields = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(fields, dict) or fields.keys() != set(names):
+        raise ValueError(f"not an object of {', '.join(names)}")
+    return fields
