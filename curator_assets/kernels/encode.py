@@ -1,31 +1,19 @@
-"""Image encoders: any open_clip model's visual tower, and its embeddings.
+"""Image encoders: a visual tower with all that its embeddings depend on.
 
 Legend: *N images, S pixels a side, D embedding width*.
 """
 
 import copy
-import difflib
-import hashlib
 import logging
-import socket
-import tempfile
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-import huggingface_hub.constants
 import numpy as np
-import open_clip
 import torch
 
-from curator_assets.kernels import offline_model
-from curator_assets.kernels.forward import EXECUTIONS, Replayed, embed
+from curator_assets.kernels.forward import Replayed, embed
 from curator_assets.kernels.lane import Lane, Mark, lane_on
 from curator_assets.kernels.resize import Preprocessing
 
@@ -39,10 +27,6 @@ _BATCH = {"cpu": 16, "cuda": 512}
 _log = logging.getLogger(__name__)
 
 
-class ModelUnavailableError(RuntimeError):
-    """A model's weights could not be had; the message names the ways out."""
-
-
 @dataclass
 class EncoderModel:
     """An image encoder with everything that its embeddings depend on.
@@ -51,8 +35,7 @@ class EncoderModel:
         visual: The image tower, in evaluation mode, on `device`.
         preprocessing: How it wants its images.
         embedding_dim: D.
-        weights: `sha256:<hex>` of the checkpoint file (of config and weights, for `local-dir:`),
-            or the pretrained tag.
+        weights: Their identity, `sha256:<hex>`, as `models.identity` tells it of the same weights.
         device: Where it runs.
         dtype: What it computes in.
         memory_format: Channels last for a convolutional tower, which runs twice as fast so.
@@ -183,49 +166,32 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def load_model(
-    name: str,
-    pretrained: str,
+def place_encoder(
+    visual: torch.nn.Module,
+    preprocessing: Preprocessing,
+    weights: str,
     *,
     device: str,
     precision: str,
     batch_size: int | None,
     n_threads: int,
-    execution: str = "eager",
+    execution: str,
 ) -> EncoderModel:
-    """The image encoder of an open_clip model, with pretrained weights or not at all.
+    """An image tower as an encoder, ready to be called on its device.
 
     Args:
-        name: An open_clip model name, `hf-hub:<org>/<repo>`, `local-dir:<folder>`, or
-            `efficientnet_lite0`.
-        pretrained: A tag, or the path of a checkpoint (`.pt`, `.safetensors`); `imagenet` for
-            `efficientnet_lite0`; ignored by the `hf-hub:` and `local-dir:` names. A path brings
-            weights only: preprocessing and activation are the model name's own (OpenAI's weights
-            need a name that ends in `-quickgelu`).
+        visual: The image tower; moved and cast in place.
+        preprocessing: How it wants its images.
+        weights: Their identity.
         device: `cpu`, `cuda` or `cuda:<index>`.
-        precision: `float32`, `bfloat16` or `float16`.
+        precision: One of `DTYPES`.
         batch_size: Images a forward pass; None for what suits the device.
         n_threads: Forward passes at a time on CPU.
         execution: One of `EXECUTIONS`.
-
-    Raises:
-        ValueError: Unknown `precision`, `batch_size` below 1, or a model without square input.
-        ModelUnavailableError: Unknown model or tag, or weights that cannot be read or fetched.
     """
-    if precision not in DTYPES:
-        raise ValueError(f"precision: expected one of {sorted(DTYPES)}, got {precision!r}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
-    if execution not in EXECUTIONS:
-        raise ValueError(f"execution: expected one of {EXECUTIONS}, got {execution!r}")
-    try:
-        model, weights = _load(name, pretrained)
-    except Exception as error:  # open_clip, hub and torch raise whatever they meet
-        raise ModelUnavailableError(_ways_out(name, pretrained, error)) from error
-    visual = model.visual.eval().requires_grad_(False).to(device, DTYPES[precision])
+    visual = visual.eval().requires_grad_(False).to(device, DTYPES[precision])
     memory_format = _memory_format(visual)
     visual = visual.to(memory_format=memory_format)
-    preprocessing = _preprocessing(visual.preprocess_cfg)
     side = preprocessing.size
     probe = torch.zeros((1, 3, side, side), device=device, dtype=DTYPES[precision])
     encoder = EncoderModel(
@@ -254,105 +220,3 @@ def default_batch_size(device: torch.device) -> int:
 def _memory_format(visual: torch.nn.Module) -> torch.memory_format:
     n_convolutions = sum(isinstance(part, torch.nn.Conv2d) for part in visual.modules())
     return torch.channels_last if n_convolutions > 1 else torch.contiguous_format
-
-
-def _load(name: str, pretrained: str) -> tuple[Any, str]:
-    """An open_clip model with weights, and the weights' identity."""
-    if (name, pretrained) == (offline_model.NAME, offline_model.PRETRAINED):
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = offline_model.installed_checkpoint()
-            sha256 = offline_model.write_open_clip_folder(Path(folder), checkpoint)
-            return _create(f"local-dir:{folder}", None), f"sha256:{sha256}"
-    if name.startswith("local-dir:"):
-        model = _create(name, None)
-        folder_files = sorted(Path(name.removeprefix("local-dir:")).iterdir())
-        suffixes = (".json", ".safetensors", ".bin", ".pth")
-        return model, _sha256(*(path for path in folder_files if path.suffix in suffixes))
-    if name.startswith("hf-hub:"):
-        return _create(name, None), name
-    if Path(pretrained).is_file():
-        return _create(name, pretrained), _sha256(Path(pretrained))
-    if not open_clip.get_pretrained_cfg(name, pretrained):
-        raise LookupError("no such model, pretrained tag or file")
-    return _create(name, pretrained), pretrained
-
-
-def _create(name: str, pretrained: str | None) -> Any:
-    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-    with _hub_offline_if_unreachable():
-        return open_clip.create_model_from_pretrained(
-            name,
-            pretrained,
-            return_transform=False,
-            force_quick_gelu=tag.get("quick_gelu", False),
-        )
-
-
-@contextmanager
-def _hub_offline_if_unreachable() -> Iterator[None]:
-    """Keep the hub client to its cache when the hub cannot be reached.
-
-    It would retry each file for 25 seconds otherwise.
-    """
-    constants = huggingface_hub.constants
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _reachable(url: str) -> bool:
-    if urllib.request.getproxies():
-        return True
-    address = urlsplit(url)
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def _sha256(*paths: Path) -> str:
-    """`sha256:<hex>` of the files' contents, one after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _preprocessing(config: dict[str, Any]) -> Preprocessing:
-    size = config["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    if height != width:
-        raise ValueError(f"model input: expected a square, got {height} x {width} pixels")
-    return Preprocessing(
-        size=height,
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-        resize_mode=config["resize_mode"],
-        fill_color=config["fill_color"],
-    )
-
-
-def _ways_out(name: str, pretrained: str, error: Exception) -> str:
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    names = difflib.get_close_matches(name, open_clip.list_models(), n=3)
-    known = f"a known tag of {name!r}: {', '.join(tags)}" if tags else ""
-    near = f"a known model, such as {', '.join(names)}" if names and name not in names else ""
-    path = "the path of a checkpoint (.pt or .safetensors) as the pretrained weights"
-    folder = "a folder as the model: 'local-dir:<folder>' (open_clip_config.json and weights)"
-    offline = (
-        f"without a network, model {offline_model.NAME!r} with weights "
-        f"{offline_model.PRETRAINED!r}, after {offline_model.INSTALL_COMMAND}"
-    )
-    ways = "\n".join(f"- {way}" for way in (known, near, path, folder, offline) if way)
-    return (
-        f"model {name!r} with pretrained weights {pretrained!r} could not be loaded: "
-        f"{type(error).__name__}: {error}\nUse one of:\n{ways}"
-    )

@@ -2,131 +2,31 @@ import numpy as np
 import pytest
 import torch
 
-from curator_assets.kernels.heads import (
-    HeadKind,
-    HeadMismatchError,
-    load_head,
-)
-from curator_assets.kernels.known_heads import KNOWN_HEADS, find_known_head
-
-AESTHETIC = [
-    ("aesthetic_sa_0_4_vit_l_14_linear.pth", "vit_l_14", -2.46, 11.30),
-    ("aesthetic_sa_0_4_vit_b_32_linear.pth", "vit_b_32", -1.47, 11.01),
-    ("aesthetic_sac+logos+ava1-l14-linearMSE.pth", "vit_l_14", 1.66, 5.75),
-]
-FILES = {
-    "aesthetic_linear_vit_l_14": AESTHETIC[0][0],
-    "aesthetic_linear_vit_b_32": AESTHETIC[1][0],
-    "aesthetic_mlp_vit_l_14": AESTHETIC[2][0],
-    "nsfw_vit_l_14": "nsfw_clip_ViT-L-14_openai_binary_head.pth",
-    "nsfw_vit_b_32": "nsfw_clip_ViT-B-32_openai_binary_head.pth",
-}
+from curator_assets.kernels.heads import Head, HeadKind, HeadMismatchError
 
 
-def unit(rows):
-    rows = np.asarray(rows, np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-@pytest.mark.parametrize(("file", "model", "lowest", "highest"), AESTHETIC)
-def test_aesthetic_heads_rise_with_the_rating(shared_data, file, model, lowest, highest):
-    by_rating = np.load(shared_data / "clip_vectors" / f"laion_mean_by_rating_{model}.npy")
-    scores = load_head(shared_data / "heads" / file, name="aesthetic", kind=None)(unit(by_rating))
-    assert (np.diff(scores) > 0).all()
-    assert scores[[0, -1]] == pytest.approx([lowest, highest], abs=0.006)
-
-
-@pytest.mark.parametrize("model", ["ViT-L-14", "ViT-B-32"])
-def test_nsfw_heads_follow_their_formula(shared_data, model):
-    path = shared_data / "heads" / f"nsfw_clip_{model}_openai_binary_head.pth"
-    tag = model.lower().replace("-", "_")
-    rows = unit(np.load(shared_data / "clip_vectors" / f"laion_mean_by_rating_vi{tag[2:]}.npy"))
-    scores = load_head(path, name="nsfw", kind=None)(rows)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    hidden = torch.from_numpy(rows).double()
-    hidden = (hidden - state["norm.mean"]) / (state["norm.variance"].double().sqrt() + 1e-10)
-    n_layers = sum(key.endswith("weight") for key in state)
-    for k in range(1, n_layers + 1):
-        weight, bias = state[f"linear_{k}.weight"].double(), state[f"linear_{k}.bias"].double()
-        hidden = hidden @ weight.T + bias
-        hidden = hidden.relu() if k < n_layers else hidden.sigmoid()
-    np.testing.assert_allclose(scores, hidden[:, 0].numpy(), rtol=1e-3, atol=1e-5)
-    assert ((scores >= 0) & (scores <= 1)).all()
-
-
-def test_known_heads_are_what_their_files_hold(shared_data):
-    assert FILES.keys() == KNOWN_HEADS.keys()
-    dims = {"ViT-L-14": 768, "ViT-B-32": 512}
-    for name, known in KNOWN_HEADS.items():
-        head = load_head(shared_data / "heads" / FILES[name], name=name, kind=None)
-        assert head.kind.sigmoid == (known.score == "nsfw")
-        head.require_fit(embedding_model=known.model, embedding_dim=dims[known.model])
-
-
-def test_the_head_is_chosen_by_score_and_embedding_model():
-    assert find_known_head("aesthetic", "ViT-L-14", "openai") == "aesthetic_mlp_vit_l_14"
-    assert find_known_head("aesthetic", "ViT-L-14-quickgelu", "openai") == "aesthetic_mlp_vit_l_14"
-    assert find_known_head("nsfw", "ViT-B-32", "openai") == "nsfw_vit_b_32"
-    assert find_known_head("nsfw", "ViT-B-32", "laion2b_s34b_b79k") is None
-    assert find_known_head("nsfw", "efficientnet_lite0", "imagenet") is None
-
-
-def test_a_linear_layer_of_ones_own():
-    state = {"weight": torch.tensor([[2.0, -1.0]]), "bias": torch.tensor([0.5])}
-    head = load_head(state, name="mine", kind=None)
-    scores = head(np.array([[1, 0], [0, 1]], np.float32))
-    assert scores.dtype == np.float32
-    assert scores.tolist() == [2.5, -0.5]
-    assert head.embedding_dim == 2
-    squashed = load_head(state, name="mine", kind=HeadKind(relu=False, sigmoid=True))
-    assert squashed(np.array([[0, 0.5]], np.float32)).tolist() == [0.5]
-
-
-@pytest.mark.parametrize("prefix", ["", "layers.", "net.fc"])
-def test_an_mlp_of_ones_own_says_its_activations(prefix):
-    state = {
-        f"{prefix}10.weight": torch.tensor([[1.0]]),  # natural order: after 2
-        f"{prefix}2.weight": torch.tensor([[1.0, -1.0]]),
-        f"{prefix}2.bias": torch.tensor([3.0]),
-        f"{prefix}0.weight": torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
-    }
-    row = np.array([[-2, 1]], np.float32)
-    with pytest.raises(ValueError, match="'mine': a state dict of 3 layers does not say"):
-        load_head(state, name="mine", kind=None)
-    assert load_head(state, name="m", kind=HeadKind(relu=True, sigmoid=False))(row)[0] == 2.0
-    assert load_head(state, name="m", kind=HeadKind(relu=False, sigmoid=False))(row)[0] == 0.0
+def head(name, weights, *, relu=False):
+    layers = tuple((weight, torch.zeros(len(weight))) for weight in weights)
+    dim = weights[0].shape[1]
+    kind = HeadKind(relu=relu, sigmoid=False)
+    return Head(name, dim, layers, kind, torch.zeros(dim), torch.ones(dim))
 
 
 def test_a_head_of_another_width_is_refused_by_name_and_width():
-    head = load_head({"weight": torch.zeros(1, 768)}, name="aesthetic", kind=None)
+    aesthetic = head("aesthetic", [torch.zeros(1, 768)])
     with pytest.raises(HeadMismatchError, match=r"'aesthetic'.*768.*'ViT-B-32/openai'.*512"):
-        head.require_fit(embedding_model="ViT-B-32/openai", embedding_dim=512)
+        aesthetic.require_fit(embedding_model="ViT-B-32/openai", embedding_dim=512)
     with pytest.raises(HeadMismatchError, match="width 512"):
-        head(np.zeros((1, 512), np.float32))
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        {},
-        {"weight": torch.zeros(2, 4)},
-        {"0.weight": torch.zeros(3, 4), "1.weight": torch.zeros(1, 2)},
-    ],
-)
-def test_layers_that_do_not_chain_to_one_score_are_refused(state):
-    with pytest.raises(ValueError, match="chain to one output"):
-        load_head(state, name="broken", kind=None)
+        aesthetic(np.zeros((1, 512), np.float32))
 
 
 def test_a_score_does_not_depend_on_the_rows_beside_it():
     generator = torch.Generator().manual_seed(0)
-    sizes = [48, 64, 32, 1]
-    state = {
-        f"{k}.weight": torch.randn(sizes[k + 1], sizes[k], generator=generator) for k in range(3)
-    }
-    head = load_head(state, name="mine", kind=HeadKind(relu=True, sigmoid=False))
-    rows = unit(np.random.default_rng(0).normal(size=(1500, 48)))
-    whole = head(rows)
+    sizes = [(64, 48), (32, 64), (1, 32)]
+    mine = head("mine", [torch.randn(*size, generator=generator) for size in sizes], relu=True)
+    rows = np.random.default_rng(0).normal(size=(1500, 48)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    whole = mine(rows)
     cuts = np.split(rows, [0, 1, 9, 1030])
-    np.testing.assert_array_equal(whole, np.concatenate([head(part) for part in cuts]))
-    assert head(rows[:0]).shape == (0,)
+    np.testing.assert_array_equal(whole, np.concatenate([mine(part) for part in cuts]))
+    assert mine(rows[:0]).shape == (0,)

