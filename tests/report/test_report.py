@@ -1,25 +1,11 @@
 """The report as a person meets it: what it shows, what it says, and when it is made again."""
 
-import io
 import json
 import re
 
-import numpy as np
 import polars as pl
-import pytest
-from PIL import Image
 from pipeline import Pipeline, work_done
 from tar_files import read_members, write_members
-
-from curator_assets.report.album import MAX_THUMBNAIL_BYTES, _small
-from curator_assets.report.bands import band_of, make_bands
-from curator_assets.report.changes import Change, changes
-from curator_assets.report.counts import MAX_BOUNDS, MAX_NEAR
-from curator_assets.report.eps_curve import too_many
-from curator_assets.report.galleries import Shown
-from curator_assets.report.marking import pairs_to_mark
-from curator_assets.report.transforms import guess
-from curator_assets.settings import Settings
 
 LIMIT_BYTES = 10_000_000
 
@@ -47,14 +33,14 @@ def test_pictures_captions_and_guesses_are_shown(finished):
 
 
 def test_dagster_shows_the_funnel_and_the_charts(finished):
-    metadata = finished.ledger.read("curation_report").metadata
+    metadata = finished.ledger.read_metadata("curation_report")
     assert metadata["funnel"][0] == {
         "step": "read",
         "images": metadata["n_samples"],
         "bytes": summary(finished)["n_bytes"],
     }
-    assert metadata["funnel_chart"].startswith("data:image/png;base64,")
-    assert metadata["eps_curve_chart"].startswith("data:image/png;base64,")
+    assert metadata["funnel_chart"].kind == "png"
+    assert metadata["eps_curve_chart"].kind == "png"
     assert metadata["n_images_absent"] == 0
 
 
@@ -84,21 +70,6 @@ def test_changes_since_the_last_report(project):
     assert "<td>settings.filters</td>" in text
 
 
-def test_changes_are_numbers_and_settings_that_differ():
-    last = {"n": 1, "dropped": {"a": 2, "b": 1}, "settings": {"eps": 0.1, "by": []}, "x": True}
-    now = {"n": 3, "dropped": {"a": 2, "c": 4}, "settings": {"eps": 0.2, "by": ["w"]}, "x": False}
-    assert changes(last, now) == [
-        Change("n", 1, 3),
-        Change("dropped.c", None, 4),
-        Change("settings.eps", 0.1, 0.2),
-        Change("settings.by", "[]", '["w"]'),
-        Change("x", True, False),
-        Change("dropped.b", 1, None),
-    ]
-    assert [Change("n", 1, 3).difference, Change("c", None, 4).difference] == [2, None]
-    assert changes(last, last) == []
-
-
 def test_absent_images_leave_placeholders_and_a_line(project):
     replaced, gone, _ = project.shards()
     members = read_members(project.folder / "tars" / f"{replaced}.tar")
@@ -106,7 +77,7 @@ def test_absent_images_leave_placeholders_and_a_line(project):
     (project.folder / "tars" / f"{gone}.tar").unlink()
     before = summary(project)
     assert made(project)
-    n_absent = project.ledger.read("curation_report").metadata["n_images_absent"]
+    n_absent = project.ledger.read_metadata("curation_report")["n_images_absent"]
     assert n_absent > 0
     assert re.search(rf"{n_absent} of the \d+ images shown are absent", page(project))
     assert page(project).count("image absent") >= n_absent
@@ -177,64 +148,3 @@ def test_names_from_data_are_escaped_and_empty_projects_have_a_report(pipeline, 
     assert (now["n_kept"], now["n_filtered"], now["n_groups"]) == (0, 3, 0)
     assert now["n_shards_without_tar"] == 1
     assert "There are no duplicates." in page(pipeline)
-
-
-def test_a_page_of_the_most_that_galleries_ask_for_is_small_enough():
-    settings = Settings(source="a", output="b")
-    bands = make_bands(0.03, 0.05)
-    cosines = np.linspace(0.95, 1, 20_000).astype(np.float32)
-    n = len(cosines)
-    pairs = pl.DataFrame(
-        {
-            "shard": ["s"] * n,
-            "position": np.arange(n, dtype=np.int32),
-            "id": [f"i{i}" for i in range(n)],
-            "kept_id": [f"k{i % 97}" for i in range(n)],
-            "cosine": cosines,
-            "kept_shard": ["k"] * n,
-            "kept_position": np.arange(n, dtype=np.int32) % 97,
-            "removed": cosines >= np.float32(0.97),
-            "band": band_of(cosines, bands),
-        }
-    )
-    shown = Shown.choose(pairs, bands, pairs_to_mark(pairs, bands, [], 0), settings)
-    shown = shown.found([], {}, {})
-    rows = [row for band in shown.bands for row in band] + [row for _, row in shown.largest]
-    rows += shown.to_mark + 3 * shown.doubtful["Lowest cosine"]
-    n_pictures = sum(len(row) for row in rows) + max(2 * 80, 2 * MAX_BOUNDS, 2 * MAX_NEAR)
-    assert n_pictures > 500
-    assert n_pictures * MAX_THUMBNAIL_BYTES * 4 / 3 < 0.8 * LIMIT_BYTES
-
-
-def test_a_picture_that_compresses_badly_is_made_smaller():
-    noise = np.random.default_rng(0).integers(256, size=(144, 144, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noise).save(file, "PNG")
-    small = _small(file.getvalue())
-    assert len(small) <= MAX_THUMBNAIL_BYTES
-    assert max(Image.open(io.BytesIO(small)).size) < 144
-    assert _small(b"no image") is None
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({}, "identical bytes"),
-        ({"content_hash": "b"}, "re-encoded or edited"),
-        ({"content_hash": "b", "width": 200, "height": 100}, "smaller"),
-        ({"content_hash": "b", "width": 800, "height": 400}, "larger"),
-        ({"content_hash": "b", "format": "png"}, "other format: png"),
-        ({"content_hash": "b", "width": 300, "format": "png"},
-         "cropped or other aspect, other format: png"),
-        ({"content_hash": "b", "width": 200, "height": 400}, "turned"),
-    ],
-)  # fmt: skip
-def test_what_was_done_to_a_copy_is_guessed(changed, expected):
-    kept = {"content_hash": "a", "width": 400, "height": 200, "format": "jpeg", "n_bytes": 9}
-    assert guess(kept, kept | changed) == expected
-
-
-def test_too_many_pairs_or_dense_members_are_not_resolved_again():
-    assert too_many(20_000_000, 20_000) is None
-    assert "20,000,001 pairs are stored" in too_many(20_000_001, 0)
-    assert "20,001 images lie in dense clumps" in too_many(0, 20_001)

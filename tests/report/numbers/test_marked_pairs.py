@@ -2,20 +2,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curator_assets.report.bands import band_of, make_bands
-from curator_assets.report.marking import (
+from curator_assets.report.numbers.cosine_bands import band_of, make_bands
+from curator_assets.report.numbers.marked_pairs import (
     Mark,
     VerdictError,
     csv_to_mark,
     filled_in_place,
-    n_needed,
     pairs_to_mark,
     parse_marks,
-    precision,
     read_marks,
-    recommend,
     verdict_files,
-    wilson,
 )
 from curator_assets.storage.store import Store
 
@@ -74,83 +70,12 @@ def test_several_tables_add_up_and_may_not_contradict(tmp_path):
         read_marks(store, verdict_files(store))
 
 
-def test_the_interval_is_wilsons():
-    assert wilson(0, 0) == (0, 1)
-    np.testing.assert_allclose(wilson(10, 10), (0.7225, 1.0), atol=1e-4)
-    np.testing.assert_allclose(wilson(45, 50), (0.7864, 0.9565), atol=1e-4)
-    needed = n_needed(0.99)
-    assert needed == 381
-    assert wilson(needed, needed)[0] >= 0.99 > wilson(needed - 1, needed - 1)[0]
-    assert n_needed(1.0) is None
-
-
-def test_bands_are_bounded_by_eps_and_max_eps():
-    assert [band.eps_to for band in BANDS] == [0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06]
-    assert [band.removed for band in BANDS] == [True] * 5 + [False] * 2
-    cosines = np.array([1, 0.9999, 0.99, 0.9899, 0.96, 0.9599, 0.94, 0.9], np.float32)
-    assert band_of(cosines, BANDS).tolist() == [0, 1, 1, 2, 4, 5, 6, 7]
-    assert [(b.eps_from, b.eps_to) for b in make_bands(0, 0)] == [(0, 0)]
-    assert [b.eps_to for b in make_bands(0, 0.02)] == [0, 0.01, 0.02]
-    assert [b.eps_to for b in make_bands(0.02, 0.02)] == [0, 0.005, 0.01, 0.015, 0.02]
-
-
 def pairs(*cosines: float) -> pl.DataFrame:
     values = np.array(cosines, np.float32)
     ids = [f"i{i}" for i in range(len(values))]
     return pl.DataFrame(
         {"id": ids, "kept_id": ["k"] * len(ids), "cosine": values, "band": band_of(values, BANDS)}
     )
-
-
-def table(*counts: tuple[int, int, int]) -> pl.DataFrame:
-    """The table `precision` from (pairs, marked, duplicates) of each band."""
-    middles = [1.0, *(1 - (b.eps_from + b.eps_to) / 2 for b in BANDS[1:])]
-    found = [m for m, (n, _, _) in zip(middles, counts, strict=False) for m in [m] * n]
-    marked = [
-        Mark(f"{i}-{j}", "k", middles[i], j < right)
-        for i, (_, n, right) in enumerate(counts)
-        for j in range(n)
-    ]
-    return precision(pairs(*found), BANDS, marked, beyond_is_known=True)
-
-
-def test_precision_of_each_band():
-    rows = table((5, 4, 4), (9, 20, 19)).to_dicts()
-    assert [row["n_pairs"] for row in rows] == [5, 9, 0, 0, 0, 0, 0]
-    assert (rows[1]["n_marked"], rows[1]["n_duplicate"], rows[1]["precision"]) == (20, 19, 0.95)
-    assert (rows[1]["low"], rows[1]["high"]) == wilson(19, 20)
-    assert (rows[2]["precision"], rows[2]["low"], rows[2]["high"]) == (None, 0, 1)
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        ([], None),  # no pairs, nothing marked
-        ([(5, 9, 9)], None),  # fewer than ten marked
-        ([(5, 20, 20), (9, 20, 20), (9, 20, 18), (9, 20, 20)], 0.01),  # the third is too bad
-        ([(5, 20, 20), (9, 20, 19)], 0.06),  # nothing lies beyond
-        ([(5, 20, 20), (0, 0, 0), (9, 20, 20), (9, 2, 2)], 0.02),  # an empty band is passed
-        ([(0, 0, 0), (9, 20, 20), (9, 0, 0)], 0.01),
-        ([(5, 20, 18)], None),
-    ],
-)
-def test_the_largest_eps_that_is_precise_enough(counts, expected):
-    assert recommend(table(*counts), 0.95, "precision") == expected
-
-
-def test_to_be_sure_takes_more_marks():
-    few, many = table((5, 20, 20), (9, 0, 0)), table((5, 80, 80), (9, 0, 0))
-    assert recommend(few, 0.95, "precision") == recommend(many, 0.95, "precision") == 0
-    assert recommend(few, 0.95, "low") is None
-    assert recommend(many, 0.95, "low") == 0
-
-
-def test_bands_that_were_not_resolved_do_not_pass_for_empty():
-    found = precision(
-        pairs(1.0), BANDS, [Mark(f"{i}", "k", 1, True) for i in range(20)], beyond_is_known=False
-    )
-    assert found["n_pairs"].to_list() == [1, 0, 0, 0, 0, None, None]
-    assert recommend(found, 0.9, "precision") == 0.04
 
 
 def test_pairs_to_mark_are_new_ones_of_every_band_and_come_back_as_they_were(tmp_path):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from curator_assets.report import examples
-from curator_assets.report.album import Album, Picture
-from curator_assets.report.bands import Band
-from curator_assets.report.examples import Row
-from curator_assets.report.near_threshold import NearThreshold
-from curator_assets.report.transforms import Facts
+from curator_assets.report.numbers.cosine_bands import Band
+from curator_assets.report.numbers.near_threshold import NearThreshold
+from curator_assets.report.numbers.shown_images import Facts
+from curator_assets.report.pictures import examples
+from curator_assets.report.pictures.examples import Row
+from curator_assets.report.pictures.gallery_pictures import GalleryPictures, Picture
 from curator_assets.settings import Settings
 from curator_assets.storage.pixels import Address
 
@@ -97,65 +97,67 @@ class Shown:
         rows = [row for band in self.bands for row in band]
         rows += [row for _, row in self.largest] + self.to_mark
         rows += [row for chosen in self.doubtful.values() for row in chosen]
-        rows += [near.members(passes=passes) for near in self.near for passes in (True, False)]
-        return {member.address for row in rows for member in row}
+        rows += [near.images(passes=passes) for near in self.near for passes in (True, False)]
+        return {image.address for row in rows for image in row}
 
     def looked_at(self) -> set[Address]:
         """Of every image that is shown, and of the candidates."""
-        return self.addresses() | {m.address for row in self.candidates for m in row}
+        return self.addresses() | {image.address for row in self.candidates for image in row}
 
 
-def make_galleries(shown: Shown, album: Album, bands: list[Band]) -> Galleries:
+def make_galleries(shown: Shown, pictures: GalleryPictures, bands: list[Band]) -> Galleries:
     """The galleries of the chosen images."""
     near = dict[str, list[Gallery]]()
     for each in shown.near:
-        near.setdefault(each.score, []).append(_near(each, album))
+        near.setdefault(each.score, []).append(_near(each, pictures))
     return Galleries(
         near=near,
         bands=[
-            _band(band, rows, album) for band, rows in zip(bands, shown.bands, strict=True) if rows
+            _band(band, rows, pictures)
+            for band, rows in zip(bands, shown.bands, strict=True)
+            if rows
         ],
         largest=Gallery(
             "The largest groups",
             f"The kept image, and of the others the {examples.N_OF_LARGEST} of lowest cosine.",
-            [_pictures(row, album, f"{size:,} images") for size, row in shown.largest],
+            [_picture_row(row, pictures, f"{size:,} images") for size, row in shown.largest],
         ),
-        doubtful=[_doubtful(title, shown, album) for title in shown.doubtful],
+        doubtful=[_doubtful(title, shown, pictures) for title in shown.doubtful],
         to_mark=Gallery(
             "Pairs to mark",
             "In the order of pairs_to_mark.csv; the numbers are those of its rows.",
             [
-                _pictures(row, album, f"row {number}")
+                _picture_row(row, pictures, f"row {number}")
                 for number, row in enumerate(shown.to_mark, start=2)
             ],
         ),
     )
 
 
-def _band(band: Band, rows: list[Row], album: Album) -> Gallery:
+def _band(band: Band, rows: list[Row], pictures: GalleryPictures) -> Gallery:
     about = "A seeded sample of the removed images, each behind the image kept for it."
     if not band.removed:
         about = "A seeded sample of what the chosen eps keeps and max_eps would remove."
     title = band.name if band.removed else f"{band.name}: not removed"
-    return Gallery(title, about, [_pictures(row, album, "") for row in rows])
+    return Gallery(title, about, [_picture_row(row, pictures, "") for row in rows])
 
 
-def _near(near: NearThreshold, album: Album) -> Gallery:
+def _near(near: NearThreshold, pictures: GalleryPictures) -> Gallery:
     rows = []
     for passes, heading in ((True, "just kept"), (False, "just dropped")):
-        pictures = [album.picture(member) for member in near.members(passes=passes)]
-        rows += [PictureRow(heading, pictures)] if pictures else []
+        nearest = [pictures.picture(image) for image in near.images(passes=passes)]
+        rows += [PictureRow(heading, nearest)] if nearest else []
     title = f"{near.score}: {near.side} {near.bound:g}"
     return Gallery(title, "The images nearest to the threshold, by this bound alone.", rows)
 
 
-def _doubtful(title: str, shown: Shown, album: Album) -> Gallery:
+def _doubtful(title: str, shown: Shown, pictures: GalleryPictures) -> Gallery:
     about = f"Among the {len(shown.candidates)} removed images of lowest cosine."
-    rows = [_pictures(row, album, "") for row in shown.doubtful[title]]
+    rows = [_picture_row(row, pictures, "") for row in shown.doubtful[title]]
     return Gallery(title, about, rows)
 
 
-def _pictures(row: Row, album: Album, heading: str) -> PictureRow:
+def _picture_row(row: Row, pictures: GalleryPictures, heading: str) -> PictureRow:
     kept, *removed = row
-    pictures = [album.picture(kept), *(album.picture(member, kept) for member in removed)]
-    return PictureRow(heading, pictures)
+    others = [pictures.picture(image, kept) for image in removed]
+    return PictureRow(heading, [pictures.picture(kept), *others])

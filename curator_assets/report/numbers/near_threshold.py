@@ -6,8 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from curator_assets.report.members import STORED, Member
-from curator_assets.report.transforms import Facts
+from curator_assets.report.numbers.shown_images import STORED, Facts, ShownImage
 from curator_assets.storage.pixels import Address
 
 
@@ -44,10 +43,10 @@ class NearThreshold:
             nearest = both.sort("distance", maintain_order=True).head(self._n_images)
             self._nearest[passes] = nearest
 
-    def members(self, *, passes: bool) -> list[Member]:
+    def images(self, *, passes: bool) -> list[ShownImage]:
         """The nearest images that the bound keeps, or that it drops; the nearest first."""
         return [
-            Member((row["shard"], row["position"]), row["image_id"], value=row["value"])
+            ShownImage((row["shard"], row["position"]), row["image_id"], value=row["value"])
             for row in self._rows(passes)
         ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from curator_assets.report.tally import COUNT_OF
+from curator_assets.report.numbers.tally import COUNT_OF
 from curator_assets.settings import Settings
 
 

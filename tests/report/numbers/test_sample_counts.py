@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from curator_assets.report import samples, tally
-from curator_assets.report.counts import count_samples
-from curator_assets.report.tally import Tally
+from curator_assets.report.numbers import shard_frames, tally
+from curator_assets.report.numbers.sample_counts import count_samples
+from curator_assets.report.numbers.tally import Tally
 
 
 def test_many_frames_are_summed_up_as_they_come(monkeypatch):
@@ -46,7 +46,7 @@ def test_counts_do_not_depend_on_how_many_shards_are_looked_at_together(
     shards = finished.shards()
     images = [(shard, position) for shard in shards for position in (0, 7)]
     whole = count_samples(finished.store, shards, finished.settings, images)
-    monkeypatch.setattr(samples, "_FRAME_ROWS", n_rows)
+    monkeypatch.setattr(shard_frames, "_FRAME_ROWS", n_rows)
     parts = count_samples(finished.store, shards, finished.settings, images)
     assert len(shards) > 2
     assert parts.facts == whole.facts
@@ -60,4 +60,4 @@ def test_counts_do_not_depend_on_how_many_shards_are_looked_at_together(
         assert_frame_equal(part.thresholds(), score.thresholds())
     for part, near in zip(parts.near, whole.near, strict=True):
         for passes in (True, False):
-            assert part.members(passes=passes) == near.members(passes=passes)
+            assert part.images(passes=passes) == near.images(passes=passes)

@@ -1,20 +1,24 @@
-"""The images that galleries show, and what is stored of them."""
+"""The images that the report shows, and what is stored of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
-from curator_assets.report.transforms import Facts
 from curator_assets.storage.pixels import Address
 
+Facts = Mapping[str, Any]
+"""`width`, `height`, `format`, `n_bytes` and `content_hash` of an image."""
+
 STORED = ["position", "width", "height", "format", "n_bytes", "content_hash"]
+"""Columns of `shard_frames` with the position and the facts of an image."""
 
 
 @dataclass(frozen=True)
-class Member:
+class ShownImage:
     """One image of a gallery's row.
 
     Attributes:

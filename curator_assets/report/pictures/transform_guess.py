@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from curator_assets.report.numbers.shown_images import Facts
 
 MAX_ASPECT_CHANGE = 0.02
-
-Facts = Mapping[str, Any]
-"""`width`, `height`, `format`, `n_bytes` and `content_hash` of an image."""
 
 
 def guess(kept: Facts, removed: Facts) -> str:

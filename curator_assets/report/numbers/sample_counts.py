@@ -8,12 +8,11 @@ from typing import Protocol
 
 import polars as pl
 
-from curator_assets.report.members import StoredFacts
-from curator_assets.report.near_threshold import NearThreshold
-from curator_assets.report.samples import frames, score_columns
-from curator_assets.report.scores import ScoreCounts, spans
-from curator_assets.report.tally import Tally
-from curator_assets.report.transforms import Facts
+from curator_assets.report.numbers.near_threshold import NearThreshold
+from curator_assets.report.numbers.score_distributions import ScoreCounts, spans
+from curator_assets.report.numbers.shard_frames import frames, score_columns
+from curator_assets.report.numbers.shown_images import Facts, StoredFacts
+from curator_assets.report.numbers.tally import Tally
 from curator_assets.settings import Settings
 from curator_assets.storage.pixels import Address
 from curator_assets.storage.store import Store

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from curator_assets.report.tally import Tally
+from curator_assets.report.numbers.tally import Tally
 
 
 def cells(tally: Tally, centroids: np.ndarray) -> pl.DataFrame:

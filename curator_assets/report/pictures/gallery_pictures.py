@@ -1,20 +1,19 @@
 """The pictures that the galleries show, small enough for one page.
 
-`MAX_THUMBNAIL_BYTES` times the images that `examples`, `marking` and `near_threshold` can ask for,
-as base64, stays below 7 MB.
+`MAX_THUMBNAIL_BYTES` times the images that `examples`, `marked_pairs` and `near_threshold` can ask
+for, as base64, stays below 7 MB.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
 from curator_assets.kernels.thumbnails import thumbnail
-from curator_assets.report.members import Member
-from curator_assets.report.text import size
-from curator_assets.report.transforms import Facts, guess
+from curator_assets.report.numbers.shown_images import Facts, ShownImage
+from curator_assets.report.pictures.data_uri import data_uri
+from curator_assets.report.pictures.transform_guess import guess
 from curator_assets.storage.pixels import Address, read_images
 from curator_assets.storage.source import Source
 from curator_assets.storage.store import Store
@@ -33,18 +32,20 @@ class Picture:
         image_id: its name.
         src: data URI of the thumbnail; None where the image could not be had.
         head: its part in the row.
-        about: what is stored of it.
+        about: its size in pixels and its format; None if nothing is stored of it.
+        n_bytes: of its file; None likewise.
         caption: its caption, if it has one.
     """
 
     image_id: str
     src: str | None
     head: str
-    about: tuple[str, ...]
+    about: str | None
+    n_bytes: int | None
     caption: str | None
 
 
-class Album:
+class GalleryPictures:
     """Thumbnails and captions of some images.
 
     Args:
@@ -73,26 +74,23 @@ class Album:
         """How many images could not be had, or not be shown."""
         return self.n_wanted - len(self._sources)
 
-    def picture(self, member: Member, kept: Member | None = None) -> Picture:
-        """The picture of a member; `kept` is the image that stands for it."""
-        mine = self._facts.get(member.address)
+    def picture(self, image: ShownImage, kept: ShownImage | None = None) -> Picture:
+        """The picture of an image; `kept` is the image that stands for it."""
+        mine = self._facts.get(image.address)
         head = ""
-        if member.value is not None:
-            head = f"{member.value:.6g}"
-        elif member.cosine is not None:
-            head = f"cosine {member.cosine:.4f}"
+        if image.value is not None:
+            head = f"{image.value:.6g}"
+        elif image.cosine is not None:
+            head = f"cosine {image.cosine:.4f}"
             other = self._facts.get(kept.address) if kept else None
             head += f" · {guess(other, mine)}" if mine and other else ""
-        about: tuple[str, ...] = ()
-        if mine:
-            pixels = f"{mine['width']} x {mine['height']} {mine['format']}"
-            about = (pixels, size(mine["n_bytes"]))
-        caption = self._captions.get(member.address)
+        caption = self._captions.get(image.address)
         return Picture(
-            image_id=_short(member.image_id),
-            src=self._sources.get(member.address),
+            image_id=_short(image.image_id),
+            src=self._sources.get(image.address),
             head=head,
-            about=about,
+            about=f"{mine['width']} x {mine['height']} {mine['format']}" if mine else None,
+            n_bytes=mine["n_bytes"] if mine else None,
             caption=_short(caption) if caption else None,
         )
 
@@ -106,14 +104,13 @@ def _thumbnails(tars: Source, store: Store, wanted: list[Address]) -> dict[Addre
             for address, data in read_images(
                 tars, store, addresses[start : start + _CHUNK]
             ).items():
-                small = _small(data)
+                small = small_thumbnail(data)
                 if small:
-                    encoded = base64.b64encode(small).decode()
-                    sources[address] = f"data:image/jpeg;base64,{encoded}"
+                    sources[address] = data_uri(small, "jpeg")
     return sources
 
 
-def _small(data: bytes) -> bytes | None:
+def small_thumbnail(data: bytes) -> bytes | None:
     """A thumbnail of at most `MAX_THUMBNAIL_BYTES`: the larger ones are made smaller."""
     for side in SIDES:
         small = thumbnail(data, side)

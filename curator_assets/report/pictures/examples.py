@@ -5,57 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from curator_assets.kernels.duplicates import random_order
-from curator_assets.report.bands import Band, band_of
-from curator_assets.report.members import Member
-from curator_assets.report.transforms import Facts, other_aspect
+from curator_assets.report.numbers.banded_pairs import draw_pairs
+from curator_assets.report.numbers.shown_images import Facts, ShownImage
+from curator_assets.report.pictures.transform_guess import other_aspect
 from curator_assets.storage.pixels import Address
 
 N_IDENTICAL, N_A_BAND, N_OTHERS = 3, 6, 3
 N_LARGEST, N_OF_LARGEST = 6, 11
 N_SUSPICIOUS, N_CANDIDATES = 8, 200
 
-Row = list[Member]
+Row = list[ShownImage]
 """A kept image and some that it stands for, or would at a larger eps."""
-
-
-def banded_pairs(
-    groups: pl.DataFrame, beyond: pl.DataFrame | None, bands: list[Band], eps: float
-) -> pl.DataFrame:
-    """The removed images and those that only a larger eps removes, each with its `band`.
-
-    Args:
-        groups: the table of `duplicate_groups`.
-        beyond: the same at `max_eps`; None if it was not resolved.
-        bands: of the settings.
-        eps: the chosen one.
-
-    Returns:
-        The columns of `duplicate_groups`, `removed` and `band`.
-    """
-    parts = [groups.with_columns(removed=pl.lit(True))]
-    if beyond is not None:
-        farther = pl.col("cosine") < float(np.float32(1 - eps))
-        others = beyond.filter(farther).join(groups, on="id", how="anti", maintain_order="left")
-        parts.append(others.with_columns(removed=pl.lit(False)))
-    pairs = pl.concat(
-        part.with_columns(pl.col("shard", "kept_shard").cast(pl.String)) for part in parts
-    )
-    return pairs.with_columns(band=pl.Series(band_of(pairs["cosine"].to_numpy(), bands)))
-
-
-def draw(pairs: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
-    """A seeded sample of pairs, stable when others come or go."""
-    names = (f"{row[0]}\n{row[1]}" for row in pairs.select("id", "kept_id").iter_rows())
-    return pairs[random_order(names, seed=seed)[:n]]
 
 
 def band_rows(pairs: pl.DataFrame, band: int, seed: int) -> list[Row]:
     """Sampled removed images of a band, each with its kept one and some others of its group."""
-    drawn = draw(pairs.filter(pl.col("band") == band), N_A_BAND if band else N_IDENTICAL, seed)
+    drawn = draw_pairs(
+        pairs.filter(pl.col("band") == band), N_A_BAND if band else N_IDENTICAL, seed
+    )
     groups = _by_group(pairs.filter(pl.col("removed")), drawn["kept_id"])
     rows = []
     for pair in drawn.sort("cosine", "id", descending=[True, False]).to_dicts():
@@ -112,6 +81,6 @@ def _row(pairs: list[dict[str, Any]]) -> Row:
     """A row of one group, the kept image first."""
     kept = pairs[0]
     return [
-        Member((kept["kept_shard"], kept["kept_position"]), kept["kept_id"]),
-        *(Member((p["shard"], p["position"]), p["id"], cosine=p["cosine"]) for p in pairs),
+        ShownImage((kept["kept_shard"], kept["kept_position"]), kept["kept_id"]),
+        *(ShownImage((p["shard"], p["position"]), p["id"], cosine=p["cosine"]) for p in pairs),
     ]

@@ -1,0 +1,1 @@
+"""What the report counts: its tables and headline numbers, and the pairs that people mark."""

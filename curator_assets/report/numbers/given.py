@@ -1,0 +1,37 @@
+"""What the report is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from curator_assets.report.numbers.eps_curve import Resolves
+from curator_assets.settings import Settings
+from curator_assets.storage.source import Source
+from curator_assets.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the report is made from.
+
+    Attributes:
+        settings: the project's.
+        store: where everything is stored, and the report goes.
+        tars: the source, for pictures and captions.
+        shards: those with verdicts on the present embeddings, in order of arrival.
+        behind: shards that the report leaves out, their verdicts being of other embeddings.
+        n_taking_part: images that are readable and pass the filters.
+        resolver: resolves the stored pairs at any eps; None if there are too many.
+        why_not: in that case, why.
+        verdict_files: the tables of marked pairs.
+    """
+
+    settings: Settings
+    store: Store
+    tars: Source
+    shards: list[str]
+    behind: list[str]
+    n_taking_part: int
+    resolver: Resolves | None
+    why_not: str | None
+    verdict_files: list[str]

@@ -1,0 +1,66 @@
+"""All numbers of the report together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from curator_assets.report.numbers.changes import Change, changes, read_last
+from curator_assets.report.numbers.cluster_map import cells
+from curator_assets.report.numbers.duplicate_spread import group_sizes, shard_pairs
+from curator_assets.report.numbers.duplicate_tables import DuplicateTables
+from curator_assets.report.numbers.funnel import funnel
+from curator_assets.report.numbers.given import Given
+from curator_assets.report.numbers.headline_numbers import headline_numbers
+from curator_assets.report.numbers.sample_counts import Counts
+from curator_assets.storage.assignments import read_centroids
+
+
+@dataclass(frozen=True)
+class ReportNumbers:
+    """What the report says in numbers.
+
+    Attributes:
+        duplicates: of the stored groups and pairs.
+        counts: of the pass over the shards.
+        tables: by name; see `storage.report_schemas`.
+        summary: the headline numbers.
+        changes: since the last report; None if this is the first.
+    """
+
+    duplicates: DuplicateTables
+    counts: Counts
+    tables: Mapping[str, pl.DataFrame]
+    summary: Mapping[str, Any]
+    changes: Sequence[Change] | None
+
+
+def report_numbers(given: Given, duplicates: DuplicateTables, counts: Counts) -> ReportNumbers:
+    """The numbers, from what was found of duplicates and counted in the shards."""
+    tables = _tables(given, duplicates, counts)
+    summary = headline_numbers(given, tables, len(duplicates.marks))
+    last = read_last(given.store)
+    different = None if last is None else changes(last, summary)
+    return ReportNumbers(duplicates, counts, tables, summary, different)
+
+
+def _tables(given: Given, duplicates: DuplicateTables, counts: Counts) -> dict[str, pl.DataFrame]:
+    rates = [
+        tally.by_verdict().rename({by: "value"}).with_columns(by=pl.lit(by))
+        for by, tally in counts.rates.items()
+    ]
+    return {
+        "funnel": funnel(counts.reasons.table, given.settings),
+        "histograms": pl.concat([s.histogram() for s in counts.scores] or [pl.DataFrame()]),
+        "thresholds": pl.concat([s.thresholds() for s in counts.scores] or [pl.DataFrame()]),
+        "eps_curve": duplicates.curve,
+        "group_sizes": group_sizes(duplicates.groups),
+        "shard_pairs": shard_pairs(duplicates.groups),
+        "rates": pl.concat(rates, how="diagonal"),
+        "shards": counts.shards.by_verdict(),
+        "cells": cells(counts.cells, read_centroids(given.store)),
+        "precision": duplicates.precision,
+    }

@@ -1,0 +1,1 @@
+"""What the report shows: charts of the numbers, and galleries of images."""

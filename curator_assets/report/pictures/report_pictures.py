@@ -1,0 +1,45 @@
+"""All that the report shows, made of the numbers and the stored images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from curator_assets.report.numbers.given import Given
+from curator_assets.report.numbers.report_numbers import ReportNumbers
+from curator_assets.report.pictures.chart_rendering import Chart
+from curator_assets.report.pictures.charts import draw_charts
+from curator_assets.report.pictures.galleries import Galleries, Shown, make_galleries
+from curator_assets.report.pictures.gallery_pictures import GalleryPictures
+from curator_assets.storage.pixels import read_captions
+
+
+@dataclass(frozen=True)
+class ReportPictures:
+    """What the report shows.
+
+    Attributes:
+        charts: by name.
+        galleries: of images.
+        n_wanted: images that the galleries show.
+        n_missing: those of them that could not be had, or not be shown.
+    """
+
+    charts: Mapping[str, Chart]
+    galleries: Galleries
+    n_wanted: int
+    n_missing: int
+
+
+def report_pictures(given: Given, numbers: ReportNumbers, chosen: Shown) -> ReportPictures:
+    """The charts, and the galleries of the chosen images and of those near thresholds."""
+    counts = numbers.counts
+    captions = read_captions(given.tars, given.store, {*chosen.looked_at(), *counts.facts})
+    shown = chosen.found(counts.near, counts.facts, captions)
+    pictures = GalleryPictures(given.tars, given.store, shown.addresses(), counts.facts, captions)
+    return ReportPictures(
+        charts=draw_charts(given, numbers),
+        galleries=make_galleries(shown, pictures, numbers.duplicates.bands),
+        n_wanted=pictures.n_wanted,
+        n_missing=pictures.n_missing,
+    )
