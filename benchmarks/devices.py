@@ -25,8 +25,9 @@ import numpy as np
 import torch
 
 from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
-from curator_assets.kernels.encode import EncoderModel, load_model
+from curator_assets.kernels.encode import EncoderModel
 from curator_assets.kernels.resize import Preprocessing
+from curator_assets.models.open_clip_models import load_model
 
 CLIP = Preprocessing(
     224, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), "bicubic", "shortest", fill_color=0

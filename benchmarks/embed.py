@@ -27,13 +27,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from curator_assets.kernels.forward import EXECUTIONS
+
+if TYPE_CHECKING:
+    from curator_assets.defs.precision import Arithmetic
+    from curator_assets.engine.stage import Made
+    from curator_assets.engine.work import Work
+    from curator_assets.kernels.decode import ImageDecoder
+    from curator_assets.kernels.encode import EncoderModel
+    from curator_assets.settings import Settings
 
 OFFLINE = "efficientnet_lite0"
 GFLOP = {OFFLINE: 0.8, "ViT-B-32": 8.8, "ViT-L-14": 162.03, "ViT-L-14-quickgelu": 162.03}
@@ -233,15 +241,14 @@ def measure_limits(arguments: argparse.Namespace) -> dict[str, Any]:
     return figures | {"read_images": arguments.images / read, "device": name}
 
 
-def settings_and_resources(arguments: argparse.Namespace) -> tuple[Any, Any]:
+def settings_of(arguments: argparse.Namespace) -> Settings:
     """A project over the tars, its output anew."""
-    from curator_assets.resources import resources
     from curator_assets.settings import Settings
 
     name, pretrained = arguments.model, "imagenet"
     if name != OFFLINE:
         pretrained = str(random_weights(name, arguments.folder))
-    settings = Settings.model_validate(
+    return Settings.model_validate(
         {
             "source": str(arguments.folder / "tars"),
             "output": tempfile.mkdtemp(dir=arguments.folder),
@@ -254,7 +261,6 @@ def settings_and_resources(arguments: argparse.Namespace) -> tuple[Any, Any]:
             },
         }
     )
-    return settings, resources(settings)
 
 
 def random_weights(name: str, folder: Path) -> Path:
@@ -268,14 +274,14 @@ def random_weights(name: str, folder: Path) -> Path:
     return path
 
 
-def work_on(arguments: argparse.Namespace) -> Any:
+def work_on(arguments: argparse.Namespace) -> Work:
     """What stages work with."""
-    from curator_assets.defs.stage import Work
+    from curator_assets.engine.work import Work
+    from curator_assets.storage.source import Source
 
-    settings, made = settings_and_resources(arguments)
-    shards = tuple(made["storage"].tars.list_shards())
-    log = logging.getLogger("benchmark")
-    return Work(settings, made["storage"], made["encoder"], shards, log)
+    settings = settings_of(arguments)
+    shards = tuple(Source(settings.source).list_shards())
+    return Work(settings, shards, logging.getLogger("benchmark"))
 
 
 def measure_decode(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -307,12 +313,15 @@ def measure_decode(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"images_per_second": len(images) / seconds, "mean_bytes": mean_bytes}
 
 
-def loaded(arguments: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
-    """The work of the pipeline, its choice of precision, its decoder and its encoder."""
-    from curator_assets.defs.precision import chosen_precision
+def loaded(
+    arguments: argparse.Namespace,
+) -> tuple[Work, Arithmetic, ImageDecoder, EncoderModel]:
+    """The work of the pipeline, its choice of arithmetic, its decoder and its encoder."""
+    from curator_assets.defs.image_embeddings import weights_in_force
+    from curator_assets.defs.precision import chosen_arithmetic
 
     work = work_on(arguments)
-    choice = chosen_precision(work, list(work.shards))
+    choice = chosen_arithmetic(work, weights_in_force(work), work.shards)
     return work, choice, *work.encoder.load(choice.precision)
 
 
@@ -328,7 +337,7 @@ def measure_encoder(arguments: argparse.Namespace) -> dict[str, Any]:
     for execution in arguments.executions:
         candidate = replace(model, execution=execution)
 
-        def encode(candidate: Any = candidate) -> None:
+        def encode(candidate: EncoderModel = candidate) -> None:
             begun = begun_ahead(range(n_batches), lambda _: candidate.begin(pixels), 1)
             for _, finish in begun:
                 finish()
@@ -362,17 +371,22 @@ def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def embedded(work: Any) -> list[Any]:
+def embedded(work: Work) -> list[Made]:
     """What became of each shard; all must be made."""
-    from curator_assets.defs import image_embeddings
+    from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
+    from curator_assets.engine.stage import Made, Streamed
 
-    made: list[Any] = list(image_embeddings.stage(work).make(list(work.shards)))
-    if any(not hasattr(outcome, "metadata") for outcome in made):
-        sys.exit(f"not everything was embedded: {made}")
+    making = IMAGE_EMBEDDINGS.making
+    assert isinstance(making, Streamed)
+    with making.open(work) as stream:
+        outcomes = [outcome for outcome in stream(work.shards) if not isinstance(outcome, int)]
+    made = [outcome for outcome in outcomes if isinstance(outcome, Made)]
+    if len(made) < len(work.shards):
+        sys.exit(f"not everything was embedded: {outcomes}")
     return made
 
 
-def profiled(work: Any, folder: Path) -> list[str]:
+def profiled(work: Work, folder: Path) -> list[str]:
     """The pipeline once more, under torch's profiler: lines that say what kept the GPU busy."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -422,11 +436,12 @@ def measure_peer(arguments: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     if arguments.model == OFFLINE:
-        from curator_assets.kernels import offline_model
+        from curator_assets.models.offline_folder import write_open_clip_folder
+        from curator_assets.models.offline_model import installed_checkpoint
 
         folder = arguments.folder / "offline"
         folder.mkdir(exist_ok=True)
-        offline_model.write_open_clip_folder(folder, offline_model.installed_checkpoint())
+        write_open_clip_folder(folder, installed_checkpoint())
         model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     else:
         weights = str(random_weights(arguments.model, arguments.folder))

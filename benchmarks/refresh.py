@@ -34,40 +34,50 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 import pyarrow as pa
 import yaml
 
-from curator_assets.defs import (
-    cluster_assignments,
-    deduplicated_shards,
-    duplicate_groups,
-    duplicate_ids,
-    image_embeddings,
-)
+from curator_assets.defs.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.contact_sheets import MAX_SHEET_BYTES
-from curator_assets.defs.refresh import STAGES, _partitions, plan
-from curator_assets.defs.stage import Stage, Work
+from curator_assets.defs.deduplicated_shards import DEDUPLICATED_SHARDS
+from curator_assets.defs.duplicate_groups import DUPLICATE_GROUPS
+from curator_assets.defs.duplicate_ids import DUPLICATE_IDS, MAX_LISTED
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.stages import GRAPH
+from curator_assets.defs.tar_shards import TAR_SHARDS
 from curator_assets.demo.photos import crops
-from curator_assets.partitions import SHARDS_NAME
-from curator_assets.refresh import run, work_on
-from curator_assets.resources import resources
+from curator_assets.engine.dagster.instance_partitions import SHARDS
+from curator_assets.engine.encoder import Encoder
+from curator_assets.engine.freshness import all_inputs
+from curator_assets.engine.partitioning import ALL, Partition, Partitioning
+from curator_assets.engine.plan import plan
+from curator_assets.engine.stage import Stage
+from curator_assets.engine.work import Work
+from curator_assets.refresh import planned, run
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import record_arrivals
 from curator_assets.storage.groups import removals_by_shard, removals_version
-from curator_assets.storage.ledger import Entry, Ledger, encoded, hash_of
+from curator_assets.storage.ledger import (
+    Entry,
+    Ledger,
+    Picture,
+    StoredFile,
+    hash_file,
+    hash_of,
+)
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import write_table
-from curator_assets.storage.tar_versions import ASSET as TAR_SHARDS
 
 SEED_SHARDS, SEED_IMAGES = 60, 2
 TARGET_SECONDS = {1_000: 2, 10_000: 10, 50_000: 60}
 TARGET_MIB = 2048
 TARGET_OVERHEAD_MS = 50
 EMPTY_TAR = bytes(tarfile.RECORDSIZE)
-REMOVALS_SHOWN = 50  # rows of its table that an entry of `duplicate_ids` quotes
+SEED_PARTITION = {Partitioning.SHARD: "00000", Partitioning.CELL_GROUP: "0000"}
 MAX_LINKS = 50_000  # a file has 65,000 names at most
 MEASURES = ("dry-run", "no-op refresh")
 EVENTS = "instance/history/runs/index.db"  # below a project's folder
@@ -163,7 +173,8 @@ def measure_here(what: str, folder: Path, *, profile: bool) -> None:
             profiler.enable()
         started = time.perf_counter()
         if what == "dry-run":
-            idle = not any(a.stale or a.n_undecided for a in plan(work_on(instance, settings)))
+            _, work = planned(instance, settings)
+            idle = not any(p.stale or p.undecided for p in plan(GRAPH.stages, work))
         else:
             n_before = n_events(folder)
             idle = run(instance, settings, force=False)
@@ -208,12 +219,12 @@ def embed_photos(folder: Path) -> list[float]:
 def refresh_photos(folder: Path, n_shards: int) -> float:
     """Refresh the photographs in so many shards; how long until all were embedded."""
     settings = write_photos(folder, n_shards)
-    resources(settings)["encoder"].load("float32")  # before the clock starts
+    Encoder.of(settings).load("float32")  # before the clock starts
     with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance:
         started = time.time()
         if not run(instance, settings, force=False):
             sys.exit("the refresh of the photographs failed")
-        key = dg.AssetKey(image_embeddings.ASSET)
+        key = dg.AssetKey(IMAGE_EMBEDDINGS.name)
         embedded = instance.fetch_materializations(key, limit=1).records[0].timestamp
     return embedded - started
 
@@ -285,17 +296,18 @@ def write_state(folder: Path, n_shards: int, n_removed: int) -> None:
     settings = write_settings(folder)
     shards = [f"{k // 1000:03d}/{k:06d}" for k in range(n_shards)]
     write_links(folder / "tars", (f"{shard}.tar" for shard in shards), EMPTY_TAR)
-    made = resources(settings)
-    storage, store = made["storage"], made["storage"].store
-    record_arrivals(store, shards)
+    work = Work(settings, tuple(shards), logging.getLogger(__name__))
     write_events(folder / EVENTS, shards)
-    work = Work(settings, storage, made["encoder"], tuple(shards), logging.getLogger(__name__))
     patterns = Ledger(Store(str(seed / "curated")))
-    injector = _Injector(Path(store.root), work, patterns, n_removed)
-    injector.tars()
-    for module in STAGES:
-        stage = module.stage(work)
-        injector.stage(stage)
+    injector = _Injector(work, patterns, n_removed)
+    # a refresh waits for the disk with each file; nothing of this has to outlive the machine
+    with patch.object(os, "fsync", lambda _: None):
+        record_arrivals(work.store, shards)
+        injector.tars()
+        for stage in GRAPH.stages:
+            if not stage.is_optional:
+                injector.stage(stage)
+        work.weights.remember()
 
 
 def write_events(path: Path, shards: Sequence[str]) -> None:
@@ -324,7 +336,7 @@ def write_events(path: Path, shards: Sequence[str]) -> None:
         events.execute(
             "INSERT INTO dynamic_partitions (partitions_def_name, partition) SELECT ?, partition "
             "FROM shards",
-            [SHARDS_NAME],
+            [SHARDS.name],
         )
 
 
@@ -346,75 +358,70 @@ class _Injector:
     """Writes ledger entries, and the files that they vouch for, as if the stages had run.
 
     Attributes:
-        root: the folder of the output.
         work: of the project that is written.
         patterns: the ledger of a small project that was really made.
         n_removed: duplicates of each shard.
     """
 
-    root: Path
     work: Work
     patterns: Ledger
     n_removed: int
 
     def tars(self) -> None:
         """Tar versions, as if each tar had been read."""
-        for shard, signature in self.work.storage.tars.list_shards().items():
-            version = hash_of(shard)
-            self._record(TAR_SHARDS, shard, Entry(str(signature), data_version=version))
+        for shard, signature in self.work.tars.list_shards().items():
+            entry = Entry(str(signature), data_version=_tar_version(shard))
+            self.work.ledger.write(TAR_SHARDS.name, shard, entry)
 
     def stage(self, stage: Stage) -> None:
         """All partitions of a stage, with the fingerprints that it expects."""
-        partitions = _partitions(stage, self.work)
-        pattern = self._pattern(stage.asset, partitions[0])
-        files = self._files(stage.asset, partitions[0], pattern)
-        for name, data in files.items():
-            if name != layout.DUPLICATE_GROUPS:
-                named = (_rename(name, partitions[0], partition) for partition in partitions)
-                write_links(self.root, named, data)
-        sizes = {name: (self.root / name).stat().st_size for name in files}
+        partitions = self.work.partitions(stage)
+        seed = SEED_PARTITION.get(stage.by, ALL)
+        pattern = self.patterns.read(stage.name, seed or None)
+        assert pattern is not None
+        files = self._files(stage, seed, partitions, pattern)
+        metadata = self._metadata(stage, seed)
         for partition in partitions:
+            inputs = stage.inputs(self.work, partition)
+            if inputs is None:  # image_embeddings tells its inputs only once it was made
+                inputs = {**pattern.inputs, TAR_SHARDS.name: _tar_version(partition)}
+            inputs = all_inputs(stage, self.work, inputs)
             entry = replace(
                 pattern,
-                data_version=hash_of(stage.asset, partition),
-                files={_rename(name, partitions[0], partition): n for name, n in sizes.items()},
-                state=self._state(stage.asset, partition, pattern),
+                fingerprint=hash_of(inputs),
+                data_version=hash_of(stage.name, partition),
+                inputs=inputs,
+                files={_rename(name, seed, partition): file for name, file in files.items()},
+                state=self._state(stage, partition, pattern),
             )
-            if stage.asset == image_embeddings.ASSET:  # it tells its inputs only once it was made
-                self.work.ledger._known[stage.asset, partition] = entry
-            inputs = stage.inputs(partition)
-            assert inputs is not None
-            entry = replace(entry, fingerprint=stage.fingerprint(inputs), inputs=stage._all(inputs))
-            self._record(stage.asset, partition, entry)
+            self.work.ledger.write(stage.name, partition or None, entry, metadata)
+        self.work.forget()
 
-    def _record(self, asset: str, partition: str | None, entry: Entry) -> None:
-        """Like `Ledger.write`, without waiting for the disk."""
-        path = self.root / layout.ledger(asset, partition)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded(entry))
-        self.work.ledger._known[asset, partition] = entry
+    def _files(
+        self, stage: Stage, seed: Partition, partitions: Sequence[Partition], pattern: Entry
+    ) -> dict[str, StoredFile]:
+        """What the pattern's files hold here; those of all partitions are links to one."""
+        store = self.work.store
+        if stage is DUPLICATE_GROUPS:
+            write_table(store, layout.DUPLICATE_GROUPS, self._groups(), schemas.DUPLICATE_GROUPS)
+            return {layout.DUPLICATE_GROUPS: hash_file(store, layout.DUPLICATE_GROUPS)}
+        for name in pattern.files:
+            named = (_rename(name, seed, partition) for partition in partitions)
+            write_links(Path(store.root), named, b"recorded")
+        return {
+            name: hash_file(store, _rename(name, seed, partitions[0])) for name in pattern.files
+        }
 
-    def _pattern(self, asset: str, first: str | None) -> Entry:
-        seed = None if first is None else "0000" if len(first) == 4 else "00000"
-        entry = self.patterns.read(asset, seed)
-        assert entry is not None
-        metadata = dict(entry.metadata.items())
-        if asset == duplicate_ids.ASSET:
-            rows = [_removed(first or "", i) for i in range(min(self.n_removed, REMOVALS_SHOWN))]
+    def _metadata(self, stage: Stage, seed: Partition) -> dict[str, Any]:
+        """What was reported of the pattern, with as much about duplicates as there are here."""
+        metadata = self.patterns.read_metadata(stage.name, seed or None)
+        if stage is DUPLICATE_IDS:
+            shard = self.work.shards[0]
+            rows = [_removed(shard, i) for i in range(min(self.n_removed, MAX_LISTED))]
             metadata |= {"removals": rows}
-        if self.n_removed and asset in {duplicate_ids.ASSET, deduplicated_shards.ASSET}:
-            metadata |= {"pictures": "x" * (MAX_SHEET_BYTES * 4 // 3)}
-        return replace(entry, metadata=metadata)
-
-    def _files(self, asset: str, first: str | None, pattern: Entry) -> dict[str, bytes]:
-        """The first partition's files; those of the others are links to them."""
-        if asset == duplicate_groups.ASSET:
-            write_table(
-                self.work.store, layout.DUPLICATE_GROUPS, self._groups(), schemas.DUPLICATE_GROUPS
-            )
-            return {layout.DUPLICATE_GROUPS: b""}
-        seed = None if first is None else "0000" if len(first) == 4 else "00000"
-        return {_rename(name, seed, first): b"recorded" for name in pattern.files}
+        if self.n_removed and stage in {DUPLICATE_IDS, DEDUPLICATED_SHARDS}:
+            metadata |= {"pictures": Picture(b"x" * MAX_SHEET_BYTES, "jpeg")}
+        return metadata
 
     def _groups(self) -> pa.Table:
         rows = [_removed(shard, i) for shard in self.work.shards for i in range(self.n_removed)]
@@ -424,24 +431,28 @@ class _Injector:
         kept = {"kept_shard": ["000/000000"] * len(rows), "kept_position": positions}
         return pa.table({"shard": shards, "position": positions} | columns | kept)
 
-    def _state(self, asset: str, partition: str | None, pattern: Entry) -> dict[str, Any]:
+    def _state(self, stage: Stage, partition: Partition, pattern: Entry) -> dict[str, Any]:
         """What the stage wants to know next time, of a shard with images in every cell group."""
         state = dict(pattern.state)
-        if asset == image_embeddings.ASSET:
-            state["tar"] = hash_of(partition)
-        if asset == cluster_assignments.ASSET:
+        if stage is IMAGE_EMBEDDINGS:
+            state["tar"] = _tar_version(partition)
+        if stage is CLUSTER_ASSIGNMENTS:
             n_groups = self.work.settings.clusters.n_cell_groups
             state["groups"] = {str(g): hash_of(partition, g) for g in range(n_groups)}
-        if asset == duplicate_groups.ASSET:
-            made = self.work.made_shards(image_embeddings.ASSET)
-            state["shards"] = {shard: entry.data_version for shard, entry in made.items()}
+        if stage is DUPLICATE_GROUPS:
+            made = self.work.made_shards(IMAGE_EMBEDDINGS)
+            state["shards"] = [[shard, entry.data_version] for shard, entry in made.items()]
             removals = removals_by_shard(self._groups())
             state["removals"] = {shard: removals_version(t) for shard, t in removals.items()}
         return state
 
 
-def _rename(name: str, old: str | None, new: str | None) -> str:
-    return name.replace(f"/{old}.", f"/{new}.") if old and new else name
+def _tar_version(shard: str) -> str:
+    return hash_of(shard)
+
+
+def _rename(name: str, old: Partition, new: Partition) -> str:
+    return name.replace(f"/{old}.", f"/{new}.") if old else name
 
 
 def _removed(shard: str, position: int) -> dict[str, Any]:

@@ -23,8 +23,10 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.resolution import Resolver, StoredPairs
-from curator_assets.defs.verdicts import read_samples_table, verdict_table
-from curator_assets.report.build import Given, make_report
+from curator_assets.defs.sample_rules import read_samples_table
+from curator_assets.defs.verdicts import verdict_table
+from curator_assets.report.numbers.given import Given
+from curator_assets.report.report import make_report
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import record_arrivals
@@ -171,12 +173,13 @@ def write_samples(store: Store, shard: str, n: int, rng: np.random.Generator) ->
     }
     write_table(store, layout.embeddings(shard), pa.table(columns), schema)
     aesthetic = pa.array(rng.normal(5, 0.8, size=n).astype(np.float32), mask=absent)
-    scores = pa.table({"image_id": ids, "aesthetic": aesthetic})
+    scores = pa.table({"image_id": ids, "shard": [shard] * n, "aesthetic": aesthetic})
     write_table(store, layout.scores(shard), scores, schemas.scores(("aesthetic",)))
     rows = np.flatnonzero(readable)
     cell = (rng.random(len(rows)) ** 2 * N_CELLS).astype(np.int32)
     cells = {
         "image_id": pa.array(ids).take(rows),
+        "shard": [shard] * len(rows),
         "position": rows.astype(np.int32),
         "cell": cell,
         "centroid_cosine": np.full(len(rows), 0.8, np.float32),

@@ -33,27 +33,41 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from curator_assets.defs.precision import chosen_precision
-from curator_assets.defs.refresh import STAGES, _partitions
-from curator_assets.defs.stage import Failed, Made, Recorded, Work, examine, outcomes
+from curator_assets.defs.centroids import CENTROIDS
+from curator_assets.defs.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.curation_report import CURATION_REPORT
+from curator_assets.defs.deduplicated_shards import DEDUPLICATED_SHARDS
+from curator_assets.defs.duplicate_groups import DUPLICATE_GROUPS
+from curator_assets.defs.filter_scores import FILTER_SCORES
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
+from curator_assets.defs.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
+from curator_assets.defs.precision import chosen_arithmetic
+from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
-from curator_assets.resources import resources
+from curator_assets.engine.freshness import examine
+from curator_assets.engine.making import Recorded, make
+from curator_assets.engine.partitioning import Partitioning
+from curator_assets.engine.stage import Failed, Stage
+from curator_assets.engine.work import Work
 from curator_assets.settings import load_settings
 from curator_assets.storage.arrivals import record_arrivals
+from curator_assets.storage.source import Source
+from curator_assets.storage.store import Store
 from curator_assets.storage.tars import TarContent
 
-GLOBAL = ("centroids", "near_duplicate_pairs", "duplicate_groups", "curation_report")
-ASSETS = tuple(module.ASSET for module in STAGES)
+STAGES = {stage.name: stage for stage in GRAPH.stages if not stage.is_optional}
+BY_SHARD = [stage for stage in STAGES.values() if stage.by is Partitioning.SHARD]
+GLOBAL = [stage for stage in STAGES.values() if stage.by is not Partitioning.SHARD]
 KERNELS = "curator_assets.kernels"
 IMPORTS = {
-    "image_embeddings": [f"{KERNELS}.{name}" for name in ("ahead", "decode", "encode")],
-    "filter_scores": [f"{KERNELS}.heads"],
-    "centroids": [f"{KERNELS}.kmeans"],
-    "cluster_assignments": [f"{KERNELS}.{name}" for name in ("cells", "device")],
-    "near_duplicate_pairs": [f"{KERNELS}.{name}" for name in ("pairs", "recall", "device")],
-    "duplicate_groups": [f"{KERNELS}.{name}" for name in ("pairs", "resolution", "device")],
-    "deduplicated_shards": ["webdataset.tariterators"],
-    "curation_report": [
+    IMAGE_EMBEDDINGS: [f"{KERNELS}.{name}" for name in ("ahead", "decode", "encode")],
+    FILTER_SCORES: [f"{KERNELS}.heads", "curator_assets.models.load_head"],
+    CENTROIDS: [f"{KERNELS}.kmeans"],
+    CLUSTER_ASSIGNMENTS: [f"{KERNELS}.{name}" for name in ("cells", "device")],
+    NEAR_DUPLICATE_PAIRS: [f"{KERNELS}.{name}" for name in ("pairs", "recall", "device")],
+    DUPLICATE_GROUPS: [f"{KERNELS}.{name}" for name in ("pairs", "resolution", "device")],
+    DEDUPLICATED_SHARDS: ["webdataset.tariterators"],
+    CURATION_REPORT: [
         *(f"{KERNELS}.{name}" for name in ("pairs", "resolution", "device")),
         *(f"matplotlib.{name}" for name in ("figure", "backends.backend_svg", "colors")),
     ],
@@ -73,9 +87,9 @@ SETTINGS = {
     "clusters": {"n_cell_groups": 4},
 }
 COUNTS = {
-    "image_embeddings": ("n_samples",),
-    "near_duplicate_pairs": ("n_pairs", "n_identical"),
-    "duplicate_groups": ("n_duplicates", "n_groups"),
+    IMAGE_EMBEDDINGS: ("n_samples",),
+    NEAR_DUPLICATE_PAIRS: ("n_pairs", "n_identical"),
+    DUPLICATE_GROUPS: ("n_duplicates", "n_groups"),
 }
 """What is told of the images, summed over the partitions."""
 
@@ -88,10 +102,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="print what took the time")
     parser.add_argument("--folder", type=Path, help="where to work; on a local disk")
-    parser.add_argument("--child", choices=ASSETS, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=STAGES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        measure_here(arguments.child, arguments.folder, profile=arguments.profile)
+        measure_here(STAGES[arguments.child], arguments.folder, profile=arguments.profile)
         return
     found = {}
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="scale-") as folder:
@@ -100,9 +114,9 @@ def main() -> None:
             for k in range(arguments.rounds):
                 project = Path(folder) / f"{n}-{k}"
                 write_project(project, n, arguments.images)
-                rounds.append({asset: child(asset, project, arguments) for asset in ASSETS})
+                rounds.append({s: child(s, project, arguments) for s in STAGES.values()})
                 subprocess.run(["rm", "-rf", str(project)], check=True)
-            found[n] = {asset: best_of([r[asset] for r in rounds]) for asset in ASSETS}
+            found[n] = {s: best_of([r[s] for r in rounds]) for s in STAGES.values()}
     report(found, arguments.images)
 
 
@@ -111,43 +125,44 @@ def best_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: min(r[name] for r in rounds) for name in rounds[0]}
 
 
-def child(asset: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def child(stage: Stage, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures of one asset, made in a process of its own."""
-    command = [sys.executable, __file__, "--child", asset, "--folder", str(folder)]
+    command = [sys.executable, __file__, "--child", stage.name, "--folder", str(folder)]
     command += ["--profile"] * arguments.profile
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{asset} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        sys.exit(f"{stage.name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     *lines, last = done.stdout.splitlines()
-    print("\n".join([asset, *lines, ""]) if arguments.profile else "", end="")
+    print("\n".join([stage.name, *lines, ""]) if arguments.profile else "", end="")
     figures: dict[str, Any] = json.loads(last)
     return figures
 
 
-def report(found: dict[int, dict[str, dict[str, Any]]], n_images: int) -> None:
+def report(found: dict[int, dict[Stage, dict[str, Any]]], n_images: int) -> None:
     """Print the tables."""
     sizes = list(found)
     print(f"{len(os.sched_getaffinity(0))} cores; {n_images} images a shard\n")
-    told = [(asset, count) for asset, counts in COUNTS.items() for count in counts]
-    rows = [[n, *(f"{found[n][asset][count]:,}" for asset, count in told)] for n in sizes]
+    told = [(stage, count) for stage, counts in COUNTS.items() for count in counts]
+    rows = [[n, *(f"{found[n][stage][count]:,}" for stage, count in told)] for n in sizes]
     table(["shards", *(count for _, count in told)], rows)
     heads = ["asset", *(f"s at {n}" for n in sizes), *(f"ms a shard at {n}" for n in sizes)]
     heads += [f"growth a shard, {a} to {b}" for a, b in pairwise(sizes)]
-    for title, assets in ("by shard", [a for a in ASSETS if a not in GLOBAL]), ("global", GLOBAL):
+    for title, stages in ("by shard", BY_SHARD), ("global", GLOBAL):
         rows = []
-        for asset in assets:
-            seconds = [found[n][asset]["seconds"] for n in sizes]
+        for stage in stages:
+            seconds = [found[n][stage]["seconds"] for n in sizes]
             per_shard = [s / n for s, n in zip(seconds, sizes, strict=True)]
-            row = [asset, *(f"{s:.3f}" for s in seconds), *(f"{1000 * s:.2f}" for s in per_shard)]
+            row = [stage.name, *(f"{s:.3f}" for s in seconds)]
+            row += [f"{1000 * s:.2f}" for s in per_shard]
             rows.append([*row, *(f"{b / a:.2f}" for a, b in pairwise(per_shard))])
         print(f"{title}; growth 1.00: as many ms a shard\n")
         table(heads, rows)
     print("resident memory in MiB; before: with imports and model, nothing made\n")
     rows = []
-    for asset in ASSETS:
-        memory = [found[sizes[-1]][asset]["start_mib"]]
-        memory += [found[n][asset]["peak_mib"] for n in sizes]
-        rows.append([asset, *(f"{mib:.0f}" for mib in memory)])
+    for stage in STAGES.values():
+        memory = [found[sizes[-1]][stage]["start_mib"]]
+        memory += [found[n][stage]["peak_mib"] for n in sizes]
+        rows.append([stage.name, *(f"{mib:.0f}" for mib in memory)])
     table(["asset", "before", *(f"peak at {n}" for n in sizes)], rows)
 
 
@@ -205,36 +220,37 @@ def jpeg(image: Image.Image, quality: int) -> bytes:
 # --- one asset, in a process of its own
 
 
-def measure_here(asset: str, folder: Path, *, profile: bool) -> None:
+def measure_here(stage: Stage, folder: Path, *, profile: bool) -> None:
     """Make all partitions of an asset in this process, and print a line of JSON.
 
     Raises:
         RuntimeError: a partition could not be made, or there was nothing to make.
     """
-    make_stage = STAGES[ASSETS.index(asset)].stage
     work = work_on(folder)
-    warm(asset, work)
+    warm(stage, work)
     start_mib = memory_mib("VmRSS")
-    profiler, made = cProfile.Profile(), list[Made]()
+    profiler, made = cProfile.Profile(), list[Recorded]()
     if profile:
         profiler.enable()
     started = time.perf_counter()
-    stage = make_stage(work)
-    examined = examine(stage, work.ledger, _partitions(stage, work))
-    failed: list[Any] = list(examined.failed)
-    for outcome in outcomes(stage, examined.stale, work):
+    examined = examine(stage, work, work.partitions(stage))
+    failed = list(examined.failed)
+    for outcome in make(stage, [*examined.stale, *examined.undecided], work):
         if isinstance(outcome, Recorded):
-            made.append(outcome.made)
+            made.append(outcome)
         elif isinstance(outcome, Failed):
             failed.append(outcome)
     seconds = time.perf_counter() - started
     profiler.disable()
+    work.weights.remember()  # as a refresh does: the next process need not read them again
     if failed or not made:
-        raise RuntimeError(f"{len(made)} partitions of {asset} were made; failed: {failed[:3]}")
+        raise RuntimeError(
+            f"{len(made)} partitions of {stage.name} were made; failed: {failed[:3]}"
+        )
     if profile:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(15)
         pstats.Stats(profiler).sort_stats("cumulative").print_stats(30)
-    counts = {c: sum(m.metadata[c] for m in made) for c in COUNTS.get(asset, ())}
+    counts = {c: sum(m.metadata[c] for m in made) for c in COUNTS.get(stage, ())}
     memory = {"start_mib": start_mib, "peak_mib": memory_mib("VmHWM")}
     print(json.dumps({"seconds": seconds, **memory, **counts}))
 
@@ -242,20 +258,19 @@ def measure_here(asset: str, folder: Path, *, profile: bool) -> None:
 def work_on(folder: Path) -> Work:
     """What stages work with: all tars of the project, in order of their names."""
     settings = load_settings(folder / "curator.yaml")
-    made = resources(settings)
-    storage, encoder = made["storage"], made["encoder"]
-    shards = tuple(record_arrivals(storage.store, storage.tars.list_shards()))
-    return Work(settings, storage, encoder, shards, logging.getLogger("benchmark"))
+    tars = Source(settings.source).list_shards()
+    shards = tuple(record_arrivals(Store(settings.output), tars))
+    return Work(settings, shards, logging.getLogger("benchmark"))
 
 
-def warm(asset: str, work: Work) -> None:
+def warm(stage: Stage, work: Work) -> None:
     """Import what the stage uses; before embedding, load the model and use it once."""
-    for module in IMPORTS.get(asset, ()):
+    for module in IMPORTS.get(stage, ()):
         importlib.import_module(module)
-    if asset == "image_embeddings":
-        precision = chosen_precision(work, list(work.shards)).precision
+    if stage is IMAGE_EMBEDDINGS:
+        precision = chosen_arithmetic(work, weights_in_force(work), work.shards).precision
         decoder, model = work.encoder.load(precision)
-        with work.storage.tars.open(work.shards[0]) as file:
+        with work.tars.open(work.shards[0]) as file:
             samples = TarContent(work.shards[0]).samples(file, images_only=True)
             images = [sample.image.data for sample in samples if sample.image]
         model.encode(decoder(images[:WARM_IMAGES]).pixels)

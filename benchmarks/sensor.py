@@ -17,10 +17,9 @@ from pathlib import Path
 import dagster as dg
 from refresh import EMPTY_TAR, peak_mib, write_links
 
-from curator_assets.definitions import build_assets
-from curator_assets.defs.refresh import build_refresh_job
+from curator_assets.defs.stages import GRAPH
 from curator_assets.defs.tar_sensor import build_tar_sensor
-from curator_assets.resources import Storage
+from curator_assets.engine.dagster.job import refresh_job
 from curator_assets.settings import Settings
 
 TICK_SECONDS = 60
@@ -49,9 +48,7 @@ def main() -> None:
 def ticks(folder: Path) -> Iterator[tuple[str, str, float]]:
     """What each tick is about, what it requested, and how long it took."""
     settings = Settings(source=str(folder / "tars"), output=str(folder / "curated"))
-    assets = [a for a in build_assets(settings) if isinstance(a, dg.AssetsDefinition)]
-    sensor = build_tar_sensor(settings, build_refresh_job(settings, assets))
-    storage = Storage(source=settings.source, output=settings.output)
+    sensor = build_tar_sensor(settings, refresh_job(GRAPH, settings))
     with dg.DagsterInstance.ephemeral() as instance:
         cursor: str | None = None
 
@@ -59,7 +56,7 @@ def ticks(folder: Path) -> Iterator[tuple[str, str, float]]:
             nonlocal cursor
             context = dg.build_sensor_context(instance=instance, cursor=cursor)
             started = time.perf_counter()
-            found = sensor(context, storage=storage)
+            found = sensor(context)
             seconds = time.perf_counter() - started
             cursor = context.cursor
             if not isinstance(found, dg.RunRequest):

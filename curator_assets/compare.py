@@ -19,8 +19,8 @@ from curator_assets.defs.comparison import (
     compare,
 )
 from curator_assets.defs.verdicts import KEPT, VERDICTS, cause
+from curator_assets.models.head_files import HeadUnavailableError
 from curator_assets.settings import FilterRule, SettingsError, load_settings
-from curator_assets.storage.head_weights import HeadUnavailableError
 
 N_SHOWN = 10
 

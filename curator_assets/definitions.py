@@ -1,39 +1,29 @@
 """The only place where things are wired."""
 
+import logging
+import os
+import warnings
+
 import dagster as dg
 
-from curator_assets.defs.centroids import build_centroids
-from curator_assets.defs.cluster_assignments import build_cluster_assignments
-from curator_assets.defs.curation_report import build_curation_report
-from curator_assets.defs.deduplicated_shards import build_deduplicated_shards
-from curator_assets.defs.duplicate_groups import build_duplicate_groups
-from curator_assets.defs.duplicate_ids import build_duplicate_ids
-from curator_assets.defs.eps_calibration import build_eps_calibration
-from curator_assets.defs.filter_scores import build_filter_scores
-from curator_assets.defs.image_embeddings import build_image_embeddings
-from curator_assets.defs.near_duplicate_pairs import build_near_duplicate_pairs
-from curator_assets.defs.refresh import build_refresh_job
+from curator_assets.defs.stages import GRAPH
 from curator_assets.defs.tar_sensor import build_tar_sensor
-from curator_assets.defs.tar_shards import tar_shards
-from curator_assets.partitions import register_at_load
-from curator_assets.resources import resources
+from curator_assets.engine.dagster.assets import external_asset, stage_asset
+from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
+from curator_assets.engine.dagster.job import refresh_job
+from curator_assets.engine.intake import look, register
 from curator_assets.settings import Settings, load_settings
+
+# Pinned below the next minor release; without these every command prints a page of warnings.
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*(backfill_policy|owners)")
+warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*AssetCheckSpec")
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """The eleven assets for these settings."""
+    """The assets of the graph for these settings."""
     return [
-        tar_shards,
-        build_image_embeddings(settings),
-        build_filter_scores(settings),
-        build_centroids(settings),
-        build_cluster_assignments(settings),
-        build_near_duplicate_pairs(settings),
-        build_duplicate_groups(settings),
-        build_duplicate_ids(settings),
-        build_deduplicated_shards(settings),
-        build_curation_report(settings),
-        build_eps_calibration(settings),
+        *(external_asset(external) for external in GRAPH.externals()),
+        *(stage_asset(stage, settings) for stage in GRAPH.stages),
     ]
 
 
@@ -42,14 +32,26 @@ def defs() -> dg.Definitions:
     """The definitions for the settings file in force; new tars become partitions."""
     settings = load_settings()
     register_at_load(settings)
-    assets = build_assets(settings)
-    refresh = build_refresh_job(
-        settings, [asset for asset in assets if isinstance(asset, dg.AssetsDefinition)]
-    )
+    refresh = refresh_job(GRAPH, settings)
     return dg.Definitions(
-        assets=assets,
+        assets=build_assets(settings),
         jobs=[refresh],
         sensors=[build_tar_sensor(settings, refresh)],
-        resources=resources(settings),
         executor=dg.in_process_executor,
     )
+
+
+def register_at_load(settings: Settings) -> None:
+    """Register new tars when definitions load, so that the command line knows their partitions.
+
+    Only where an instance is set up (`DAGSTER_HOME`). A source that can't be listed is a warning:
+    the UI has to come up all the same.
+    """
+    if not os.environ.get("DAGSTER_HOME"):
+        return
+    try:
+        with dg.DagsterInstance.get() as instance:
+            registry = InstanceRegistry(instance)
+            register(look(GRAPH, settings, registry), settings, registry)
+    except Exception as error:  # each kind of storage raises its own
+        logging.getLogger(__name__).warning("no new shards registered: %s", error)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from curator_assets.defs.explanation import Explanation, Neighbours, explain
 from curator_assets.defs.sample_lookup import REFRESH, Sample, UnknownImageError
-from curator_assets.defs.stage import Work
 from curator_assets.defs.stored import stored_work
+from curator_assets.engine.work import Work
 from curator_assets.kernels.thumbnails import contact_sheet
+from curator_assets.models.head_files import HeadUnavailableError
 from curator_assets.settings import STATISTIC_COLUMNS, FilterRule, Settings, SettingsError
 from curator_assets.settings import load_settings as load
-from curator_assets.storage.head_weights import HeadUnavailableError
 from curator_assets.storage.pixels import Address, read_images
 
 PICTURE_SIDE = 320
@@ -159,7 +159,7 @@ def write_pictures(path: Path, explanation: Explanation, work: Work) -> str:
         group.append((str(explanation.curated["kept_id"]), explanation.kept))
     group += [(row["id"], (row["shard"], row["position"])) for row in explanation.stands_for]
     shown = group[:N_PICTURED]
-    images = read_images(work.storage.tars, work.store, [address for _, address in shown])
+    images = read_images(work.tars, work.store, [address for _, address in shown])
     if not images:
         return "none: no such image member, or its tar is gone or was replaced"
     path.write_bytes(contact_sheet([[images.get(address) for _, address in shown]], PICTURE_SIDE))

@@ -7,13 +7,16 @@ import sys
 
 import dagster as dg
 
-from curator_assets.definitions import build_assets
-from curator_assets.defs.refresh import AssetPlan, build_refresh_job, plan
-from curator_assets.defs.stage import Work
-from curator_assets.partitions import SHARDS_NAME, register_shards
-from curator_assets.resources import resources
+from curator_assets.defs.stages import GRAPH
+from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
+from curator_assets.engine.dagster.job import OP, refresh_job
+from curator_assets.engine.intake import Intake, look
+from curator_assets.engine.plan import StagePlan, plan
+from curator_assets.engine.work import Purpose, Work
+from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings, load_settings
-from curator_assets.storage.arrivals import read_arrivals
+
+_N_NAMED = 5
 
 
 def main() -> None:
@@ -33,20 +36,18 @@ def main() -> None:
     settings = load_settings()
     with dg.DagsterInstance.get() as instance:
         if arguments.dry_run:
-            print_plan(plan(work_on(instance, settings)))
+            intake, work = planned(instance, settings)
+            print_plan(plan(GRAPH.stages, work), intake, work)
         else:
             sys.exit(0 if run(instance, settings, force=arguments.force) else 1)
 
 
 def run(instance: dg.DagsterInstance, settings: Settings, *, force: bool) -> bool:
     """Run the refresh job in this process, recorded in the instance; whether it succeeded."""
-    assets = [asset for asset in build_assets(settings) if isinstance(asset, dg.AssetsDefinition)]
-    job = build_refresh_job(settings, assets)
-    result = job.execute_in_process(
+    result = refresh_job(GRAPH, settings).execute_in_process(
         instance=instance,
-        resources=resources(settings),
         run_config={
-            "ops": {"refresh_stale_partitions": {"config": {"force": force}}},
+            "ops": {OP: {"config": {"force": force}}},
             "loggers": {"console": {"config": {"log_level": "INFO"}}},  # not a line a partition
         },
         raise_on_error=False,
@@ -54,28 +55,37 @@ def run(instance: dg.DagsterInstance, settings: Settings, *, force: bool) -> boo
     return result.success
 
 
-def work_on(instance: dg.DagsterInstance, settings: Settings) -> Work:
-    """What stages need to be asked about the tars that lie in the source now."""
-    made = resources(settings)
-    storage, encoder = made["storage"], made["encoder"]
-    register_shards(instance, storage.tars, storage.store, marker=settings.marker)
-    listed, ranks = storage.tars.list_shards(), read_arrivals(storage.store)
-    registered = instance.get_dynamic_partitions(SHARDS_NAME)
-    shards = sorted((shard for shard in registered if shard in listed), key=ranks.__getitem__)
-    return Work(settings, storage, encoder, tuple(shards), logging.getLogger(__name__))
+def planned(instance: dg.DagsterInstance, settings: Settings) -> tuple[Intake, Work]:
+    """What lies in the source now, and stages to be asked about it; nothing changes."""
+    intake = look(GRAPH, settings, InstanceRegistry(instance))
+    log = logging.getLogger(__name__)
+    return intake, Work(settings, intake.shards, log, Purpose.PLAN)
 
 
-def print_plan(plans: list[AssetPlan]) -> None:
-    """A line an asset, and under it the reasons."""
+def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
+    """A line a stage, and under it the reasons."""
+    if intake.removed:
+        fate = "are erased" if work.settings.on_removed == "erase" else "go to trash/"
+        print(f"{len(intake.removed)} tars are gone: {_named(intake.removed)}")
+        print(f"their shards would be let go of; their curated tars {fate}")
+    if intake.unregistered:
+        print(f"{len(intake.unregistered)} new shards: {_named(intake.unregistered)}")
+    if work.weights.model() is None:
+        print(f"model weights: {UNDECIDED}")
     print(f"{'asset':<24}{'fresh':>8}{'to make':>9}{'undecided':>11}")
-    for asset in plans:
-        print(f"{asset.asset:<24}{asset.n_fresh:>8}{len(asset.stale):>9}{asset.n_undecided:>11}")
-        for reason, n in asset.reasons.most_common():
-            partitions = [str(p) for p, why in asset.stale.items() if why == reason and p]
-            shown = ", ".join(partitions[:5]) + (" …" if len(partitions) > 5 else "")
-            print(f"    {n} {reason}" + (f": {shown}" if shown else ""))
-    if any(asset.n_undecided for asset in plans):
-        print("undecided: looked at again once what they are made from is there")
+    for found in plans:
+        n_stale, n_undecided = len(found.stale), len(found.undecided)
+        print(f"{found.stage.name:<24}{found.n_fresh:>8}{n_stale:>9}{n_undecided:>11}")
+        for reason, n in found.reasons.most_common():
+            partitions = [p for p, why in found.stale.items() if why == reason and p]
+            print(f"    {n} {reason}" + (f": {_named(partitions)}" if partitions else ""))
+    undecided = {why for found in plans for why in found.undecided.values()}
+    for why in sorted(undecided):
+        print(why if why.startswith("undecided") else f"undecided: {why}")
+
+
+def _named(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names[:_N_NAMED]) + (" …" if len(names) > _N_NAMED else "")
 
 
 if __name__ == "__main__":

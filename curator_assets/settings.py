@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from curator_assets.kernels.known_heads import KNOWN_HEADS, find_known_head
+from curator_assets.models.known_heads import KNOWN_HEADS, find_known_head
 
 STATISTIC_COLUMNS = (
     "width",

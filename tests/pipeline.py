@@ -9,9 +9,13 @@ import polars as pl
 import yaml
 
 from curator_assets.definitions import build_assets
-from curator_assets.defs.refresh import synchronise
-from curator_assets.partitions import SHARDS_NAME, cell_groups
-from curator_assets.resources import resources
+from curator_assets.defs.stages import GRAPH
+from curator_assets.demo.run import selections
+from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
+from curator_assets.engine.intake import let_go, look, register
+from curator_assets.engine.plan import StagePlan, plan
+from curator_assets.engine.work import Purpose, Work, cell_group_names
+from curator_assets.refresh import planned, run
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.store import Store
@@ -23,11 +27,7 @@ MODEL = {
     "precision": "float32",
 }
 
-STAGES = (
-    ("image_embeddings", "filter_scores", "centroids", "cluster_assignments"),
-    ("near_duplicate_pairs",),
-    ("duplicate_groups", "duplicate_ids", "deduplicated_shards", "curation_report"),
-)
+STAGES = [tuple(stage.name for stage in stages) for stages in selections()]
 
 
 @dataclass
@@ -59,11 +59,26 @@ class Pipeline:
         return Ledger(self.store)
 
     def shards(self) -> list[str]:
-        return list(self.instance.get_dynamic_partitions(SHARDS_NAME))
+        return list(InstanceRegistry(self.instance).shards())
 
     def register(self) -> None:
-        storage = resources(self.settings)["storage"]
-        synchronise(self.instance, storage, self.settings, logging.getLogger(__name__))
+        settings, registry = self.settings, InstanceRegistry(self.instance)
+        intake = look(GRAPH, settings, registry)
+        let_go(intake, GRAPH, settings, registry)
+        register(intake, settings, registry)
+
+    def work(self, purpose: Purpose = Purpose.MAKE) -> Work:
+        """What stages work with, on the shards that lie in the source."""
+        intake = look(GRAPH, self.settings, InstanceRegistry(self.instance))
+        return Work(self.settings, intake.shards, logging.getLogger(__name__), purpose)
+
+    def refresh(self, *, force: bool = False) -> bool:
+        return run(self.instance, self.settings, force=force)
+
+    def plan(self) -> dict[str, StagePlan]:
+        """What a refresh would do, by asset."""
+        _, work = planned(self.instance, self.settings)
+        return {found.stage.name: found for found in plan(GRAPH.stages, work)}
 
     def materialize(
         self, *assets: str, partitions: tuple[str, str] | None = None, fails: bool = False
@@ -78,7 +93,6 @@ class Pipeline:
         return dg.materialize(
             build_assets(settings),
             selection=list(assets),
-            resources=resources(settings),
             instance=self.instance,
             tags=tags,
             raise_on_error=not fails,
@@ -91,8 +105,7 @@ class Pipeline:
         for stage in STAGES:
             keys = self.shards()
             if stage == ("near_duplicate_pairs",):
-                n_groups = self.settings.clusters.n_cell_groups
-                keys = cell_groups(n_groups).get_partition_keys()
+                keys = cell_group_names(self.settings)
             result = self.materialize(*stage, partitions=(keys[0], keys[-1]))
             done |= work_done(result)
         return done

@@ -24,8 +24,8 @@ def test_every_malformed_file_is_counted_and_every_good_photo_embedded(shared_da
     assert set(refused.values()) <= REASONS
     assert len(refused) >= 30
     print({reason: list(refused.values()).count(reason) for reason in sorted(REASONS)})
-    entry = pipeline.ledger.read("image_embeddings", "mixed")
-    assert entry.metadata["n_unreadable"] == len(refused)
+    metadata = pipeline.ledger.read_metadata("image_embeddings", "mixed")
+    assert metadata["n_unreadable"] == len(refused)
     verdicts = pipeline.table("shards/mixed.parquet")
     assert (verdicts["verdict"] == "unreadable").sum() == len(refused)
 
@@ -49,7 +49,7 @@ def test_a_shard_that_keeps_nothing_writes_no_tar_and_says_so(pipeline, photo):
     pipeline.run_all()
     shards = pipeline.folder / "curated/shards"
     assert sorted(path.name for path in shards.iterdir()) == ["0.parquet", "0.tar", "1.parquet"]
-    metadata = pipeline.ledger.read("deduplicated_shards", "1").metadata
+    metadata = pipeline.ledger.read_metadata("deduplicated_shards", "1")
     assert metadata["tar"] == "none: nothing is kept"
     assert metadata["n_duplicates"] == metadata["n_unreadable"] == 1
 

@@ -100,7 +100,10 @@ def test_tars_that_are_not_yet_as_the_first_settings_ask_are_told(project):
         ({"clusters": {"n_clusters": 5, "n_cell_groups": 2}}, ["clusters.n_clusters", "centroids"]),
         (
             {"model": MODEL | {"pretrained": "other"}},
-            ["model.pretrained: imagenet -> other", "image_embeddings: 3 changed: weights"],
+            [
+                "model.pretrained: imagenet -> other",
+                "image_embeddings: 3 undecided: weights not here yet",
+            ],
         ),
         ({"output": "elsewhere"}, ["output"]),
     ],

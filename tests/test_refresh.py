@@ -7,17 +7,19 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.data_version import CachingStaleStatusResolver
-from dagster._core.loader import LoadingContextForTest
 from pipeline import Pipeline
 from tar_files import write_members
 
 from curator_assets.definitions import build_assets
-from curator_assets.defs.refresh import plan
+from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
-from curator_assets.refresh import print_plan, run, work_on
-from curator_assets.resources import resources
+from curator_assets.engine.dagster.private_names import (
+    CachingStaleStatusResolver,
+    LoadingContextForTest,
+)
+from curator_assets.engine.plan import plan
+from curator_assets.refresh import planned, print_plan
 from curator_assets.storage.lock import RefreshRunningError, hold_refresh_lock
 
 
@@ -33,7 +35,12 @@ def drop(pipeline: Pipeline, name: str, *images: bytes) -> Path:
 
 
 def refresh(pipeline: Pipeline) -> bool:
-    return run(pipeline.instance, pipeline.settings, force=False)
+    return pipeline.refresh()
+
+
+def show_plan(pipeline: Pipeline) -> None:
+    intake, work = planned(pipeline.instance, pipeline.settings)
+    print_plan(plan(GRAPH.stages, work), intake, work)
 
 
 def curated(pipeline: Pipeline) -> set[str]:
@@ -51,8 +58,7 @@ def test_a_corrupt_tar_fails_alone_and_the_next_refresh_tries_just_that_one(
     (pipeline.folder / "tars/2.tar").write_bytes(good[:700])
     assert not refresh(pipeline)
     assert curated(pipeline) == {"0", "1", "2", "3", "4", "5"}  # what stood for 2 still stands
-    plans = {p.asset: p for p in plan(work_on(pipeline.instance, pipeline.settings))}
-    assert list(plans["image_embeddings"].stale) == ["2"]
+    assert list(pipeline.plan()["image_embeddings"].stale) == ["2"]
     assert new.exists()
     (pipeline.folder / "tars/2.tar").write_bytes(good)
     assert refresh(pipeline)
@@ -65,14 +71,14 @@ def test_the_dry_run_says_what_and_why_and_does_nothing(pipeline, photos, capsys
     drop(pipeline, "b", photos[1])
     before = sorted(pipeline.folder.rglob("*.json"))
     capsys.readouterr()
-    print_plan(plan(work_on(pipeline.instance, pipeline.settings)))
+    show_plan(pipeline)
     printed = capsys.readouterr().out
     assert "1 never made: b" in printed
-    assert printed.splitlines()[1].split() == ["image_embeddings", "1", "1", "0"]
+    assert ["image_embeddings", "1", "1", "0"] in [line.split() for line in printed.splitlines()]
     assert sorted(pipeline.folder.rglob("*.json")) == before
     assert refresh(pipeline)
     pipeline.changes = {"duplicates": {"eps": 0.02}}
-    print_plan(plan(work_on(pipeline.instance, pipeline.settings)))
+    show_plan(pipeline)
     assert "1 changed: settings or code" in capsys.readouterr().out
 
 
@@ -187,7 +193,7 @@ def test_transient_errors_are_tried_again_and_lasting_ones_fail_by_name(
 def test_dagsters_own_marks_agree_after_a_refresh(pipeline, photos):
     def stale() -> set[tuple[str, str | None]]:
         settings = pipeline.settings
-        definitions = dg.Definitions(assets=build_assets(settings), resources=resources(settings))
+        definitions = dg.Definitions(assets=build_assets(settings))
         graph = definitions.resolve_asset_graph()
         resolver = CachingStaleStatusResolver(
             pipeline.instance, graph, LoadingContextForTest(pipeline.instance)
@@ -228,4 +234,4 @@ def test_a_source_without_a_readable_image_is_curated_and_gets_its_codebook_late
     assert curated(pipeline) == {"b"}
     codebook = pipeline.instance.get_latest_materialization_event(dg.AssetKey("centroids"))
     assert codebook.asset_materialization.metadata["n_images"].value == 5
-    assert not any(asset.stale for asset in plan(work_on(pipeline.instance, pipeline.settings)))
+    assert not any(found.stale for found in pipeline.plan().values())

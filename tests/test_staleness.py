@@ -12,11 +12,10 @@ import torch
 from pipeline import MODEL, STAGES, Pipeline
 from tar_files import read_members, write_members
 
-from curator_assets.defs.refresh import plan
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
-from curator_assets.kernels import offline_model
-from curator_assets.refresh import run, work_on
+from curator_assets.models.offline_folder import write_open_clip_folder
+from curator_assets.models.offline_model import installed_checkpoint
 
 N_SHARDS = 8
 PER_SHARD = 3
@@ -97,7 +96,7 @@ class Project:
         return found
 
     def by_refresh(self) -> dict[str, int]:
-        return self._done(lambda: run(self.pipeline.instance, self.pipeline.settings, force=False))
+        return self._done(self.pipeline.refresh)
 
     def by_materializing_everything(self) -> dict[str, int]:
         return self.pipeline.run_all()
@@ -172,7 +171,7 @@ def replace_head(project: Project) -> None:
 def another_model(project: Project) -> None:
     folder = project.folder / "model"
     folder.mkdir()
-    offline_model.write_open_clip_folder(folder, offline_model.installed_checkpoint())
+    write_open_clip_folder(folder, installed_checkpoint())
     from safetensors.torch import load_file, save_file
 
     path = folder / "open_clip_model.safetensors"
@@ -228,7 +227,4 @@ def test_exactly_what_changed_is_made_again(project, change, expected, rewritten
     after = project.tars()
     assert {s for s in before.keys() | after.keys() if before.get(s) != after.get(s)} == rewritten
     assert set(project.by_refresh().values()) == {0}
-    assert all(
-        not p.stale and not p.n_undecided
-        for p in plan(work_on(project.pipeline.instance, project.pipeline.settings))
-    )
+    assert all(not p.stale and not p.undecided for p in project.pipeline.plan().values())

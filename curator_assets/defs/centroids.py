@@ -1,21 +1,18 @@
 """`centroids`: the codebook that divides the near-duplicate search into cells."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
 
-import dagster as dg
 import numpy as np
 
-from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
-from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
-from curator_assets.resources import Encoder, Storage
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
+from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
+from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import embedding_matrix, read_table
-
-ASSET = "centroids"
 
 IMAGES, NO_IMAGES = "images", "none"
 """The input of a codebook that was made when no image could be read: one is trained once some can
@@ -26,66 +23,39 @@ SKEW = 2.5
 VISITS = 4.0
 MIN_IMAGES_PER_CLUSTER = 16
 
+THINNED_AT_COSINE = 0.95
+"""Images this near to each other count as one in the sample, whatever `max_eps` is."""
 
-def code_version(settings: Settings) -> str:
-    """What the codebook depends on: the model and its own settings, not the embeddings.
+
+def _inputs(work: Work, _: str) -> Inputs:
+    """The model's weights, not the embeddings.
 
     Any codebook serves any embeddings of the same model (an unfit one costs time, not recall), so
     new images don't retrain it.
     """
-    model = settings.model.model_dump(include={"name", "pretrained"})
-    clusters = settings.clusters.model_dump(exclude={"n_cell_groups"})
-    return f"1-{hash_of(model, clusters)}"
+    before = work.entry(CENTROIDS)
+    trained = before is not None and before.inputs.get(IMAGES) != NO_IMAGES
+    inputs = {"weights": weights_in_force(work)}
+    return inputs if trained or _has_images(work) else inputs | {IMAGES: NO_IMAGES}
 
 
-def build_centroids(settings: Settings) -> dg.AssetsDefinition:
-    """The asset for these settings."""
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
 
-    @dg.asset(
-        name=ASSET,
-        deps=["image_embeddings"],
-        group_name="deduplicate",
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version=code_version(settings),
-        kinds={"faiss", "numpy"},
-        description="K unit vectors: spherical k-means on a seeded, de-duplicated sample of the "
-        "embeddings. Trained once a model; new images don't make it stale, only less well fit.",
-    )
-    def centroids(
-        context: dg.AssetExecutionContext,
-        config: EnsureConfig,
-        storage: Storage,
-        encoder: Encoder,
-    ) -> Iterator[Any]:
-        work = work_of(context, settings, storage, encoder)
-        yield from ensure(context, stage(work), work, config)
-
-    return centroids
-
-
-def stage(work: Work) -> Stage:
-    """How the codebook is trained."""
     settings, store = work.settings, work.store
 
-    def inputs(_: str | None) -> Inputs:
-        before = work.ledger.read(ASSET)
-        trained = before is not None and before.inputs.get(IMAGES) != NO_IMAGES
-        return {} if trained or _has_images(work) else {IMAGES: NO_IMAGES}
-
-    def make(_: list[str | None]) -> Iterator[Outcome]:
-        from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
-
-        embedded = list(work.made_shards("image_embeddings"))
+    def make(_: str) -> Made:
+        embedded = list(work.made_shards(IMAGE_EMBEDDINGS))
         if not embedded:
-            yield Failed(None, "no embedding to train on; materialise image_embeddings first")
-            return
+            raise PartitionError(
+                f"no embedding to train on; materialise {IMAGE_EMBEDDINGS.name} first"
+            )
         sample, n_images = sample_embeddings(store, embedded, settings)
         if not n_images:
-            yield _placeholder(store, sample.shape[1])
-            return
+            return _placeholder(work, sample.shape[1])
         seed = settings.clusters.seed
-        min_cosine = 1 - settings.duplicates.max_eps
-        sparse = sample[deduplicate_sample(sample, min_cosine=min_cosine, seed=seed)]
+        sparse = sample[deduplicate_sample(sample, min_cosine=THINNED_AT_COSINE, seed=seed)]
         trained = train_centroids(
             sparse,
             n_clusters=_n_clusters(settings, n_images),
@@ -94,29 +64,51 @@ def stage(work: Work) -> Stage:
         )
         with store.write(layout.CENTROIDS) as file:
             np.save(file, trained)
+        mean_cosine = float((sparse @ trained.T).max(axis=1).mean())
         metadata = {
             "n_clusters": len(trained),
             "n_images": n_images,
             "n_sampled": len(sample),
             "n_trained_on": len(sparse),
-            "mean_cosine_to_centroid": float((sparse @ trained.T).max(axis=1).mean()),
+            "mean_cosine_to_centroid": mean_cosine,
             "seed": seed,
             "n_iterations": settings.clusters.n_iterations,
             "url": store.url(layout.CENTROIDS),
         }
-        yield Made(None, files=(layout.CENTROIDS,), metadata=metadata)
+        return Made(ALL, metadata, state={"mean_cosine_to_centroid": mean_cosine})
 
-    return Stage(ASSET, code_version(settings), inputs, make)
+    yield make
+
+
+CENTROIDS = Stage(
+    name="centroids",
+    by=Partitioning.WHOLE,
+    deps=(Dep(IMAGE_EMBEDDINGS, is_sampled=True),),
+    group="deduplicate",
+    kinds=frozenset({"faiss", "numpy"}),
+    description="K unit vectors: spherical k-means on a seeded, de-duplicated sample of the "
+    "embeddings. Trained once a model; new images don't make it stale, only less well fit.",
+    version="1",
+    covers=lambda settings: [
+        settings.model.name,
+        settings.clusters.model_dump(include={"n_clusters", "seed", "sample_size", "n_iterations"}),
+    ],
+    files=lambda _: (layout.CENTROIDS,),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    unit="codebooks",
+)
 
 
 def _has_images(work: Work) -> bool:
     """Whether any shard has an image that could be read."""
-    made = work.made_shards("image_embeddings").values()
-    return any(entry.metadata["n_unreadable"] < entry.metadata["n_samples"] for entry in made)
+    made = work.made_shards(IMAGE_EMBEDDINGS).values()
+    return any(entry.state["n_unreadable"] < entry.state["n_samples"] for entry in made)
 
 
-def _placeholder(store: Store, embedding_dim: int) -> Made:
+def _placeholder(work: Work, embedding_dim: int) -> Made:
     """One cell for everything, until there is an image to train on."""
+    store = work.store
     with store.write(layout.CENTROIDS) as file:
         np.save(file, np.eye(1, embedding_dim, dtype=np.float32))
     metadata = {
@@ -125,8 +117,12 @@ def _placeholder(store: Store, embedding_dim: int) -> Made:
         "mean_cosine_to_centroid": 1.0,
         "url": store.url(layout.CENTROIDS),
     }
-    inputs = {IMAGES: NO_IMAGES}
-    return Made(None, files=(layout.CENTROIDS,), metadata=metadata, inputs=inputs)
+    return Made(
+        ALL,
+        metadata,
+        state={"mean_cosine_to_centroid": 1.0},
+        inputs={"weights": weights_in_force(work), IMAGES: NO_IMAGES},
+    )
 
 
 def _n_clusters(settings: Settings, n_images: int) -> int:

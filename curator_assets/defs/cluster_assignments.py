@@ -1,25 +1,20 @@
 """`cluster_assignments`: the cell each image lives in, and the cells it must also visit."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
 
-import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
-from curator_assets.defs.progress import Progress
-from curator_assets.defs.stage import Inputs, Made, Outcome, Stage, Work
-from curator_assets.partitions import SHARDS
-from curator_assets.resources import Encoder, Storage
-from curator_assets.settings import Settings
+from curator_assets.defs.centroids import CENTROIDS
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.engine.partitioning import ALL, Partitioning
+from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.assignments import GroupDigests, assignment_table, read_centroids
-from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.tables import embedding_matrix, read_row_groups, write_table
-
-ASSET = "cluster_assignments"
 
 # Of the cells within the exact bound, the fast search visits those well inside it, the nearest
 # first; docs/log.md has the recall of both constants.
@@ -29,71 +24,50 @@ FAST_BOUND_FRACTION = 0.6
 MAX_DRIFT = 1.5
 """Mean distance to the centroid, in multiples of the training sample's, above which to retrain."""
 
-
-def code_version(settings: Settings) -> str:
-    """What the assignment depends on beside embeddings and centroids."""
-    duplicates = settings.duplicates.model_dump(include={"max_eps", "search"})
-    return f"1-{hash_of(duplicates, settings.clusters.n_cell_groups)}"
+_CODEBOOK_FITS = "codebook_fits"
 
 
-def build_cluster_assignments(settings: Settings) -> dg.AssetsDefinition:
-    """The asset for these settings."""
-
-    @dg.asset(
-        name=ASSET,
-        partitions_def=SHARDS,
-        deps=["image_embeddings", "centroids"],
-        group_name="deduplicate",
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version=code_version(settings),
-        check_specs=[
-            dg.AssetCheckSpec(
-                "codebook_fits",
-                description="The shard's images lie about as near to their centroids as the "
-                "training sample did; if not, retraining would make the search cheaper.",
-                asset=ASSET,
-                partitions_def=SHARDS,
-            )
-        ],
-        kinds={"torch", "parquet"},
-        metadata=column_schema(schemas.ASSIGNMENTS),
-        description="One row an embedding: its nearest centroid's cell, and the other cells that "
-        "could hold a near-duplicate of it.",
-    )
-    def cluster_assignments(
-        context: dg.AssetExecutionContext,
-        config: EnsureConfig,
-        storage: Storage,
-        encoder: Encoder,
-    ) -> Iterator[Any]:
-        work = work_of(context, settings, storage, encoder)
-        yield from ensure(context, stage(work), work, config)
-
-    return cluster_assignments
+def _inputs(work: Work, shard: str) -> Inputs:
+    return work.versions(shard, IMAGE_EMBEDDINGS) | work.versions(ALL, CENTROIDS)
 
 
-def stage(work: Work) -> Stage:
-    """How a shard's images are assigned to cells."""
-    settings, store = work.settings, work.store
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    codebook, centroids = work.require(CENTROIDS), read_centroids(work.store)
 
-    def inputs(shard: str | None) -> Inputs:
-        return {
-            "image_embeddings": work.require_version("image_embeddings", shard),
-            "centroids": work.require_version("centroids"),
-        }
+    def make(shard: str) -> Made:
+        return _assign_shard(shard, centroids, codebook, work)
 
-    def make(shards: list[str | None]) -> Iterator[Outcome]:
-        codebook = work.require("centroids")
-        centroids = read_centroids(store)
-        progress = Progress(work.log, "images", len(shards))
-        for shard in shards:
-            assert shard is not None
-            made = _assign_shard(shard, centroids, codebook, work)
-            progress.advance(made.metadata["dagster/row_count"])
-            progress.finish_partition()
-            yield made
+    yield make
 
-    return Stage(ASSET, code_version(settings), inputs, make)
+
+CLUSTER_ASSIGNMENTS = Stage(
+    name="cluster_assignments",
+    by=Partitioning.SHARD,
+    deps=(Dep(IMAGE_EMBEDDINGS), Dep(CENTROIDS)),
+    group="deduplicate",
+    kinds=frozenset({"torch", "parquet"}),
+    description="One row an embedding: its nearest centroid's cell, and the other cells that "
+    "could hold a near-duplicate of it.",
+    version="1",
+    covers=lambda settings: [
+        settings.duplicates.model_dump(include={"max_eps", "search"}),
+        settings.clusters.n_cell_groups,
+    ],
+    files=lambda shard: (layout.assignments(shard),),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    checks=(
+        Check(
+            _CODEBOOK_FITS,
+            "The shard's images lie about as near to their centroids as the training sample did; "
+            "if not, retraining would make the search cheaper.",
+            blocking=False,
+        ),
+    ),
+    columns=lambda _: schemas.ASSIGNMENTS,
+    unit="images",
+)
 
 
 def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work) -> Made:
@@ -101,7 +75,7 @@ def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work
     from curator_assets.kernels.device import resolve_device
 
     settings, store = work.settings, work.store
-    columns = ["image_id", "position", "embedding"]
+    columns = ["image_id", "shard", "position", "embedding"]
     fast = settings.duplicates.search == "fast"
     digests = GroupDigests(cell_group_of(len(centroids), settings.clusters.n_cell_groups))
     tables, n_samples, n_visits = list[pa.Table](), 0, 0
@@ -121,10 +95,9 @@ def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work
     table, name = pa.concat_tables(tables), layout.assignments(shard)
     write_table(store, name, table, schemas.ASSIGNMENTS)
     drift = _drift(table["centroid_cosine"].to_numpy(), codebook)
-    fits = {"codebook_fits": drift}
+    fits = {_CODEBOOK_FITS: drift}
     return Made(
         shard,
-        files=(name,),
         metadata={
             "dagster/row_count": len(table),
             **drift,
@@ -136,14 +109,18 @@ def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work
         },
         checks=fits if drift["drift"] <= MAX_DRIFT else {},
         warnings=fits if drift["drift"] > MAX_DRIFT else {},
-        state={"groups": digests.hexdigests(), "n_samples": n_samples},
+        state={
+            "groups": digests.hexdigests(),
+            "n_samples": n_samples,
+            "n_clusters": len(centroids),
+        },
     )
 
 
 def _drift(cosine: np.ndarray, codebook: Entry) -> dict[str, float]:
     """How much farther from their centroids a shard's images lie than the training sample."""
     distance = float(1 - cosine.mean()) if len(cosine) else 0.0
-    trained = 1 - codebook.metadata["mean_cosine_to_centroid"]
+    trained = 1 - codebook.state["mean_cosine_to_centroid"]
     return {
         "mean_distance_to_centroid": distance,
         "training_distance_to_centroid": trained,
@@ -152,5 +129,5 @@ def _drift(cosine: np.ndarray, codebook: Entry) -> dict[str, float]:
 
 
 def cell_group_of(n_clusters: int, n_cell_groups: int) -> np.ndarray:
-    """int64 [K]: the cell group, a partition of `near_duplicate_pairs`, of each cell."""
+    """int64 [K]: the cell group of each cell."""
     return np.arange(n_clusters) * n_cell_groups // n_clusters

@@ -8,13 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curator_assets.defs import image_embeddings
-from curator_assets.defs.deduplicated_shards import ASSET as CURATED
-from curator_assets.defs.deduplicated_shards import kept_version
+from curator_assets.defs.deduplicated_shards import DEDUPLICATED_SHARDS, kept_version
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.resolution import Resolver, StoredPairs
-from curator_assets.defs.stage import Work
 from curator_assets.defs.stored import stored_work, unmade
 from curator_assets.defs.verdicts import KEPT, kept_keys, verdict_table
+from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage import schemas
 from curator_assets.storage.groups import removals_by_shard
@@ -106,7 +105,7 @@ def _require_stored(work: Work, second: Settings) -> None:
             f"the two files differ in {' and '.join(elsewhere)}: settings are compared on one "
             "dataset; give both files the same"
         )
-    if not work.made_shards(image_embeddings.ASSET):
+    if not work.made_shards(IMAGE_EMBEDDINGS):
         raise NotComparableError(
             "nothing is embedded yet; make it first: python -m curator_assets.refresh"
         )
@@ -140,7 +139,7 @@ def _listed(lacking: Mapping[str, Counter[str]]) -> str:
 
 def _changes(work: Work, second: Settings) -> Iterator[ShardChange]:
     first, store = work.settings, work.store
-    embedded = work.made_shards(image_embeddings.ASSET)
+    embedded = work.made_shards(IMAGE_EMBEDDINGS)
     stored = StoredPairs(store, list(embedded), work.cell_groups, first)
     both = []
     for settings in (first, second):
@@ -154,7 +153,7 @@ def _changes(work: Work, second: Settings) -> Iterator[ShardChange]:
         before, after = (
             verdict_table(mine, removed.get(shard, empty), settings) for removed, settings in both
         )
-        made = work.ledger.read(CURATED, shard)
+        made = work.entry(DEDUPLICATED_SHARDS, shard)
         stands = made.state.get("kept") if made else None
         asked = [kept_version(entry.state["tar"], kept_keys(table)) for table in (before, after)]
         yield _shard_change(

@@ -3,42 +3,40 @@
 A picture is for a person to look at: one that can't be had is counted, and fails nothing.
 """
 
-import base64
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import logging
+from collections.abc import Sequence
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
-from curator_assets.defs.stage import Work
 from curator_assets.kernels.thumbnails import contact_sheet, thumbnail
+from curator_assets.storage.ledger import Picture
 from curator_assets.storage.pixels import Address, read_images
+from curator_assets.storage.source import Source
+from curator_assets.storage.store import Store
 
 N_PAIRS = 10
 N_REASONS = 6
 N_PER_REASON = 6
 
-MAX_SHEET_BYTES = 30_000  # ledger and event log carry it, a third larger as text
+MAX_SHEET_BYTES = 30_000  # the event log carries it, a third larger as text
 MAX_IMAGE_BYTES = 16 << 20
 _SIDES = (72, 56, 40)
-
-_N_THREADS = 8
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class ContactSheets:
     """Draws the contact sheets of a run's partitions; fetching goes on in any thread.
 
     Args:
-        work: where tars and tables lie; the first failure goes to its log.
+        tars: where the images lie.
+        store: where the tables lie.
+        log: told of the first failure.
     """
 
-    def __init__(self, work: Work) -> None:
-        self._work, self._has_failed = work, False
+    def __init__(self, tars: Source, store: Store, log: logging.Logger) -> None:
+        self._tars, self._store, self._log = tars, store, log
+        self._has_failed = False
 
     def of_pairs(self, shard: str, removed: pa.Table) -> dict[str, Any]:
         """Metadata: a seeded sample of a shard's duplicates, each beside its kept one.
@@ -90,33 +88,18 @@ class ContactSheets:
         except Exception as error:  # each kind of storage raises its own
             metadata["pictures_error"] = str(error)
             if not self._has_failed:
-                self._work.log.warning("contact sheets lack pictures: %s", error)
+                self._log.warning("contact sheets lack pictures: %s", error)
             self._has_failed = True
         if found:
             sheet = _sheet([[found.get(address) for address in row] for row in rows])
-            metadata["pictures"] = "data:image/jpeg;base64," + base64.b64encode(sheet).decode()
+            metadata["pictures"] = Picture(sheet, "jpeg")
             metadata["pictures_show"] = [{"row": i + 1} | row for i, row in enumerate(captions)]
         return metadata | {"n_pictures_missing": n_wanted - len(found)}
 
     def _thumbnails(self, addresses: set[Address]) -> dict[Address, bytes]:
-        work = self._work
-        images = read_images(
-            work.storage.tars, work.store, sorted(addresses), max_bytes=MAX_IMAGE_BYTES
-        )
+        images = read_images(self._tars, self._store, sorted(addresses), max_bytes=MAX_IMAGE_BYTES)
         small = {address: thumbnail(data, _SIDES[0]) for address, data in images.items()}
         return {address: data for address, data in small.items() if data is not None}
-
-
-def in_threads(action: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The result of `action` on each item, in order, a few items ahead of the one asked for."""
-    with ThreadPoolExecutor(_N_THREADS) as pool:
-        ahead = deque[Future[Result]]()
-        for item in items:
-            ahead.append(pool.submit(action, item))
-            if len(ahead) > 2 * _N_THREADS:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 def _sheet(rows: list[list[bytes | None]]) -> bytes:

@@ -1,132 +1,115 @@
 """`duplicate_groups`: which image stands for which, at which cosine."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs import near_duplicate_pairs
-from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.filter_scores import FILTER_SCORES
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
 from curator_assets.defs.resolution import Resolver, StoredPairs, needs_assignments
-from curator_assets.defs.stage import (
-    Failed,
-    Inputs,
-    Made,
-    MissingInputError,
-    Outcome,
-    Stage,
-    Work,
-)
-from curator_assets.resources import Encoder, Storage
+from curator_assets.engine.freshness import why_stale
+from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
+from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.groups import removals_by_shard, removals_version
 from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.tables import write_table
 
-ASSET = "duplicate_groups"
+_UNIQUE_IDS, _KEPT_IDS_ARE_KEPT = "unique_ids", "every_kept_id_is_kept"
 
 
-def code_version(settings: Settings) -> str:
-    """What the resolution depends on beside pairs and scores."""
-    duplicates = settings.duplicates.model_dump(exclude={"max_eps", "search"})
-    return f"2-eps={settings.duplicates.eps}-{hash_of(duplicates, settings.filters)}"
+def _covers(settings: Settings) -> object:
+    """What decides which image stands for which; a seed and columns only where they are used."""
+    duplicates = settings.duplicates
+    order = {"best": duplicates.best_by, "random": duplicates.seed}.get(duplicates.keep)
+    return [duplicates.model_dump(include={"eps", "keep", "rule"}), order, settings.filters]
 
 
-def build_duplicate_groups(settings: Settings) -> dg.AssetsDefinition:
-    """The asset for these settings."""
-
-    @dg.asset(
-        name=ASSET,
-        deps=["near_duplicate_pairs", "image_embeddings", "filter_scores", "cluster_assignments"],
-        group_name="deduplicate",
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version=code_version(settings),
-        check_specs=[
-            dg.AssetCheckSpec(
-                "every_kept_id_is_kept",
-                description="Every removed image names a kept one that is itself kept.",
-                asset=ASSET,
-                blocking=True,
-            ),
-            dg.AssetCheckSpec(
-                "unique_ids", description="No image id occurs twice.", asset=ASSET, blocking=True
-            ),
-        ],
-        kinds={"parquet"},
-        metadata=column_schema(schemas.DUPLICATE_GROUPS),
-        description="The resolution: each removed image, the kept image that stands for it and "
-        "their cosine. An image takes part only if it passes the filters.",
-    )
-    def duplicate_groups(
-        context: dg.AssetExecutionContext,
-        config: EnsureConfig,
-        storage: Storage,
-        encoder: Encoder,
-    ) -> Iterator[Any]:
-        work = work_of(context, settings, storage, encoder)
-        yield from ensure(context, stage(work), work, config)
-
-    return duplicate_groups
+def _inputs(work: Work, _: str) -> Inputs:
+    shards, pairs = work.made_shards(IMAGE_EMBEDDINGS), NEAR_DUPLICATE_PAIRS
+    for group in work.cell_groups:
+        if why := why_stale(pairs, work, group):
+            raise MissingInputError(
+                f"{pairs.name} of {group!r} are not up to date ({why}); materialise {pairs.name} "
+                "first"
+            )
+    by_shard = [IMAGE_EMBEDDINGS, FILTER_SCORES]
+    by_shard += [CLUSTER_ASSIGNMENTS] * needs_assignments(work.settings)
+    versions = {
+        stage.name: hash_of([(shard, work.version(stage, shard)) for shard in shards])
+        for stage in by_shard
+    }
+    return versions | {pairs.name: hash_of([work.version(pairs, g) for g in work.cell_groups])}
 
 
-def stage(work: Work) -> Stage:
-    """How it is decided which image stands for which."""
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    def make(_: str) -> Made:
+        return _resolve(work)
+
+    yield make
+
+
+def _resolve(work: Work) -> Made:
     settings, store = work.settings, work.store
-    pairs_stage = near_duplicate_pairs.stage(work)
+    embedded = work.made_shards(IMAGE_EMBEDDINGS)
+    stored = StoredPairs(store, list(embedded), work.cell_groups, settings)
+    if len(stored.samples["image_id"].unique()) != len(stored.samples):
+        raise PartitionError(_same_id(stored.samples), check=_UNIQUE_IDS)
+    resolver = Resolver(stored, settings)
+    alive, resolution = resolver.alive, resolver.at(settings.duplicates.eps)
+    stands = resolution.kept_by[resolution.removed]
+    lost = resolution.removed[stands] | ~alive[stands]
+    if lost.any() and settings.duplicates.rule == "greedy":
+        message = f"{lost.sum()} kept_ids are not kept: please report this as a bug"
+        raise PartitionError(message, check=_KEPT_IDS_ARE_KEPT)
+    table = resolver.removed_table(resolution)
+    write_table(store, layout.DUPLICATE_GROUPS, table, schemas.DUPLICATE_GROUPS)
+    return Made(
+        ALL,
+        metadata=_metadata(table, alive, settings)
+        | {"n_orphans": int(lost.sum()), "url": store.url(layout.DUPLICATE_GROUPS)},
+        checks={_KEPT_IDS_ARE_KEPT: {"rule": settings.duplicates.rule}, _UNIQUE_IDS: {}},
+        state={
+            "shards": [[shard, entry.data_version] for shard, entry in embedded.items()],
+            "removals": {s: removals_version(t) for s, t in removals_by_shard(table).items()},
+            "n_taking_part": int(alive.sum()),
+        },
+    )
 
-    def inputs(_: str | None) -> Inputs:
-        shards = work.made_shards("image_embeddings")
-        per_shard = ["image_embeddings", "filter_scores"]
-        per_shard += ["cluster_assignments"] * needs_assignments(settings)
-        for group in work.cell_groups:
-            if why := pairs_stage.why_stale(group, work.ledger):
-                raise MissingInputError(
-                    f"near_duplicate_pairs of {group!r} are not up to date ({why}); materialise "
-                    "near_duplicate_pairs first"
-                )
-        versions = {
-            asset: hash_of([(shard, work.require_version(asset, shard)) for shard in shards])
-            for asset in per_shard
-        }
-        pairs = [work.require_version("near_duplicate_pairs", group) for group in work.cell_groups]
-        return versions | {"near_duplicate_pairs": hash_of(pairs)}
 
-    def make(_: list[str | None]) -> Iterator[Outcome]:
-        embedded = work.made_shards("image_embeddings")
-        stored = StoredPairs(store, list(embedded), work.cell_groups, settings)
-        if len(stored.samples["image_id"].unique()) != len(stored.samples):
-            yield Failed(None, _same_id(stored.samples), check="unique_ids")
-            return
-        resolver = Resolver(stored, settings)
-        alive, resolution = resolver.alive, resolver.at(settings.duplicates.eps)
-        stands = resolution.kept_by[resolution.removed]
-        lost = resolution.removed[stands] | ~alive[stands]
-        if lost.any() and settings.duplicates.rule == "greedy":
-            message = f"{lost.sum()} kept_ids are not kept: please report this as a bug"
-            yield Failed(None, message, check="every_kept_id_is_kept")
-            return
-        table = resolver.removed_table(resolution)
-        write_table(store, layout.DUPLICATE_GROUPS, table, schemas.DUPLICATE_GROUPS)
-        yield Made(
-            None,
-            files=(layout.DUPLICATE_GROUPS,),
-            metadata=_metadata(table, alive, settings)
-            | {"n_orphans": int(lost.sum()), "url": store.url(layout.DUPLICATE_GROUPS)},
-            checks={
-                "every_kept_id_is_kept": {"rule": settings.duplicates.rule},
-                "unique_ids": {},
-            },
-            state={
-                "shards": {shard: entry.data_version for shard, entry in embedded.items()},
-                "removals": {s: removals_version(t) for s, t in removals_by_shard(table).items()},
-            },
-        )
-
-    return Stage(ASSET, code_version(settings), inputs, make)
+DUPLICATE_GROUPS = Stage(
+    name="duplicate_groups",
+    by=Partitioning.WHOLE,
+    deps=(
+        Dep(NEAR_DUPLICATE_PAIRS),
+        Dep(IMAGE_EMBEDDINGS),
+        Dep(FILTER_SCORES),
+        Dep(CLUSTER_ASSIGNMENTS),
+    ),
+    group="deduplicate",
+    kinds=frozenset({"parquet"}),
+    description="The resolution: each removed image, the kept image that stands for it and "
+    "their cosine. An image takes part only if it passes the filters.",
+    version="2",
+    covers=_covers,
+    files=lambda _: (layout.DUPLICATE_GROUPS,),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    checks=(
+        Check(_KEPT_IDS_ARE_KEPT, "Every removed image names a kept one that is itself kept."),
+        Check(_UNIQUE_IDS, "No image id occurs twice."),
+    ),
+    columns=lambda _: schemas.DUPLICATE_GROUPS,
+    unit="duplicates",
+)
 
 
 def _metadata(table: pa.Table, alive: np.ndarray, settings: Settings) -> dict[str, Any]:

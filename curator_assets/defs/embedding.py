@@ -11,13 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count, groupby
+from itertools import count, groupby, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs.stage import Failed
+from curator_assets.engine.stage import Failed
 from curator_assets.settings import ModelSettings
 from curator_assets.storage.retries import pause_before_retry
 from curator_assets.storage.source import Signature, Source
@@ -37,12 +37,15 @@ if TYPE_CHECKING:
 NO_IMAGE = "no image"
 """`error` of a sample none of whose members is an image; the decoder has the other reasons."""
 
+UNIQUE_IDS = "unique_ids"
+"""The check that a tar with two samples of one key fails."""
+
 _BATCH_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A shard begins; or begins again, if its storage failed for a moment."""
+    """A shard begins."""
 
     shard: str
 
@@ -148,32 +151,38 @@ def _read(
     shards: Iterable[str], tars: Source, log: logging.Logger
 ) -> Iterator[Sample | Begun | Ended | Failed]:
     for shard in shards:
-        for attempt in count(1):
-            yield Begun(shard)
-            try:
-                yield from _read_shard(shard, tars)
-                break
-            except RepeatedKeyError as error:
-                yield Failed(shard, str(error), check="unique_ids")
-                break
-            except BrokenTarError as error:
-                yield Failed(shard, str(error))
-                break
-            except OSError as error:
-                if not pause_before_retry(error, attempt, f"shard {shard!r}", log):
-                    yield Failed(shard, str(error))
-                    break
+        yield Begun(shard)
+        try:
+            yield from _read_shard(shard, tars, log)
+        except RepeatedKeyError as error:
+            yield Failed(shard, str(error), check=UNIQUE_IDS)
+        except (BrokenTarError, OSError) as error:
+            yield Failed(shard, str(error))
 
 
-def _read_shard(shard: str, tars: Source) -> Iterator[Sample | Ended | Failed]:
-    signature = tars.signature(shard)
-    content = TarContent(shard)
-    with tars.open(shard) as file:
-        yield from content.samples(file, images_only=True)
-    if tars.signature(shard) == signature:
-        yield Ended(content, signature)
-    else:
-        yield Failed(shard, f"shard {shard!r} was written to while it was read; run it again")
+def _read_shard(shard: str, tars: Source, log: logging.Logger) -> Iterator[Sample | Ended | Failed]:
+    """The samples of a tar; where its storage fails for a moment they go on where they stopped."""
+    signature: Signature | None = None
+    n_given = 0
+    for attempt in count(1):
+        try:
+            signature = signature or tars.signature(shard)
+            content = TarContent(shard)
+            with tars.open(shard) as file:
+                for sample in islice(content.samples(file, images_only=True), n_given, None):
+                    n_given += 1
+                    yield sample
+            is_same = tars.signature(shard) == signature
+        except OSError as error:
+            if not pause_before_retry(error, attempt, f"shard {shard!r}", log):
+                raise
+            continue
+        if is_same:
+            yield Ended(content, signature)
+        else:
+            message = f"shard {shard!r} was written to while it was read; run it again"
+            yield Failed(shard, message)
+        return
 
 
 def _batches(items: Iterator[Sample | Begun | Ended | Failed], batch_size: int) -> Iterator[_Batch]:

@@ -3,35 +3,31 @@
 Legend: *N images of the pool, D embedding width, P random pairs*.
 """
 
-import base64
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs import image_embeddings
-from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
-from curator_assets.defs.precision import chosen_precision
-from curator_assets.defs.progress import Progress
-from curator_assets.defs.stage import Failed, Inputs, Made, Outcome, Stage, Work
-from curator_assets.resources import Encoder, Storage
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
+from curator_assets.defs.precision import chosen_arithmetic
+from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
+from curator_assets.engine.progress import Progress
+from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage import calibration, layout, schemas
 from curator_assets.storage.calibration_plot import draw
-from curator_assets.storage.ledger import hash_of
+from curator_assets.storage.ledger import Picture, hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table, write_table
-from curator_assets.storage.tars import BrokenTarError
 
 if TYPE_CHECKING:
     from curator_assets.kernels.decode import ImageDecoder
     from curator_assets.kernels.encode import EncoderModel
 
-ASSET = "eps_calibration"
 N_RANDOM_PAIRS = 100_000
 
 _SCHEMA = schemas.calibration(calibration.QUANTILES, calibration.EPS_GRID)
@@ -39,82 +35,70 @@ _ORIGINAL = "original"
 _BLOCK_PAIRS = 8192
 
 
-def code_version(settings: Settings) -> str:
-    """What the calibration depends on beside the images; eps only moves a line in the plot."""
-    eps = settings.duplicates.model_dump(include={"eps", "max_eps"})
-    return f"1-{hash_of(_measure_version(settings), eps)}"
-
-
 def _measure_version(settings: Settings) -> str:
-    return hash_of("1", image_embeddings.code_version(settings), settings.calibration)
+    return hash_of("1", IMAGE_EMBEDDINGS.code_version(settings), settings.calibration)
 
 
-def build_eps_calibration(settings: Settings) -> dg.AssetsDefinition:
-    """The asset for these settings; nothing depends on it."""
-
-    @dg.asset(
-        name=ASSET,
-        deps=[image_embeddings.ASSET],
-        group_name="deduplicate",
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version=code_version(settings),
-        kinds={"dali", "torch", "parquet"},
-        metadata=column_schema(_SCHEMA, others="of the cosines"),
-        description="Optional: cosine of altered copies of a sample of the images to their "
-        "originals, and of random pairs of images; a table and a plot to choose eps by.",
-    )
-    def eps_calibration(
-        context: dg.AssetExecutionContext,
-        config: EnsureConfig,
-        storage: Storage,
-        encoder: Encoder,
-    ) -> Iterator[Any]:
-        work = work_of(context, settings, storage, encoder)
-        yield from ensure(context, stage(work), work, config)
-
-    return eps_calibration
+def _inputs(work: Work, _: str) -> Inputs:
+    embedded = work.made_shards(IMAGE_EMBEDDINGS)
+    versions = [[shard, entry.data_version] for shard, entry in embedded.items()]
+    return {IMAGE_EMBEDDINGS.name: hash_of(versions), "weights": weights_in_force(work)}
 
 
-def stage(work: Work) -> Stage:
-    """How the cosines of copies are measured."""
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
     settings = work.settings
-    weights = work.encoder.weights_identity()
 
-    def inputs(_: str | None = None) -> Inputs:
-        embedded = work.made_shards(image_embeddings.ASSET)
-        versions = [(shard, entry.data_version) for shard, entry in embedded.items()]
-        return {"image_embeddings": hash_of(versions), "weights": weights}
-
-    def make(_: list[str | None]) -> Iterator[Outcome]:
-        before, embedded = work.ledger.read(ASSET), work.made_shards(image_embeddings.ASSET)
-        measured = hash_of(_measure_version(settings), dict(inputs()))
+    def make(_: str) -> Made:
+        before, embedded = work.entry(EPS_CALIBRATION), work.made_shards(IMAGE_EMBEDDINGS)
+        measured = hash_of(_measure_version(settings), dict(_inputs(work, ALL)))
         known = before and before.state.get("measured") == measured
         if before and known and not work.ledger.missing_files(before):
-            state = dict(before.state)
-        elif embedded:
-            progress = Progress(work.log, "images and copies", 1)
-            try:
-                counts = _measure(list(embedded), work, progress)
-            except (BrokenTarError, calibration.ChangedTarError, FileNotFoundError) as error:
-                yield Failed(None, str(error))
-                return
-            if not counts["n_sampled"]:
-                yield Failed(None, "no image that was embedded could be copied; see n_unreadable")
-                return
-            state = counts | {"measured": measured}
-        else:
-            yield Failed(None, "no image to copy; materialise image_embeddings first")
-            return
-        yield _summarised(state, settings, work.store)
+            return _summarised(dict(before.state), settings, work.store)
+        if not embedded:
+            raise PartitionError(f"no image to copy; materialise {IMAGE_EMBEDDINGS.name} first")
+        try:
+            counts = _measure(list(embedded), work)
+        except calibration.ChangedTarError as error:
+            raise PartitionError(str(error)) from error
+        if not counts["n_sampled"]:
+            raise PartitionError("no image that was embedded could be copied; see n_unreadable")
+        return _summarised(counts | {"measured": measured}, settings, work.store)
 
-    return Stage(ASSET, code_version(settings), inputs, make)
+    yield make
 
 
-def _measure(embedded: list[str], work: Work, progress: Progress) -> dict[str, int]:
+EPS_CALIBRATION = Stage(
+    name="eps_calibration",
+    by=Partitioning.WHOLE,
+    deps=(Dep(IMAGE_EMBEDDINGS),),
+    group="deduplicate",
+    kinds=frozenset({"dali", "torch", "parquet"}),
+    description="Optional: cosine of altered copies of a sample of the images to their "
+    "originals, and of random pairs of images; a table and a plot to choose eps by.",
+    version="1",
+    covers=lambda settings: [  # eps only moves a line in the plot
+        _measure_version(settings),
+        settings.duplicates.model_dump(include={"eps", "max_eps"}),
+    ],
+    files=lambda _: (
+        layout.CALIBRATION_TABLE,
+        layout.CALIBRATION_COSINES,
+        layout.CALIBRATION_PLOT,
+    ),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    columns=lambda _: _SCHEMA,
+    named_columns="of the cosines",
+    unit="calibrations",
+    is_optional=True,
+)
+
+
+def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
     """Write the table of cosines; returns how many images it took from how many shards.
 
     Raises:
-        BrokenTarError: a tar can't be read.
         ChangedTarError: a tar holds other images than when it was embedded.
         FileNotFoundError: a tar is gone.
     """
@@ -126,9 +110,11 @@ def _measure(embedded: list[str], work: Work, progress: Progress) -> dict[str, i
     images = (
         image
         for shard, positions in chosen.items()
-        for image in calibration.read_images(work.storage.tars, shard, positions)
+        for image in calibration.read_chosen(work.tars, store, shard, positions)
     )
-    decoder, model = work.encoder.load(chosen_precision(work, shards).precision)
+    arithmetic = chosen_arithmetic(work, weights_in_force(work), shards)
+    decoder, model = work.encoder.load(arithmetic.precision)
+    progress = Progress(work.log, "images and copies", 1)
     planted = _planted_cosines(images, decoder, model, progress)
     embeddings, contents = calibration.embedding_pool(store, shards, seed=seed)
     random = random_pair_cosines(embeddings, contents, n_pairs=N_RANDOM_PAIRS, seed=seed)
@@ -225,7 +211,6 @@ def _summarised(state: Mapping[str, Any], settings: Settings, store: Store) -> M
     image = draw(calibration.by_transform(cosines), eps=eps, max_eps=max_eps)
     with store.write(layout.CALIBRATION_PLOT) as file:
         file.write(image)
-    names = (layout.CALIBRATION_TABLE, layout.CALIBRATION_COSINES, layout.CALIBRATION_PLOT)
     metadata = {
         **{name: value for name, value in state.items() if name != "measured"},
         "seed": settings.calibration.seed,
@@ -233,8 +218,8 @@ def _summarised(state: Mapping[str, Any], settings: Settings, store: Store) -> M
             {name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()}
             for row in table.to_pylist()
         ],
-        "plot": "data:image/png;base64," + base64.b64encode(image).decode(),
+        "plot": Picture(image, "png"),
         "plot_file": store.url(layout.CALIBRATION_PLOT),
         "url": store.url(layout.CALIBRATION_TABLE),
     }
-    return Made(None, files=names, metadata=metadata, state=state)
+    return Made(ALL, metadata, state=state)

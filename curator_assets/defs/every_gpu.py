@@ -7,8 +7,7 @@ from multiprocessing.process import BaseProcess
 from queue import Empty
 from typing import Any
 
-from curator_assets.defs.stage import Work
-from curator_assets.resources import resources
+from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 
 Embed = Callable[[Work, Iterator[str]], Iterator[Any]]
@@ -89,10 +88,7 @@ def _embed_on(
     done: "multiprocessing.Queue[Any]",
 ) -> None:
     settings = Settings.model_validate(settings_dump)
-    made = resources(settings)
-    storage, encoder = made["storage"], made["encoder"]
-    on_device = encoder.model_copy(update={"device": device})
-    work = Work(settings, storage, on_device, shards, logging.getLogger(__name__))
+    work = Work(settings, shards, logging.getLogger(__name__), device=device)
     for item in embed(work, iter(todo.get, None)):
         done.put(item)
     done.put(_ALL_DONE)

@@ -7,18 +7,16 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from curator_assets.defs import (
-    cluster_assignments,
-    deduplicated_shards,
-    duplicate_groups,
-    duplicate_ids,
-    filter_scores,
-    image_embeddings,
-    near_duplicate_pairs,
-)
+from curator_assets.defs.cluster_assignments import CLUSTER_ASSIGNMENTS, cell_group_of
+from curator_assets.defs.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.defs.sample_lookup import Sample, find_sample
-from curator_assets.defs.stage import CODE, Work, examine
-from curator_assets.defs.stored import stale_embeddings, stale_tar
+from curator_assets.defs.stages import GRAPH
+from curator_assets.defs.stored import stale_tar
+from curator_assets.defs.tar_shards import TAR_SHARDS
+from curator_assets.engine.freshness import examine, why_other_code
+from curator_assets.engine.partitioning import ALL, Partitioning
+from curator_assets.engine.stage import Stage, ancestors
+from curator_assets.engine.work import Work
 from curator_assets.storage import layout
 from curator_assets.storage.pixels import Address
 from curator_assets.storage.store import Store
@@ -31,7 +29,7 @@ MAX_NEIGHBOURS = 20
 class Cell:
     """Where an image lives, and the other cells in which it is compared.
 
-    `groups` are the partitions of `near_duplicate_pairs` that can hold its pairs.
+    `groups` are the groups of cells that can hold its pairs.
     """
 
     number: int
@@ -73,7 +71,7 @@ class Explanation:
     Attributes:
         curated: its row beside the curated tar: verdict, reason, kept_id, cosine.
         kept: where the image lies that stands for it, if one does.
-        stands_for: its rows of `duplicate_groups` as the kept image, the nearest first.
+        stands_for: the resolution's rows in which it is the kept image, the nearest first.
         stale: asset -> why what is told of it may be out of date.
     """
 
@@ -114,13 +112,13 @@ def explain(work: Work, image_id: str) -> Explanation:
 
 
 def _cell(work: Work, sample: Sample) -> Cell | None:
-    entry = work.ledger.read(cluster_assignments.ASSET, sample.shard)
+    entry = work.entry(CLUSTER_ASSIGNMENTS, sample.shard)
     where = pc.field("position") == sample.address[1]
     rows = find_rows(work.store, layout.assignments(sample.shard), where)
     if entry is None or not rows:
         return None
-    row, n_cells = rows[0], int(entry.metadata["n_clusters"])
-    group_of = cluster_assignments.cell_group_of(n_cells, work.settings.clusters.n_cell_groups)
+    row, n_cells = rows[0], int(entry.state["n_clusters"])
+    group_of = cell_group_of(n_cells, work.settings.clusters.n_cell_groups)
     # a pair falls to the home of one of its images, which the other visits if it lives elsewhere
     groups = sorted({int(group_of[cell]) for cell in (row["cell"], *row["visits"])})
     return Cell(
@@ -193,34 +191,24 @@ def _named(store: Store, cosines: dict[Address, float]) -> list[Neighbour]:
 
 def _stale(work: Work, shard: str, cell: Cell | None) -> dict[str, str]:
     """Of this shard's partitions, and of the settings of what all shards share."""
-    weights = work.encoder.weights_identity()
-    found = {
-        "tar_shards": stale_tar(work, shard),
-        image_embeddings.ASSET: stale_embeddings(work, shard, weights),
-    }
-    for module in (filter_scores, cluster_assignments):
-        found[module.ASSET] = _stale_partition(work, module, shard)
-    code = near_duplicate_pairs.code_version(work.settings)
-    for group in cell.groups if cell else ():
-        if why := _changed_code(work, near_duplicate_pairs.ASSET, group, code):
-            found[near_duplicate_pairs.ASSET] = why
-    found[duplicate_groups.ASSET] = _changed_code(
-        work, duplicate_groups.ASSET, None, duplicate_groups.code_version(work.settings)
-    )
-    for module in (duplicate_ids, deduplicated_shards):
-        found[module.ASSET] = _stale_partition(work, module, shard)
+    rests_on = ancestors(DEDUPLICATED_SHARDS) | {DEDUPLICATED_SHARDS}
+    found = {TAR_SHARDS.name: stale_tar(work, shard)}
+    for stage in GRAPH.stages:
+        if stage not in rests_on:
+            continue
+        match stage.by:
+            case Partitioning.SHARD:
+                found[stage.name] = _stale_partition(work, stage, shard)
+            case Partitioning.CELL_GROUP:
+                others = [why_other_code(stage, work, g) for g in (cell.groups if cell else ())]
+                found[stage.name] = next(filter(None, others), None)
+            case Partitioning.WHOLE:
+                found[stage.name] = why_other_code(stage, work, ALL)
     return {asset: why for asset, why in found.items() if why}
 
 
-def _stale_partition(work: Work, module: Any, shard: str) -> str | None:
-    examined = examine(module.stage(work), work.ledger, [shard])
+def _stale_partition(work: Work, stage: Stage, shard: str) -> str | None:
+    examined = examine(stage, work, [shard])
     if examined.failed:
         return examined.failed[0].error
-    return examined.stale.get(shard)
-
-
-def _changed_code(work: Work, asset: str, partition: str | None, code: str) -> str | None:
-    entry = work.ledger.read(asset, partition)
-    if entry is None:
-        return "never made"
-    return None if entry.inputs.get(CODE) == code else f"changed: {CODE}"
+    return (examined.stale | examined.undecided).get(shard)

@@ -1,110 +1,98 @@
 """`near_duplicate_pairs`: every pair of images at cosine >= 1 - max_eps, by cell group."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Any
+from contextlib import contextmanager
 
-import dagster as dg
 import pyarrow.compute as pc
 
-from curator_assets.defs.describe import column_schema
-from curator_assets.defs.ensure import EnsureConfig, ensure, work_of
+from curator_assets.defs.centroids import CENTROIDS
+from curator_assets.defs.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.pair_search import PairSearch, open_search
-from curator_assets.defs.progress import Progress
-from curator_assets.defs.stage import (
-    Inputs,
-    Made,
-    MissingInputError,
-    Observed,
-    Outcome,
-    Stage,
-    Work,
-)
-from curator_assets.partitions import cell_groups
-from curator_assets.resources import Encoder, Storage
+from curator_assets.engine.partitioning import MissingInputError, Partitioning
+from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, Observed, OneByOne, Stage
+from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.ledger import Entry, hash_of
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import write_table
 
-ASSET = "near_duplicate_pairs"
-
 SMALL_SEARCH = 50_000
 """Images below which any search is cheap."""
 
 MIN_RECALL = {"exact": 1.0, "fast": 0.9999}
 
-
-def code_version(settings: Settings) -> str:
-    """What the pairs depend on beside the members of their cells."""
-    return f"1-max_eps={settings.duplicates.max_eps}"
+_RECALL = "recall"
 
 
-def build_near_duplicate_pairs(settings: Settings) -> dg.AssetsDefinition:
-    """The asset for these settings."""
-
-    @dg.asset(
-        name=ASSET,
-        partitions_def=cell_groups(settings.clusters.n_cell_groups),
-        deps=[dg.AssetDep("cluster_assignments", partition_mapping=dg.AllPartitionMapping())],
-        group_name="deduplicate",
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version=code_version(settings),
-        check_specs=[
-            dg.AssetCheckSpec(
-                "recall",
-                description="Share of the near-duplicates of a seeded sample of images, found by "
-                "brute force, that the search found.",
-                asset=ASSET,
-            )
-        ],
-        kinds={"torch", "parquet"},
-        metadata=column_schema(schemas.PAIRS),
-        description="Every pair at cosine >= 1 - max_eps whose search falls to a group of cells. "
-        "Stored once, so that a smaller eps or another policy needs no new search.",
-    )
-    def near_duplicate_pairs(
-        context: dg.AssetExecutionContext,
-        config: EnsureConfig,
-        storage: Storage,
-        encoder: Encoder,
-    ) -> Iterator[Any]:
-        work = work_of(context, settings, storage, encoder)
-        yield from ensure(context, stage(work), work, config)
-
-    return near_duplicate_pairs
+def _inputs(work: Work, group: str) -> Inputs:
+    return {"members of the cells": hash_of(group_members(group, assigned_shards(work)))}
 
 
-def stage(work: Work) -> Stage:
-    """How the pairs of a cell group are found."""
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
     settings = work.settings
+    with open_search(work.store, assigned_shards(work), settings) as search:
+        cost = search.cost()
+        warning = _too_costly(cost, search.n_images, settings)
+        if warning:
+            work.log.warning(warning)
 
-    @cache
-    def assigned() -> dict[str, Entry]:
-        return assigned_shards(work)
+        def make(group: str) -> Made:
+            return _search_group(work.store, search, group, cost, settings)
 
-    def inputs(group: str | None) -> Inputs:
-        assert group is not None
-        return {"members of the cells": hash_of(group_members(group, assigned()))}
+        yield make
 
-    def make(groups: list[str | None]) -> Iterator[Outcome]:
-        progress = Progress(work.log, "pairs", len(groups))
-        with open_search(work.store, assigned(), settings) as search:
-            cost = search.cost()
-            warning = _too_costly(cost, search.n_images, settings)
-            if warning:
-                work.log.warning(warning)
-            for group in groups:
-                assert group is not None
-                made = _search_group(work.store, search, group, cost, settings)
-                progress.advance(made.metadata["dagster/row_count"])
-                progress.finish_partition()
-                yield made
-            yield from _measured_recall(search, this, work)
 
-    this = Stage(ASSET, code_version(settings), inputs, make)
-    return this
+def _observe(work: Work) -> Iterator[Observed]:
+    """The recall of all groups together."""
+    duplicates = work.settings.duplicates
+    if not duplicates.recall_queries:
+        return
+    with open_search(work.store, assigned_shards(work), work.settings) as search:
+        if not search.n_images:
+            return
+        recall = search.recall(work.cell_groups, n_queries=duplicates.recall_queries)
+    low, high = recall.interval()
+    found = {
+        "recall": recall.recall,
+        "recall_low": low,
+        "recall_high": high,
+        "n_queries": recall.n_queries,
+        "n_true": recall.n_true,
+        "n_missed": recall.n_true - recall.n_found,
+        "n_ties": recall.n_ties,
+        "search": duplicates.search,
+    }
+    yield Observed(_RECALL, recall.recall >= MIN_RECALL[duplicates.search], found)
+
+
+NEAR_DUPLICATE_PAIRS = Stage(
+    name="near_duplicate_pairs",
+    by=Partitioning.CELL_GROUP,
+    deps=(Dep(CLUSTER_ASSIGNMENTS),),
+    group="deduplicate",
+    kinds=frozenset({"torch", "parquet"}),
+    description="Every pair at cosine >= 1 - max_eps whose search falls to a group of cells. "
+    "Stored once, so that a smaller eps or another policy needs no new search.",
+    version="1",
+    covers=lambda settings: settings.duplicates.max_eps,
+    files=lambda group: (layout.pairs(group), layout.dense_members(group)),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    checks=(
+        Check(
+            _RECALL,
+            "Share of the near-duplicates of a seeded sample of images, found by brute force, "
+            "that the search found.",
+            blocking=False,
+        ),
+    ),
+    columns=lambda _: schemas.PAIRS,
+    observe=_observe,
+    unit="pairs",
+)
 
 
 def assigned_shards(work: Work) -> dict[str, Entry]:
@@ -113,15 +101,18 @@ def assigned_shards(work: Work) -> dict[str, Entry]:
     Raises:
         MissingInputError: an assignment is to another codebook, or of embeddings that changed.
     """
-    assigned = work.made_shards("cluster_assignments")
-    codebook = work.require_version("centroids")
+    return work.once(assigned_shards, lambda: _assigned_shards(work))
+
+
+def _assigned_shards(work: Work) -> dict[str, Entry]:
+    assigned, codebook = work.made_shards(CLUSTER_ASSIGNMENTS), work.version(CENTROIDS)
     for shard, entry in assigned.items():
-        embeddings = work.require_version("image_embeddings", shard)
-        made_from = entry.inputs["centroids"], entry.inputs["image_embeddings"]
+        embeddings = work.version(IMAGE_EMBEDDINGS, shard)
+        made_from = entry.inputs[CENTROIDS.name], entry.inputs[IMAGE_EMBEDDINGS.name]
         if made_from != (codebook, embeddings):
             raise MissingInputError(
-                f"cluster_assignments of {shard!r} are older than its embeddings or the "
-                "centroids; materialise cluster_assignments first"
+                f"{CLUSTER_ASSIGNMENTS.name} of {shard!r} are older than its embeddings or the "
+                f"{CENTROIDS.name}; materialise {CLUSTER_ASSIGNMENTS.name} first"
             )
     return assigned
 
@@ -152,7 +143,7 @@ def _search_group(
         "max_eps": settings.duplicates.max_eps,
         "url": store.url(names[0]),
     }
-    return Made(group, files=names, metadata=metadata)
+    return Made(group, metadata)
 
 
 def _too_costly(cost: dict[str, float], n_images: int, settings: Settings) -> str | None:
@@ -164,25 +155,3 @@ def _too_costly(cost: dict[str, float], n_images: int, settings: Settings) -> st
         f"{n_images} images, above duplicates.max_search_share "
         f"{settings.duplicates.max_search_share:.0%}; a smaller max_eps or search: fast costs less"
     )
-
-
-def _measured_recall(search: PairSearch, stage: Stage, work: Work) -> Iterator[Observed]:
-    """The recall of all groups together, once all are made."""
-    duplicates = work.settings.duplicates
-    if not duplicates.recall_queries or not search.n_images:
-        return
-    if any(stage.why_stale(group, work.ledger) for group in work.cell_groups):
-        return
-    recall = search.recall(work.cell_groups, n_queries=duplicates.recall_queries)
-    low, high = recall.interval()
-    found = {
-        "recall": recall.recall,
-        "recall_low": low,
-        "recall_high": high,
-        "n_queries": recall.n_queries,
-        "n_true": recall.n_true,
-        "n_missed": recall.n_true - recall.n_found,
-        "n_ties": recall.n_ties,
-        "search": duplicates.search,
-    }
-    yield Observed("recall", recall.recall >= MIN_RECALL[duplicates.search], found)

@@ -18,7 +18,7 @@ from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.assignments import assignment_of, read_centroids
 from curator_assets.storage.ledger import Entry
-from curator_assets.storage.pair_tables import RowNumbers, dense_table, pair_table, pairs_of
+from curator_assets.storage.pair_tables import RowNumbers, dense_table, pair_table, read_pairs
 from curator_assets.storage.scratch import all_embeddings
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table
@@ -87,18 +87,9 @@ class PairSearch:
 
     def recall(self, groups: Sequence[str], *, n_queries: int) -> Recall:
         """Recall of the stored pairs of all groups, on a seeded sample of queries."""
-        from curator_assets.kernels.pairs import Pairs
         from curator_assets.kernels.recall import sampled_recall
 
-        parts = [
-            pairs_of(
-                read_table(self.store, layout.pairs(group)),
-                read_table(self.store, layout.dense_members(group)),
-                self.numbers,
-            )
-            for group in groups
-        ]
-        pairs = Pairs.concatenate(parts)
+        pairs = read_pairs(self.store, groups, self.numbers)
         image = self._image_of
         return sampled_recall(
             self.embeddings,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs.verdicts import passing_mask, read_samples_table
+from curator_assets.defs.sample_rules import passing_mask, read_samples_table
 from curator_assets.settings import Settings
 from curator_assets.storage import layout, schemas
 from curator_assets.storage.arrivals import read_arrivals
-from curator_assets.storage.pair_tables import RowNumbers, pairs_of
+from curator_assets.storage.pair_tables import RowNumbers, read_pairs
 from curator_assets.storage.scratch import DenseVectors
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import read_table
@@ -57,18 +57,7 @@ class StoredPairs:
     @cached_property
     def pairs(self) -> "Pairs":
         """Every stored pair, by row number."""
-        from curator_assets.kernels.pairs import Pairs
-
-        return Pairs.concatenate(
-            [
-                pairs_of(
-                    read_table(self._store, layout.pairs(group)),
-                    read_table(self._store, layout.dense_members(group)),
-                    self.numbers,
-                )
-                for group in self._cell_groups
-            ]
-        )
+        return read_pairs(self._store, self._cell_groups, self.numbers)
 
     @cached_property
     def vectors(self) -> DenseVectors:

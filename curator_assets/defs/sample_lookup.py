@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from curator_assets.defs import filter_scores, image_embeddings
-from curator_assets.defs.stage import Work
+from curator_assets.defs.filter_scores import FILTER_SCORES
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.engine.work import Work
 from curator_assets.kernels.rules import first_broken_rule
 from curator_assets.settings import STATISTIC_COLUMNS, FilterRule
 from curator_assets.storage import layout
@@ -31,7 +32,7 @@ class Sample:
     """A sample as it was embedded.
 
     Attributes:
-        row: its row of `image_embeddings`, without the embedding.
+        row: its row of the table of embeddings, without the embedding.
         scores: score -> value, of the scores that are stored.
     """
 
@@ -56,7 +57,8 @@ class Sample:
     def passes(self, rule: FilterRule) -> bool:
         """Whether a rule keeps it; none does without a value."""
         value = self.value(rule.score)
-        column = np.array([np.nan if value is None else value], np.float64)
+        kind = np.float64 if isinstance(value, int) else np.float32  # as it is stored
+        column = np.array([np.nan if value is None else value], kind)
         return bool(first_broken_rule([column], [rule.min], [rule.max])[0] == 1)
 
 
@@ -66,7 +68,7 @@ def find_sample(work: Work, image_id: str) -> Sample:
     Raises:
         UnknownImageError: there is none; says what comes close, or what has to be made.
     """
-    embedded = [s for s in _prefixes(image_id) if work.ledger.read(image_embeddings.ASSET, s)]
+    embedded = [s for s in _prefixes(image_id) if work.entry(IMAGE_EMBEDDINGS, s)]
     is_it = pc.field("image_id") == image_id
     for shard in embedded:
         columns = [*_COLUMNS, *STATISTIC_COLUMNS]
@@ -77,10 +79,10 @@ def find_sample(work: Work, image_id: str) -> Sample:
 
 
 def _scores(work: Work, shard: str, is_it: pc.Expression) -> dict[str, float | None]:
-    if not work.settings.heads or not work.ledger.read(filter_scores.ASSET, shard):
+    if not work.settings.heads or not work.entry(FILTER_SCORES, shard):
         return {}
     rows = find_rows(work.store, layout.scores(shard), is_it)
-    return {name: value for row in rows for name, value in row.items() if name != "image_id"}
+    return {score: row[score] for row in rows for score in work.settings.heads if score in row}
 
 
 def _prefixes(image_id: str) -> Iterator[str]:
@@ -99,7 +101,7 @@ def _unknown(work: Work, image_id: str, embedded: list[str]) -> str:
         )
     for shard in _prefixes(image_id):
         try:
-            work.storage.tars.signature(shard)
+            work.tars.signature(shard)
         except OSError:
             continue
         return f"shard {shard!r} was never embedded; make it: {REFRESH}"

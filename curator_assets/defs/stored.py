@@ -2,28 +2,25 @@
 
 import logging
 from collections import Counter, defaultdict
-from typing import Any
 
-from curator_assets.defs import (
-    centroids,
-    cluster_assignments,
-    filter_scores,
-    image_embeddings,
-    near_duplicate_pairs,
-)
-from curator_assets.defs.stage import CODE, Work, examine
-from curator_assets.resources import resources
+from curator_assets.defs.duplicate_groups import DUPLICATE_GROUPS
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.stages import GRAPH
+from curator_assets.defs.tar_shards import TAR_SHARDS
+from curator_assets.engine.freshness import examine
+from curator_assets.engine.partitioning import Partitioning
+from curator_assets.engine.stage import ancestors
+from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals
+from curator_assets.storage.store import Store
 from curator_assets.storage.tar_versions import known_version
 
 
 def stored_work(settings: Settings) -> Work:
     """What stages need to be asked about all shards that were ever seen, in order of arrival."""
-    made = resources(settings)
-    storage, encoder = made["storage"], made["encoder"]
-    shards = tuple(read_arrivals(storage.store))
-    return Work(settings, storage, encoder, shards, logging.getLogger(__name__))
+    shards = tuple(read_arrivals(Store(settings.output)))
+    return Work(settings, shards, logging.getLogger(__name__), Purpose.LOOK)
 
 
 def unmade(work: Work) -> dict[str, Counter[str]]:
@@ -35,42 +32,27 @@ def unmade(work: Work) -> dict[str, Counter[str]]:
         asset -> why, and how many partitions for that reason; empty if all is there.
     """
     found = defaultdict[str, Counter[str]](Counter)
-    shards = list(work.made_shards(image_embeddings.ASSET))
-    weights = work.encoder.weights_identity()
-    reasons = [stale_embeddings(work, shard, weights) for shard in shards]
-    found[image_embeddings.ASSET].update(reason for reason in reasons if reason)
-    partitions: dict[Any, list[str | None]] = {
-        filter_scores: [*shards],
-        centroids: [None],
-        cluster_assignments: [*shards],
-        near_duplicate_pairs: [*work.cell_groups],
-    }
-    for module, keys in partitions.items():
-        examined = examine(module.stage(work), work.ledger, keys)
-        found[module.ASSET].update(examined.stale.values())
-        found[module.ASSET].update("waiting for what it is made from" for _ in examined.failed)
+    shards = list(work.made_shards(IMAGE_EMBEDDINGS))
+    rests_on = ancestors(DUPLICATE_GROUPS)
+    for stage in GRAPH.stages:
+        if stage not in rests_on:
+            continue
+        by_shard = stage.by is Partitioning.SHARD
+        examined = examine(stage, work, shards if by_shard else work.partitions(stage))
+        found[stage.name].update(examined.stale.values())
+        found[stage.name].update(examined.undecided.values())
+        found[stage.name].update("waiting for what it is made from" for _ in examined.failed)
     return {asset: counts for asset, counts in found.items() if counts}
-
-
-def stale_embeddings(work: Work, shard: str, weights: str) -> str | None:
-    """Why a shard's embeddings are not of these settings and weights, or None if they are."""
-    entry = work.require(image_embeddings.ASSET, shard)
-    if entry.inputs.get(CODE) != image_embeddings.code_version(work.settings):
-        return f"changed: {CODE}"
-    if entry.inputs.get("weights") != weights:
-        return "changed: weights"
-    missing = work.ledger.missing_files(entry)
-    return f"missing: {', '.join(missing)}" if missing else None
 
 
 def stale_tar(work: Work, shard: str) -> str | None:
     """Why a shard's tar may not be the one that was embedded, or None if it is."""
     try:
-        signature = work.storage.tars.signature(shard)
+        signature = work.tars.signature(shard)
     except FileNotFoundError:
         return "its tar is gone"
-    version = known_version(work.ledger, shard, signature)
+    version = known_version(work.ledger, TAR_SHARDS.name, shard, signature)
     if version is None:
         return "its tar was touched or replaced since it was embedded"
-    embedded = work.require(image_embeddings.ASSET, shard).inputs.get("tar_shards")
+    embedded = work.require(IMAGE_EMBEDDINGS, shard).inputs.get(TAR_SHARDS.name)
     return None if version == embedded else "its tar was replaced since it was embedded"

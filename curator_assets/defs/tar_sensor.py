@@ -4,10 +4,10 @@ import time
 
 import dagster as dg
 
-from curator_assets.resources import Storage
 from curator_assets.settings import Settings
 from curator_assets.storage.listing import Listing, changes, read_listing, write_listing
 from curator_assets.storage.lock import is_refreshing
+from curator_assets.storage.source import Source
 from curator_assets.storage.store import Store
 
 STARTING_SECONDS = 20.0
@@ -28,14 +28,10 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
         description="Looks for new, replaced and removed tars under `source`, waits until each is "
         "whole (the same in two ticks, and ended as tars end), and requests one refresh for all.",
     )
-    def tar_drops(
-        context: dg.SensorEvaluationContext, storage: Storage
-    ) -> dg.RunRequest | dg.SkipReason:
-        store = storage.store
-        before, now = read_listing(store), storage.tars.list_shards()
-        change = changes(
-            before, now, storage.tars, marker=settings.marker, max_seconds=LOOKING_SECONDS
-        )
+    def tar_drops(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        store, tars = Store(settings.output), Source(settings.source)
+        before, now = read_listing(store), tars.list_shards()
+        change = changes(before, now, tars, marker=settings.marker, max_seconds=LOOKING_SECONDS)
         requested = {shard: before.requested.get(shard) for shard in now}
         requested |= {shard: now[shard] for shard in change.ready}
         known = {shard: signature for shard, signature in requested.items() if signature}

@@ -1,16 +1,13 @@
-"""`tar_shards`: the tars as they lie."""
+"""`tar_shards`: the tars as they lie, which nothing here makes."""
 
-import dagster as dg
+from curator_assets.engine.stage import External
+from curator_assets.storage import layout
 
-from curator_assets.partitions import SHARDS
-
-ASSET = "tar_shards"
-
-tar_shards = dg.AssetSpec(
-    ASSET,
-    partitions_def=SHARDS,
-    group_name="source",
-    kinds={"webdataset"},
+TAR_SHARDS = External(
+    name=layout.TAR_SHARDS,
+    group="source",
+    kinds=frozenset({"webdataset"}),
     description="The webdataset tars under `source`, one a shard, registered as they appear. Its "
     "version is a hash of the members' names and bytes, noted whenever a tar is read.",
+    files=lambda shard: (layout.tar_index(shard),),
 )

@@ -1,40 +1,16 @@
-"""What the stored columns and the filter rules say of each sample of a shard."""
+"""The verdict on each sample of a shard, and why."""
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curator_assets.kernels.rules import first_broken_rule
-from curator_assets.settings import STATISTIC_COLUMNS, FilterRule, Settings
-from curator_assets.storage import layout, schemas
-from curator_assets.storage.store import Store
-from curator_assets.storage.tables import read_table
+from curator_assets.defs.sample_rules import filter_reasons
+from curator_assets.settings import Settings
+from curator_assets.storage import schemas
 
 KEPT = "kept"
 VERDICTS = (KEPT, "filtered", "duplicate", "unreadable")
 
-_SAMPLE_COLUMNS = ["image_id", "key", "position", "content_hash", "error"]
 _DUPLICATE_COLUMNS = schemas.DUPLICATE_IDS.names
-
-
-def read_samples_table(store: Store, shard: str, settings: Settings) -> pa.Table:
-    """Every sample of a shard with all numeric columns that rules may name, no embedding.
-
-    Raises:
-        ValueError: the scores are of other samples than the embeddings.
-    """
-    table = read_table(store, layout.embeddings(shard), [*_SAMPLE_COLUMNS, *STATISTIC_COLUMNS])
-    if not settings.heads:
-        return table
-    scores = read_table(store, layout.scores(shard))
-    if not scores["image_id"].equals(table["image_id"]):
-        raise ValueError(
-            f"shard {shard!r}: filter_scores are of other samples than image_embeddings; "
-            "materialise filter_scores again"
-        )
-    for score in settings.heads:
-        table = table.append_column(score, scores[score])
-    return table
 
 
 def verdict_table(samples: pa.Table, removed: pa.Table, settings: Settings) -> pa.Table:
@@ -80,33 +56,3 @@ def kept_keys(table: pa.Table) -> list[str]:
 def cause(verdict: str, reason: str | None) -> str:
     """A verdict and its reason in words that many samples share."""
     return f"{verdict}: {reason}" if verdict in {"filtered", "unreadable"} else verdict
-
-
-def filter_reasons(table: pa.Table, rules: tuple[FilterRule, ...]) -> list[str | None]:
-    """The first rule that each readable sample breaks; None where it passes or is unreadable."""
-    readable = readable_mask(table)
-    reasons = [rule.reason for rule in rules] + [None]
-    broken = _broken_rules(table, rules)
-    return [reasons[rule] if ok else None for rule, ok in zip(broken, readable, strict=True)]
-
-
-def passing_mask(table: pa.Table, rules: tuple[FilterRule, ...]) -> np.ndarray:
-    """Bool [N]: which samples are readable and break no rule."""
-    mask: np.ndarray = readable_mask(table) & (_broken_rules(table, rules) == len(rules))
-    return mask
-
-
-def _broken_rules(table: pa.Table, rules: tuple[FilterRule, ...]) -> np.ndarray:
-    """int64 [N]: the number of the first rule that each sample breaks, or that of rules."""
-    if not rules:
-        return np.zeros(len(table), np.int64)
-    columns = [
-        table[rule.score].cast(pa.float64()).to_numpy(zero_copy_only=False) for rule in rules
-    ]
-    return first_broken_rule(columns, [r.min for r in rules], [r.max for r in rules])
-
-
-def readable_mask(table: pa.Table) -> np.ndarray:
-    """Bool [N]: which samples have an embedding."""
-    mask: np.ndarray = table["error"].is_null().to_numpy(zero_copy_only=False)
-    return mask

@@ -5,20 +5,19 @@ import shlex
 import subprocess
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
+from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.samples import make_shards, write_truth
 from curator_assets.demo.summary import print_summary
+from curator_assets.engine.partitioning import Partitioning
+from curator_assets.engine.stage import Stage
+from curator_assets.engine.work import cell_group_names
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage.source import Source
 
 N_PHOTOGRAPHS = 313
-
-STAGES = (
-    ("image_embeddings,filter_scores,centroids,cluster_assignments", "shards"),
-    ("near_duplicate_pairs", "cell groups"),
-    ("duplicate_groups,duplicate_ids,deduplicated_shards,curation_report", "shards"),
-)
 
 
 def main() -> None:
@@ -30,22 +29,26 @@ def main() -> None:
     started = time.monotonic()
     log = Path(settings.output).parent / "demo.log"
     with log.open("w") as file:
-        for selection, partitions in STAGES:
-            _materialize(selection, _range(settings, partitions), file.fileno(), log)
+        for selection in selections():
+            _materialize(selection, settings, file.fileno(), log)
     print(f"All assets are materialised after {time.monotonic() - started:.0f} s; log: {log}\n")
     matches = print_summary(settings, truth)
     print("\nOpen the UI with `make ui`, then http://localhost:3000")
     sys.exit(0 if matches else 1)
 
 
-def _range(settings: Settings, partitions: str) -> str:
-    if partitions == "cell groups":
-        return f"0000...{settings.clusters.n_cell_groups - 1:04d}"
-    shards = list(Source(settings.source).list_shards())
-    return f"{shards[0]}...{shards[-1]}"
+def selections() -> list[list[Stage]]:
+    """Stages that one command can materialise, in order: a range is of one kind of partition."""
+    stages = [stage for stage in GRAPH.stages if not stage.is_optional]
+    groups = groupby(stages, key=lambda stage: stage.by is Partitioning.CELL_GROUP)
+    return [list(group) for _, group in groups]
 
 
-def _materialize(selection: str, partition_range: str, log_descriptor: int, log: Path) -> None:
+def _materialize(stages: list[Stage], settings: Settings, log_descriptor: int, log: Path) -> None:
+    keys = list(Source(settings.source).list_shards())
+    if stages[0].by is Partitioning.CELL_GROUP:
+        keys = cell_group_names(settings)
+    selection, partition_range = ",".join(stage.name for stage in stages), f"{keys[0]}...{keys[-1]}"
     options = ["-m", "curator_assets.definitions", "--select", selection]
     options += ["--partition-range", partition_range]
     command = ["dagster", "asset", "materialize", *options]

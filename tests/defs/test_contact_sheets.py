@@ -1,6 +1,5 @@
 """What a person sees of a shard's removals."""
 
-import base64
 import errno
 from io import BytesIO
 
@@ -10,7 +9,7 @@ from PIL import Image
 from pipeline import Pipeline
 from tar_files import write_members
 
-from curator_assets.defs.contact_sheets import MAX_SHEET_BYTES, in_threads
+from curator_assets.defs.contact_sheets import MAX_SHEET_BYTES
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
 from curator_assets.storage.source import Source
@@ -36,15 +35,14 @@ def finished(tmp_path_factory):
 
 
 def opened(metadata) -> Image.Image:
-    head, _, text = metadata["pictures"].partition(",")
-    data = base64.b64decode(text)
-    assert head == "data:image/jpeg;base64"
-    assert len(data) <= MAX_SHEET_BYTES
-    return Image.open(BytesIO(data))
+    picture = metadata["pictures"]
+    assert picture.kind == "jpeg"
+    assert len(picture.data) <= MAX_SHEET_BYTES
+    return Image.open(BytesIO(picture.data))
 
 
 def test_each_duplicate_is_shown_beside_its_kept_one(finished):
-    metadata = finished.ledger.read("duplicate_ids", "b/c").metadata
+    metadata = finished.ledger.read_metadata("duplicate_ids", "b/c")
     assert len(metadata["removals"]) == metadata["n_duplicates"] == N_COPIES
     assert metadata["n_pictures_missing"] == 0
     rows = metadata["pictures_show"]
@@ -66,13 +64,13 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def test_a_shard_without_duplicates_has_no_sheet(finished):
-    metadata = finished.ledger.read("duplicate_ids", "a").metadata
+    metadata = finished.ledger.read_metadata("duplicate_ids", "a")
     assert metadata["removals"] == []
     assert "pictures" not in metadata
 
 
 def test_dropped_images_are_shown_by_reason(finished):
-    metadata = finished.ledger.read("deduplicated_shards", "b/c").metadata
+    metadata = finished.ledger.read_metadata("deduplicated_shards", "b/c")
     assert metadata["pictures_show"] == [
         {"row": 1, "why": "duplicate", "shown": 6, "of": N_COPIES},
         {"row": 2, "why": "filtered: sharpness < 0.5", "shown": 1, "of": 1},
@@ -110,7 +108,7 @@ def test_storage_that_fails_costs_pictures_and_nothing_else(finished, monkeypatc
     finally:
         del finished.changes["duplicates"]
     for asset in ("duplicate_ids", "deduplicated_shards"):
-        metadata = finished.ledger.read(asset, "b/c").metadata
+        metadata = finished.ledger.read_metadata(asset, "b/c")
         assert "pictures" not in metadata
         assert metadata["n_pictures_missing"] > 0
         assert "connection reset" in metadata["pictures_error"]
@@ -125,19 +123,6 @@ def test_a_tar_that_is_gone_leaves_its_squares_empty(finished):
         assert result.success
     finally:
         (finished.folder / "a.tar").rename(finished.folder / "tars/a.tar")
-    metadata = finished.ledger.read("duplicate_ids", "b/c").metadata
+    metadata = finished.ledger.read_metadata("duplicate_ids", "b/c")
     assert metadata["n_pictures_missing"] == len(metadata["pictures_show"]) == 10
     assert "pictures" in metadata
-
-
-def test_results_of_threads_come_in_order_and_few_ahead():
-    started = []
-
-    def work(item):
-        started.append(item)
-        return item * 2
-
-    results = in_threads(work, range(100))
-    assert next(results) == 0
-    assert len(started) <= 20
-    assert list(results) == [item * 2 for item in range(1, 100)]

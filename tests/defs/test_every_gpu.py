@@ -5,13 +5,12 @@ import pytest
 from pipeline import MODEL
 from tar_files import write_members
 
-from curator_assets.defs import image_embeddings
 from curator_assets.defs.every_gpu import WorkerDiedError, on_every_device
-from curator_assets.defs.stage import Made
+from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
-from curator_assets.refresh import work_on
-from curator_assets.resources import Encoder
+from curator_assets.engine.encoder import Encoder
+from curator_assets.engine.making import Finished, finished
 
 
 def test_two_processes_write_what_one_writes(pipeline, monkeypatch, device):
@@ -25,11 +24,11 @@ def test_two_processes_write_what_one_writes(pipeline, monkeypatch, device):
     def embedded(n_processes: int) -> dict[str, bytes]:
         """The table of each shard, once made."""
         monkeypatch.setattr(Encoder, "devices", lambda _: [place] * n_processes)
-        work = work_on(pipeline.instance, pipeline.settings)
-        made = list(image_embeddings.stage(work).make(list(work.shards)))
-        assert all(isinstance(outcome, Made) for outcome in made), made
+        work = pipeline.work()
+        found = [o for o in finished(IMAGE_EMBEDDINGS, work.shards, work) if not isinstance(o, int)]
+        assert all(isinstance(outcome, Finished) for outcome in found), found
         tables = {
-            outcome.partition: pipeline.folder / "curated" / outcome.files[0] for outcome in made
+            o.made.partition: pipeline.folder / "curated" / next(iter(o.files)) for o in found
         }
         return {shard: table.read_bytes() for shard, table in tables.items()}
 
@@ -46,6 +45,6 @@ def _dies(work, shards):
 
 def test_a_killed_process_is_named(pipeline):
     (pipeline.folder / "tars").mkdir()
-    work = work_on(pipeline.instance, pipeline.settings)
+    work = pipeline.work()
     with pytest.raises(WorkerDiedError, match=r"on cpu ended with exit code -9"):
         list(on_every_device(_dies, ["cpu"], work, ["a"]))

@@ -1,33 +1,76 @@
 import errno
+import logging
+from contextlib import contextmanager
 
 import dagster as dg
 import pytest
 
-from curator_assets.defs.ensure import EnsureConfig, ensure
-from curator_assets.defs.stage import Failed, Made, MissingInputError, Stage, Work
-from curator_assets.resources import Storage
+from curator_assets.engine.dagster.assets import stage_asset
+from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
+from curator_assets.engine.dagster.private_names import (
+    CachingStaleStatusResolver,
+    LoadingContextForTest,
+)
+from curator_assets.engine.freshness import why_stale
+from curator_assets.engine.partitioning import MissingInputError, PartitionError, Partitioning
+from curator_assets.engine.stage import Check, Dep, Made, OneByOne, Stage
+from curator_assets.engine.work import Work
+from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.store import Store
-
-SHARDS = dg.DynamicPartitionsDefinition(name="shards")
 
 
 class Project:
     """Two tiny assets: `raw` made of what `inputs` says, and `copy` that is downstream of it."""
 
     def __init__(self, folder, instance):
+        self.settings = Settings(source="unused", output=str(folder))
         self.store = Store(str(folder))
         self.inputs = {"a": "1", "b": "1", "c": "1"}
-        self.failing = set()
+        self.failing = {}
         self.made = []
         self.warnings = {}
         self.instance = instance
-        self.instance.add_dynamic_partitions("shards", list(self.inputs))
+        InstanceRegistry(instance).add(list(self.inputs))
+        self.raw = self.stage("raw", (), lambda _, partition: {"content": self.inputs[partition]})
+        deps = (Dep(self.raw),)
+        self.copy = self.stage("copy", deps, lambda work, p: work.versions(p, self.raw))
+
+    def stage(self, name, deps, inputs):
+        @contextmanager
+        def open_stage(work):
+            yield lambda partition: self.make(stage, work, partition)
+
+        stage = Stage(
+            name=name,
+            by=Partitioning.SHARD,
+            deps=deps,
+            group="tiny",
+            kinds=frozenset(),
+            description="tiny",
+            version="1",
+            covers=lambda _: None,
+            files=lambda partition: (f"{name}/{partition}",),
+            inputs=inputs,
+            making=OneByOne(open_stage),
+            checks=(Check("sound", "It is."),),
+        )
+        return stage
+
+    def make(self, stage, work, partition):
+        if error := self.failing.get((stage.name, partition)):
+            raise error
+        self.made.append((stage.name, partition))
+        (file,) = stage.files(partition)
+        with self.store.write(file) as target:
+            target.write(str(stage.inputs(work, partition)).encode())
+        checks = {} if self.warnings else {"sound": {"n": 1}}
+        return Made(partition, {"n": 3}, checks=checks, warnings=self.warnings)
 
     def run(self, first="a", last="c", *, fails=False, force=False):
         self.made = []
-        result = dg.materialize(
-            [self.asset("raw", []), self.asset("copy", ["raw"])],
+        return dg.materialize(
+            self.assets(),
             instance=self.instance,
             tags={
                 "dagster/asset_partition_range_start": first,
@@ -36,45 +79,15 @@ class Project:
             run_config={"ops": {"raw": {"config": {"force": force}}}},
             raise_on_error=not fails,
         )
-        return result
 
-    def asset(self, name, deps):
-        @dg.asset(
-            name=name,
-            deps=deps,
-            partitions_def=SHARDS,
-            code_version="1",
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            check_specs=[dg.AssetCheckSpec("sound", asset=name, blocking=True)],
-        )
-        def body(context: dg.AssetExecutionContext, config: EnsureConfig):
-            work = self.work()
-            yield from ensure(context, self.stage(name, deps, work), work, config)
-
-        return body
+    def assets(self):
+        return [stage_asset(stage, self.settings) for stage in (self.raw, self.copy)]
 
     def work(self):
-        return Work(None, Storage(source="unused", output=self.store.root), None, (), None)
+        return Work(self.settings, tuple(self.inputs), logging.getLogger(__name__))
 
-    def stage(self, name, deps, work):
-        def inputs(partition):
-            if deps:
-                return {"raw": work.require_version("raw", partition)}
-            return {"content": self.inputs[partition]}
 
-        def make(partitions):
-            for partition in partitions:
-                if (name, partition) in self.failing:
-                    yield Failed(partition, "it is broken", check="sound")
-                    continue
-                self.made.append((name, partition))
-                file = f"{name}/{partition}"
-                with self.store.write(file) as target:
-                    target.write(str(inputs(partition)).encode())
-                checks = {} if self.warnings else {"sound": {"n": 1}}
-                yield Made(partition, (file,), {"n": 3}, checks=checks, warnings=self.warnings)
-
-        return Stage(name, "1", inputs, make)
+BROKEN = PartitionError("it is broken", check="sound")
 
 
 @pytest.fixture
@@ -119,7 +132,7 @@ def test_what_is_downstream_is_left_alone_if_the_content_is_the_same(project):
 
 
 def test_a_failed_partition_costs_only_itself_and_is_tried_again(project):
-    project.failing = {("raw", "b")}
+    project.failing = {("raw", "b"): BROKEN}
     result = project.run(fails=True)
     assert not result.success
     assert project.made == [("raw", "a"), ("raw", "c")]
@@ -130,16 +143,16 @@ def test_a_failed_partition_costs_only_itself_and_is_tried_again(project):
     assert (failed.check_name, failed.metadata["n_passed"].value) == ("sound", 2)
     (row,) = failed.metadata["failed"].records
     assert row.data == {"partition": "b", "error": "it is broken"}
-    project.failing = set()
+    project.failing = {}
     project.run()
     assert project.made == [("raw", "b"), ("copy", "a"), ("copy", "b"), ("copy", "c")]
 
 
 def test_what_cannot_be_recorded_fails_alone_and_is_made_again(project, monkeypatch):
-    def full(ledger, asset, partition, entry):
+    def full(ledger, asset, partition, entry, metadata):
         if (asset, partition) == ("raw", "b"):
             raise OSError(errno.ENOSPC, "No space left on device", "ledger/raw/b.json")
-        write(ledger, asset, partition, entry)
+        write(ledger, asset, partition, entry, metadata)
 
     write = Ledger.write
     monkeypatch.setattr(Ledger, "write", full)
@@ -169,14 +182,8 @@ def test_a_warning_is_shown_and_holds_nothing_up(project):
 
 
 def test_dagsters_own_staleness_agrees(project):
-    from dagster._core.definitions.data_version import CachingStaleStatusResolver
-
     def stale():
-        graph = dg.Definitions(
-            assets=[project.asset("raw", []), project.asset("copy", ["raw"])]
-        ).resolve_asset_graph()
-        from dagster._core.loader import LoadingContextForTest
-
+        graph = dg.Definitions(assets=project.assets()).resolve_asset_graph()
         resolver = CachingStaleStatusResolver(
             project.instance, graph, LoadingContextForTest(project.instance)
         )
@@ -189,28 +196,43 @@ def test_dagsters_own_staleness_agrees(project):
     project.inputs["b"] = "2"
     project.run(fails=False)
     assert stale() == []
-    project.failing = {("copy", "b")}
+    project.failing = {("copy", "b"): BROKEN}
     project.inputs["b"] = "3"
     project.run(fails=True)
     assert stale() == ["b"]
 
 
-def test_a_missing_input_names_the_command_that_makes_it(tmp_path):
-    work = Work(None, Storage(source="unused", output=str(tmp_path)), None, (), None)
-    with pytest.raises(MissingInputError, match="--select image_embeddings --partition x"):
-        work.require("image_embeddings", "x")
+def test_a_missing_input_names_the_command_that_makes_it(project):
+    with pytest.raises(MissingInputError, match="--select raw --partition x"):
+        project.work().require(project.raw, "x")
 
 
-def test_why_a_partition_is_stale(project, tmp_path):
-    work = project.work()
-    assert project.stage("raw", [], work).why_stale("a", work.ledger) == "never made"
+def test_why_a_partition_is_stale(project):
+    assert why_stale(project.raw, project.work(), "a") == "never made"
     project.run()
     project.inputs["b"] = "2"
     project.store.remove("raw/c")
     work = project.work()
-    raw = project.stage("raw", [], work)
-    reasons = [raw.why_stale(key, work.ledger) for key in "abc"]
+    reasons = [why_stale(project.raw, work, key) for key in "abc"]
     assert reasons == [None, "changed: content", "missing: raw/c"]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("a size of -1"), "b: ValueError: a size of -1"),
+        (MemoryError(), "b: MemoryError"),
+        (OSError(errno.EACCES, "Permission denied", "b.tar"), "Permission denied: 'b.tar'"),
+        (RecursionError("too deep"), "b: RecursionError: too deep"),
+    ],
+)
+def test_whatever_one_partition_meets_the_others_are_made(project, error, says):
+    project.failing = {("raw", "b"): error}
+    result = project.run(fails=True)
+    assert project.made == [("raw", "a"), ("raw", "c")]
+    message = result.failure_data_for_node("raw").user_failure_data.description
+    assert "1 partition(s) could not be made" in message
+    assert says in message
 
 
 def test_a_reversed_range_is_refused_not_passed_over(project):

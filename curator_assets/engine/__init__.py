@@ -1,0 +1,1 @@
+"""Makes partitions of declared stages, and keeps what was made from what."""

@@ -1,0 +1,1 @@
+"""The engine in Dagster's terms: assets, events, the job, the instance's partitions."""

@@ -1,0 +1,128 @@
+"""Assets out of declarations. Every op is an *ensure*.
+
+What is fresh is reported, what is not is made, and nothing else; so any trigger is safe: running
+everything twice does the work once.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from curator_assets.engine.dagster.columns import column_schema
+from curator_assets.engine.dagster.events import EventReporter, failure
+from curator_assets.engine.dagster.instance_partitions import (
+    SHARDS,
+    InstanceRegistry,
+    partitions_of,
+)
+from curator_assets.engine.dagster.private_names import EVENTS_ARE_LOGGED
+from curator_assets.engine.freshness import examine
+from curator_assets.engine.intake import known_shards
+from curator_assets.engine.making import make
+from curator_assets.engine.partitioning import ALL, Partition, Partitioning
+from curator_assets.engine.stage import External, Failed, Stage
+from curator_assets.engine.work import Work
+from curator_assets.settings import Settings
+from curator_assets.storage.store import Store
+
+
+class EnsureConfig(dg.Config):
+    """Operations only: nothing here changes a result."""
+
+    force: bool = False
+    """Make every selected partition again, fresh or not."""
+
+
+def external_asset(external: External) -> dg.AssetSpec:
+    """The asset of what lies there before anything is made."""
+    return dg.AssetSpec(
+        external.name,
+        partitions_def=SHARDS,
+        group_name=external.group,
+        kinds=set(external.kinds),
+        description=external.description,
+    )
+
+
+def stage_asset(stage: Stage, settings: Settings) -> dg.AssetsDefinition:
+    """The asset of a stage for some settings."""
+
+    @dg.asset(
+        name=stage.name,
+        partitions_def=partitions_of(stage, settings),
+        deps=[_dep(stage, dep.stage) for dep in stage.deps],
+        group_name=stage.group,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version=stage.code_version(settings),
+        check_specs=[
+            dg.AssetCheckSpec(
+                check.name,
+                description=check.description,
+                asset=stage.name,
+                blocking=check.blocking,
+            )
+            for check in stage.checks
+        ],
+        kinds=set(stage.kinds),
+        metadata=column_schema(stage.columns(settings), stage.named_columns)
+        if stage.columns
+        else None,
+        description=stage.description,
+    )
+    def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
+        shards = known_shards(InstanceRegistry(context.instance), Store(settings.output))
+        work = Work(settings, shards, context.log)
+        yield from ensure(context, stage, work, force=config.force)
+
+    return asset
+
+
+def ensure(
+    context: dg.AssetExecutionContext, stage: Stage, work: Work, *, force: bool
+) -> Iterator[Any]:
+    """Make the selected partitions that are not fresh, and report all of them.
+
+    Yields:
+        Dagster events: one materialisation a partition, one evaluation a check, and the op's
+        outputs.
+
+    Raises:
+        dagster.Failure: partitions failed; the others are made and recorded.
+    """
+    examined = examine(stage, work, _selected(context), force=force)
+    reporter = EventReporter(context, stage, work)
+    for partition, entry in examined.fresh.items():
+        yield from reporter.fresh(partition, entry)
+    context.log.info("%s: %d to make", stage.name, len(examined.stale))
+    failed = list(examined.failed)
+    for outcome in make(stage, [*examined.stale, *examined.undecided], work):
+        yield from reporter.outcome(outcome)
+        failed += [outcome] if isinstance(outcome, Failed) else []
+    work.weights.remember()
+    yield from reporter.close()
+    if failed:
+        raise failure(stage.name, failed)
+    for spec in context.assets_def.check_specs:
+        yield dg.Output(None, output_name=spec.get_python_identifier())
+    yield dg.MaterializeResult(metadata={EVENTS_ARE_LOGGED: True})
+
+
+def _dep(stage: Stage, dep: Stage | External) -> dg.AssetDep:
+    is_by_shard = isinstance(dep, External) or dep.by is Partitioning.SHARD
+    if stage.by is Partitioning.CELL_GROUP and is_by_shard:
+        return dg.AssetDep(dep.name, partition_mapping=dg.AllPartitionMapping())
+    return dg.AssetDep(dep.name)
+
+
+def _selected(context: dg.AssetExecutionContext) -> list[Partition]:
+    if context.assets_def.partitions_def is None:
+        return [ALL]
+    keys = list(context.partition_keys)
+    if not keys:
+        raise dg.Failure(
+            "the partition range holds no partition; its first key must have been registered "
+            "before its last",
+            allow_retries=False,
+        )
+    return list(keys)

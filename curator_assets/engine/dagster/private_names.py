@@ -1,0 +1,33 @@
+"""Every name of Dagster that is not public, in one place; a test says which is gone."""
+
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    DEFAULT_DATA_VERSION,
+    CachingStaleStatusResolver,
+    extract_data_version_from_entry,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
+from dagster._core.definitions.source_asset import (
+    # Tells Dagster that the op has logged its own events. Without it every partition of a range
+    # gets a second event with one data version for all (dagster issues 18649, 34013).
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as EVENTS_ARE_LOGGED,
+)
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+__all__ = [
+    "BACKFILL_ID_TAG",
+    "CODE_VERSION_TAG",
+    "DATA_VERSION_IS_USER_PROVIDED_TAG",
+    "DATA_VERSION_TAG",
+    "DEFAULT_DATA_VERSION",
+    "EVENTS_ARE_LOGGED",
+    "CachingStaleStatusResolver",
+    "LoadingContextForTest",
+    "extract_data_version_from_entry",
+    "get_input_data_version_tag",
+    "get_input_event_pointer_tag",
+]

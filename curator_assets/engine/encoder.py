@@ -1,0 +1,124 @@
+"""The embedding model and the decoder that feeds it, on the devices of this machine."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curator_assets.models.hashes import Hashes
+from curator_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.decode import ImageDecoder
+    from curator_assets.kernels.encode import EncoderModel
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An embedding model by what the settings say of it; loaded when it is asked for.
+
+    Attributes:
+        name: of the model, as open_clip has it.
+        pretrained: tag or path.
+        device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
+        batch_size: images a forward pass; None for what suits the device.
+        execution: how it runs.
+        max_pixels: images with more are refused.
+        hashes: of files of weights that were read before.
+    """
+
+    name: str
+    pretrained: str
+    device: str
+    batch_size: int | None
+    execution: str
+    max_pixels: int
+    hashes: Hashes = field(default_factory=Hashes, compare=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Encoder:
+        """That of the settings."""
+        model = settings.model
+        return cls(
+            name=model.name,
+            pretrained=model.pretrained,
+            device=model.device,
+            batch_size=None if model.batch_size == "auto" else model.batch_size,
+            execution=model.execution,
+            max_pixels=settings.decode.max_pixels,
+        )
+
+    def device_type(self) -> str:
+        """`cpu` or `cuda`; torch is asked only where there is a driver."""
+        if self.device == "cpu" or (self.device == "auto" and not _has_cuda_driver()):
+            return "cpu"
+        from curator_assets.kernels.device import resolve_device
+
+        return resolve_device(self.device).partition(":")[0]
+
+    def devices(self) -> list[str]:
+        """Every torch device to embed on: all GPUs, or the CPU."""
+        from curator_assets.kernels.device import all_devices
+
+        return all_devices(self.device)
+
+    def load(self, precision: str) -> tuple[ImageDecoder, EncoderModel]:
+        """The decoder and the model, on the device in use; loaded once a process.
+
+        Args:
+            precision: `float32`, `bfloat16` or `float16`.
+
+        Raises:
+            ModelUnavailableError: the weights can't be had; says the ways out.
+        """
+        return _load(self, precision, _mark(self))
+
+
+def _has_cuda_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _mark(encoder: Encoder) -> tuple[object, ...]:
+    """Changes when weights are replaced where they lie, which are then loaded again."""
+    is_folder = encoder.name.startswith("local-dir:")
+    path = Path(encoder.name.removeprefix("local-dir:") if is_folder else encoder.pretrained)
+    files = sorted(path.iterdir()) if is_folder and path.is_dir() else [path]
+    stats = [file.stat() for file in files if file.is_file()]
+    return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+
+
+@lru_cache(maxsize=1)
+def _load(
+    encoder: Encoder, precision: str, mark: tuple[object, ...]
+) -> tuple[ImageDecoder, EncoderModel]:
+    from curator_assets.kernels.decode import ImageDecoder
+    from curator_assets.kernels.device import resolve_device
+    from curator_assets.models.open_clip_models import load_model
+
+    device, n_cores = resolve_device(encoder.device), len(os.sched_getaffinity(0))
+    model = load_model(
+        encoder.name,
+        encoder.pretrained,
+        device=device,
+        precision=precision,
+        batch_size=encoder.batch_size,
+        n_threads=n_cores,
+        execution=encoder.execution,
+        hashes=encoder.hashes,
+    )
+    decoder = ImageDecoder(
+        model.preprocessing,
+        device=device,
+        batch_size=model.batch_size * (n_cores if device == "cpu" else 1),
+        max_pixels=encoder.max_pixels,
+        n_threads=n_cores,
+    )
+    return decoder, model

@@ -1,0 +1,96 @@
+"""Whether a partition is fresh, and if not, why.
+
+It is when the ledger holds the fingerprint that its inputs, settings and code have now, and its
+files are in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from curator_assets.engine.partitioning import MissingInputError, Partition, UndecidedError
+from curator_assets.engine.stage import Failed, Inputs, Stage
+from curator_assets.engine.work import Work
+from curator_assets.storage.ledger import Entry
+
+CODE = "settings or code"
+NEVER_MADE = "never made"
+
+
+def all_inputs(stage: Stage, work: Work, inputs: Inputs) -> Inputs:
+    """With the version of the code and of the settings that it covers."""
+    return {CODE: stage.code_version(work.settings)} | dict(inputs)
+
+
+def why_stale(stage: Stage, work: Work, partition: Partition) -> str | None:
+    """Why a partition has to be made, or None if it is fresh.
+
+    Raises:
+        MissingInputError: an input was never made.
+        UndecidedError: it can't be known yet.
+    """
+    entry = work.entry(stage, partition)
+    try:
+        inputs = stage.inputs(work, partition)
+    except UndecidedError:
+        if entry is None:
+            return NEVER_MADE
+        raise
+    if entry is None:
+        return NEVER_MADE
+    if inputs is None:
+        return "its input has to be read"
+    wanted = all_inputs(stage, work, inputs)
+    if dict(entry.inputs) != wanted:
+        names = sorted(set(wanted) | set(entry.inputs))
+        changed = [name for name in names if wanted.get(name) != entry.inputs.get(name)]
+        return f"changed: {', '.join(changed)}"
+    missing = work.ledger.missing_files(entry)
+    return f"missing: {', '.join(missing)}" if missing else None
+
+
+def why_other_code(stage: Stage, work: Work, partition: Partition) -> str | None:
+    """Why a partition was not made with the settings and the code in force, or None if it was."""
+    entry = work.entry(stage, partition)
+    if entry is None:
+        return NEVER_MADE
+    is_same = entry.inputs.get(CODE) == stage.code_version(work.settings)
+    return None if is_same else f"changed: {CODE}"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Which of some partitions are fresh, stale, or can't be made or judged yet.
+
+    Attributes:
+        stale: partition -> why.
+        undecided: partition -> what has to be made before it can be judged.
+    """
+
+    fresh: dict[Partition, Entry]
+    stale: dict[Partition, str]
+    undecided: dict[Partition, str]
+    failed: list[Failed]
+
+
+def examine(
+    stage: Stage, work: Work, partitions: Iterable[Partition], *, force: bool = False
+) -> Examined:
+    """Sort partitions into fresh and stale, with the reason why."""
+    examined = Examined({}, {}, {}, [])
+    for partition in partitions:
+        try:
+            reason = "forced" if force else why_stale(stage, work, partition)
+        except MissingInputError as error:
+            examined.failed.append(Failed(partition, str(error)))
+            continue
+        except UndecidedError as error:
+            examined.undecided[partition] = str(error)
+            continue
+        entry = work.entry(stage, partition)
+        if reason is None and entry is not None:
+            examined.fresh[partition] = entry
+        else:
+            examined.stale[partition] = reason or NEVER_MADE
+    return examined

@@ -1,0 +1,167 @@
+"""Which shards there are: one listing of the source, one order of arrival, one set of partitions.
+
+A shard is known if Dagster's instance has it as a partition or the output holds anything of it;
+whatever lacks a rank of arrival or a partition gets it. `look` changes nothing; `take_in` does what
+was seen to be due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from curator_assets.engine.partitioning import Partitioning
+from curator_assets.engine.stage import External, Graph, Stage
+from curator_assets.settings import Settings
+from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
+from curator_assets.storage.layout import ARRIVALS
+from curator_assets.storage.ledger import Ledger
+from curator_assets.storage.source import Source
+from curator_assets.storage.store import Store
+
+
+class EmptySourceError(RuntimeError):
+    """The source lists no tar where there were some: it is more likely away than empty."""
+
+
+class LostArrivalsError(RuntimeError):
+    """The order of arrival contradicts what was made by it."""
+
+
+class Registry(Protocol):
+    """Where partitions are registered: Dagster's instance."""
+
+    def shards(self) -> Collection[str]:
+        """Those that are registered."""
+
+    def add(self, shards: Sequence[str]) -> None:
+        """Register shards, in this order."""
+
+    def remove(self, shard: str) -> None:
+        """Forget a shard."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What one look at the source, the output and the instance found.
+
+    Attributes:
+        shards: those that are whole or known, and there, in order of arrival.
+        unranked: those of them without a rank, in the order in which they get one.
+        unregistered: those of them that are no partitions yet, in order of arrival.
+        removed: known shards whose tars are gone.
+        n_listed: tars in the source, whole or not.
+    """
+
+    shards: tuple[str, ...]
+    unranked: tuple[str, ...]
+    unregistered: tuple[str, ...]
+    removed: tuple[str, ...]
+    n_listed: int
+
+
+def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
+    """What is new, and what is gone; nothing changes.
+
+    Raises:
+        FileNotFoundError: there is no source folder.
+        LostArrivalsError: ranks of arrival are lost in part.
+    """
+    store, tars = Store(settings.output), Source(settings.source)
+    ledger, listed = Ledger(store), tars.list_shards()
+    registered, held = set(registry.shards()), _held(graph, ledger)
+    ranks = read_arrivals(store)
+    vouched = _vouched(graph, ledger)
+    lost = [shard for shard in vouched if shard not in ranks]
+    if ranks and (lost or sorted(vouched, key=ranks.__getitem__) != vouched):
+        raise LostArrivalsError(
+            f"the order of arrival in {store.url(ARRIVALS)} is not that by which "
+            f"{graph.order.name} was made ({len(lost)} shards are missing"
+            f"{': ' + ', '.join(lost[:5]) if lost else ''}); restore the folder, or delete the "
+            "whole of it: it is then rebuilt from what was made"
+        )
+    known = registered | held
+    unknown = {shard: found for shard, found in listed.items() if shard not in known}
+    whole = {shard for block in tars.whole(unknown, settings.marker) for shard in block}
+    present = [shard for shard in listed if shard in known or shard in whole]
+    unranked = [shard for shard in lost if not ranks]
+    unranked += [s for s in present if s not in ranks and s not in set(unranked)]
+    order = {shard: rank for rank, shard in enumerate([*ranks, *unranked])}
+    shards = sorted(present, key=order.__getitem__)
+    return Intake(
+        shards=tuple(shards),
+        unranked=tuple(unranked),
+        unregistered=tuple(shard for shard in shards if shard not in registered),
+        removed=tuple(sorted(shard for shard in known if shard not in listed)),
+        n_listed=len(listed),
+    )
+
+
+def register(intake: Intake, settings: Settings, registry: Registry) -> None:
+    """Give a rank and a partition to what lacks one; safe beside other processes."""
+    store = Store(settings.output)
+    ranks = read_arrivals(store)
+    if intake.unranked:
+        ranks = record_arrivals(store, intake.unranked)
+    registry.add(sorted(intake.unregistered, key=ranks.__getitem__))
+
+
+def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry) -> None:
+    """Forget the shards whose tars are gone; to be called under the refresh lock.
+
+    Raises:
+        EmptySourceError: no tar is left at all.
+    """
+    if intake.removed and not intake.n_listed:
+        raise EmptySourceError(
+            f"source {settings.source} lists no tar, but {len(intake.removed)} shards are "
+            "known; if it is mounted and truly empty, delete the output, else mount it"
+        )
+    for shard in intake.removed:
+        _remove(shard, graph, settings)
+        registry.remove(shard)
+    compact_arrivals(Store(settings.output))
+
+
+def known_shards(registry: Registry, store: Store) -> tuple[str, ...]:
+    """The registered shards in order of arrival; one without a rank gets the next, by name."""
+    registered, ranks = registry.shards(), read_arrivals(store)
+    unranked = sorted(shard for shard in registered if shard not in ranks)
+    if unranked:
+        ranks = record_arrivals(store, unranked)
+    return tuple(sorted(registered, key=ranks.__getitem__))
+
+
+def _held(graph: Graph, ledger: Ledger) -> set[str]:
+    """The shards of which the output holds anything: what is made first, and let go of last."""
+    first = next(stage for stage in graph.stages if stage.by is Partitioning.SHARD)
+    return set(ledger.read_all(first.name))
+
+
+def _vouched(graph: Graph, ledger: Ledger) -> list[str]:
+    """The order by which the output was made."""
+    entry = ledger.read(graph.order.name)
+    shards = entry.state.get("shards", []) if entry else []
+    return [shard for shard, _ in shards]
+
+
+def _remove(shard: str, graph: Graph, settings: Settings) -> None:
+    """Forget a shard; the files that are kept go to `trash/` unless they are to be erased.
+
+    Ledger entries go first, so that a shard is never vouched for that is half gone. The rank of
+    arrival stays: a tar that comes back under its name takes its old place.
+    """
+    store = Store(settings.output)
+    ledger = Ledger(store)
+    stages = [stage for stage in graph.stages if stage.by is Partitioning.SHARD]
+    everything: list[Stage | External] = [*reversed(stages), *graph.externals()]
+    for made in everything:
+        ledger.remove(made.name, shard)
+    for made in everything:
+        is_kept = isinstance(made, Stage) and made.is_kept_when_removed
+        for name in made.files(shard):
+            if is_kept and settings.on_removed != "erase":
+                store.move(name, f"trash/{name}")
+            else:
+                store.remove(name)

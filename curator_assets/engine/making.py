@@ -1,0 +1,147 @@
+"""Partitions of a stage are made, timed, tried again, contained and recorded.
+
+What a stage makes is its partition's files, which are hashed where they were made. Only
+`recorded` writes to the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from curator_assets.engine.freshness import all_inputs, examine
+from curator_assets.engine.in_order import in_threads
+from curator_assets.engine.partitioning import MissingInputError, Partition, PartitionError
+from curator_assets.engine.progress import Progress
+from curator_assets.engine.stage import Failed, Made, Make, Observed, OneByOne, Stage
+from curator_assets.engine.work import Work
+from curator_assets.storage.ledger import Entry, StoredFile, hash_files, hash_of, version_of
+from curator_assets.storage.retries import with_retries
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A partition that was made, and its files as they were written."""
+
+    made: Made
+    files: Mapping[str, StoredFile]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A partition that was made and recorded.
+
+    Attributes:
+        entry: in the ledger.
+        metadata: beside it.
+        told: the inputs that only making it told.
+    """
+
+    partition: Partition
+    entry: Entry
+    metadata: Mapping[str, Any]
+    told: Mapping[str, Any]
+
+
+def make(
+    stage: Stage, partitions: Iterable[Partition], work: Work
+) -> Iterator[Recorded | Failed | Observed]:
+    """Make partitions and record them; whatever one of them does, the others are made.
+
+    A missing input or failing storage of what all of them need fails those that are left.
+    """
+    left = dict.fromkeys(partitions)
+    if not left:
+        return
+    progress = Progress(work.log, stage.unit, len(left))
+    try:
+        for outcome in finished(stage, list(left), work):
+            if isinstance(outcome, int):
+                progress.advance(outcome)
+                continue
+            result = recorded(stage, outcome, work) if isinstance(outcome, Finished) else outcome
+            del left[result.partition]
+            progress.finish_partition()
+            yield result
+    except (MissingInputError, PartitionError) as error:
+        yield from (Failed(partition, str(error)) for partition in left)
+    except OSError as error:
+        yield from (Failed(partition, f"storage failed: {error}") for partition in left)
+    work.forget()
+    if len(examine(stage, work, work.partitions(stage)).fresh) == len(work.partitions(stage)):
+        yield from stage.observe(work)
+
+
+def finished(
+    stage: Stage, partitions: Iterable[Partition], work: Work
+) -> Iterator[int | Finished | Failed]:
+    """What a worker makes; nothing is recorded."""
+    making = stage.making
+    if isinstance(making, OneByOne):
+        with making.open(work) as make_one:
+            contained = partial(_contained, stage, make_one, work)
+            for result in in_threads(contained, partitions, n_threads=making.n_threads):
+                if isinstance(result, Finished):
+                    yield int(result.made.metadata.get("dagster/row_count", 1))
+                yield result
+        return
+    with making.open(work) as stream:
+        for outcome in stream(partitions):
+            if isinstance(outcome, Made):
+                files = partial(_with_files, stage, outcome, work)
+                yield _unless_it_fails(outcome.partition, files, work)
+            else:
+                yield outcome
+
+
+def _contained(stage: Stage, make_one: Make, work: Work, partition: Partition) -> Finished | Failed:
+    def attempt() -> Finished:
+        return _with_files(stage, make_one(partition), work)
+
+    return _unless_it_fails(partition, attempt, work)
+
+
+def _unless_it_fails(
+    partition: Partition, action: Callable[[], Finished], work: Work
+) -> Finished | Failed:
+    what = f"partition {partition!r}" if partition else "the asset"
+    try:
+        return with_retries(action, what, work.log)
+    except PartitionError as error:
+        return Failed(partition, str(error), error.check)
+    except MissingInputError as error:
+        return Failed(partition, str(error))
+    except OSError as error:
+        return Failed(partition, f"storage failed: {error}")
+    except Exception as error:  # whatever one partition does, the others are made
+        work.log.exception("%s failed", what)
+        return Failed(partition, f"{type(error).__name__}: {error}")
+
+
+def _with_files(stage: Stage, made: Made, work: Work) -> Finished:
+    names = stage.files(made.partition) if made.files is None else made.files
+    return Finished(made, hash_files(work.store, names))
+
+
+def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
+    """Write the ledger entry of a partition that was made."""
+    made = done.made
+    try:
+        inputs = made.inputs or stage.inputs(work, made.partition)
+        assert inputs is not None, f"{stage.name} was made from inputs it does not tell"
+        known = all_inputs(stage, work, inputs)
+        entry = Entry(
+            fingerprint=hash_of(known),
+            data_version=version_of(done.files),
+            inputs=known,
+            files=done.files,
+            checks=made.checks,
+            warnings=made.warnings,
+            state=made.state,
+        )
+        work.ledger.write(stage.name, made.partition or None, entry, made.metadata)
+    except (MissingInputError, OSError) as error:
+        return Failed(made.partition, f"it was made, but could not be recorded: {error}")
+    return Recorded(made.partition, entry, made.metadata, made.inputs or {})

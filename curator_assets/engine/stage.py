@@ -1,0 +1,223 @@
+"""A stage of the graph as a value: what it is made from, and how; nothing happens by having one.
+
+Assets, order, plan, removal, staleness and the lists in demo and tests derive from the
+declarations. The engine loops over partitions; a stage makes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from curator_assets.engine.partitioning import Partition, Partitioning
+from curator_assets.engine.work import Work
+from curator_assets.settings import Settings
+from curator_assets.storage.ledger import hash_of
+
+Inputs = Mapping[str, Any]
+"""Name of an input -> its version."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What must hold of a partition; a blocking one that fails keeps the partition from being."""
+
+    name: str
+    description: str
+    blocking: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class External:
+    """What lies there before anything is made: the tars."""
+
+    name: str
+    group: str
+    kinds: frozenset[str]
+    description: str
+    files: Callable[[Partition], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Dep:
+    """What a stage is made from.
+
+    Attributes:
+        stage: another stage, or the tars.
+        is_sampled: a sample was enough: what is added to it later makes nothing stale.
+    """
+
+    stage: Stage | External
+    is_sampled: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """A partition that was made, its files in place.
+
+    Attributes:
+        metadata: what to report of it.
+        files: names below the store's root; None for those that the stage declares.
+        checks: name of each check that it passed -> what the check found.
+        warnings: name of each check that it failed without being held up -> likewise.
+        state: what the stage wants to know next time.
+        inputs: what it was made from, where only making it told.
+    """
+
+    partition: Partition
+    metadata: Mapping[str, Any]
+    files: tuple[str, ...] | None = None
+    checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    warnings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Inputs | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A partition that could not be made; what stood there before still stands.
+
+    `check` names the check that it failed, if it was one.
+    """
+
+    partition: Partition
+    error: str
+    check: str | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The outcome of a check on the asset as a whole, which holds nothing up."""
+
+    check: str
+    passed: bool
+    found: Mapping[str, Any]
+
+
+Make = Callable[[Partition], Made]
+"""Makes one partition. Raises `PartitionError`; storage may fail as it does."""
+
+Stream = Callable[[Iterable[Partition]], Iterator[int | Made | Failed]]
+"""Makes partitions as they come; tells how many rows are done in between."""
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Partitions are made one at a time.
+
+    Attributes:
+        open: sets up once a worker what all partitions need.
+        n_threads: partitions that wait for storage at the same time.
+    """
+
+    open: Callable[[Work], AbstractContextManager[Make]]
+    n_threads: int = 1
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Work runs across the ends of partitions.
+
+    Attributes:
+        open: sets up once a worker what all partitions need.
+    """
+
+    open: Callable[[Work], AbstractContextManager[Stream]]
+
+
+def _nothing(_: Work) -> Iterable[Observed]:
+    return ()
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One asset: what it is, what it is made from, how a partition is made.
+
+    Attributes:
+        name: of the asset, its ledger entries and its op.
+        by: what its partitions are.
+        deps: what it is made from.
+        group: of the asset in the UI.
+        kinds: likewise.
+        description: likewise.
+        version: of the code; raised when the code makes something else of the same inputs.
+        covers: the settings that change what is made, and no others.
+        files: where a partition's files lie, below the store's root.
+        inputs: of a partition as it should be now; None if only making it tells. Raises
+            `MissingInputError` or `UndecidedError`.
+        making: how partitions are made.
+        checks: what must hold.
+        columns: of its table, for the UI; None without a table.
+        observe: once all partitions are made: outcomes of the asset as a whole.
+        named_columns: what the columns mean whose names come from the settings.
+        unit: what a row is, in the plural.
+        is_kept_when_removed: the files of a removed shard go to `trash/` instead of away.
+        is_optional: made on request only.
+    """
+
+    name: str
+    by: Partitioning
+    deps: tuple[Dep, ...]
+    group: str
+    kinds: frozenset[str]
+    description: str
+    version: str
+    covers: Callable[[Settings], object]
+    files: Callable[[Partition], tuple[str, ...]]
+    inputs: Callable[[Work, Partition], Inputs | None]
+    making: OneByOne | Streamed
+    checks: tuple[Check, ...] = ()
+    columns: Callable[[Settings], pa.Schema] | None = None
+    observe: Callable[[Work], Iterable[Observed]] = _nothing
+    named_columns: str | None = None
+    unit: str = "rows"
+    is_kept_when_removed: bool = False
+    is_optional: bool = False
+
+    def code_version(self, settings: Settings) -> str:
+        """Of its code and the settings that it covers."""
+        return f"{self.version}-{hash_of(self.covers(settings))}"
+
+    def stages(self) -> Iterator[Stage]:
+        """The stages that it is made from."""
+        return (dep.stage for dep in self.deps if isinstance(dep.stage, Stage))
+
+    def externals(self) -> Iterator[External]:
+        """What it is made from that no stage makes."""
+        return (dep.stage for dep in self.deps if isinstance(dep.stage, External))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The stages of a project.
+
+    Attributes:
+        stages: each after those that it is made from.
+        order: the stage whose result rests on the order of arrival, which its `state["shards"]`
+            keeps as pairs of shard and version.
+    """
+
+    stages: tuple[Stage, ...]
+    order: Stage
+
+    def externals(self) -> list[External]:
+        """What lies there before anything is made."""
+        return list(dict.fromkeys(found for stage in self.stages for found in stage.externals()))
+
+
+def ancestors(stage: Stage) -> set[Stage]:
+    """Every stage that a stage is made from, directly or not."""
+    found = set[Stage]()
+    for dep in stage.stages():
+        found |= {dep} | ancestors(dep)
+    return found
+
+
+def goes_by_partition(stage: Stage, dep: Stage | External) -> bool:
+    """Whether a partition of a stage is made from the dep's partition of the same name alone."""
+    is_by_shard = isinstance(dep, External) or dep.by is Partitioning.SHARD
+    return stage.by is Partitioning.SHARD and is_by_shard

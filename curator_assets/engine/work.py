@@ -1,0 +1,170 @@
+"""What every stage works with: settings, storage, shards, and what is known of the weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+from curator_assets.engine.encoder import Encoder
+from curator_assets.engine.partitioning import ALL, MissingInputError, Partition, Partitioning
+from curator_assets.engine.weights import Weights
+from curator_assets.settings import Settings
+from curator_assets.storage.arrivals import read_arrivals
+from curator_assets.storage.ledger import Entry, Ledger
+from curator_assets.storage.source import Source
+from curator_assets.storage.store import Store
+
+Found = TypeVar("Found")
+
+
+class HasPartitions(Protocol):
+    """A stage, as far as it is looked up."""
+
+    @property
+    def name(self) -> str:
+        """Of its asset."""
+
+    @property
+    def by(self) -> Partitioning:
+        """What its partitions are."""
+
+
+class Purpose(Enum):
+    """What is asked of the stages."""
+
+    MAKE = auto()
+    """Partitions are made and recorded."""
+    PLAN = auto()
+    """What would be made; nothing changes anywhere."""
+    LOOK = auto()
+    """What is stored, whatever the tars and this machine are now; nothing changes anywhere."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every stage works with.
+
+    Attributes:
+        settings: in force.
+        shards: the known ones, in order of arrival.
+        log: of the run.
+        purpose: what is asked of the stages.
+        device: to embed on, instead of the one that the settings mean.
+    """
+
+    settings: Settings
+    shards: tuple[str, ...]
+    log: logging.Logger
+    purpose: Purpose = Purpose.MAKE
+    device: str | None = None
+
+    @cached_property
+    def tars(self) -> Source:
+        """The tars under `source`."""
+        return Source(self.settings.source)
+
+    @cached_property
+    def store(self) -> Store:
+        """The files under `output`."""
+        return Store(self.settings.output)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What was made from what; each entry is read once."""
+        return Ledger(self.store)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The embedding model, not loaded yet, and the decoder that feeds it."""
+        encoder = replace(Encoder.of(self.settings), hashes=self.weights.hashes)
+        return encoder if self.device is None else replace(encoder, device=self.device)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Which weights the settings mean."""
+        return Weights(self.settings, self.ledger)
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """Shard -> its rank of arrival."""
+        return read_arrivals(self.store)
+
+    @cached_property
+    def cell_groups(self) -> list[str]:
+        """`0000`, `0001`, …: the groups of cells by which pairs are searched."""
+        return cell_group_names(self.settings)
+
+    @cached_property
+    def _found_once(self) -> dict[object, Any]:
+        return {}
+
+    def once(self, key: object, find: Callable[[], Found]) -> Found:
+        """What `find` returns, found once until something is made."""
+        if key not in self._found_once:
+            self._found_once[key] = find()
+        found: Found = self._found_once[key]
+        return found
+
+    def forget(self) -> None:
+        """What was found once is found again: something was made."""
+        self._found_once.clear()
+
+    def partitions(self, stage: HasPartitions) -> list[Partition]:
+        """The partitions of a stage, in order."""
+        match stage.by:
+            case Partitioning.SHARD:
+                return list(self.shards)
+            case Partitioning.CELL_GROUP:
+                return list(self.cell_groups)
+            case Partitioning.WHOLE:
+                return [ALL]
+
+    def made_shards(self, stage: HasPartitions) -> dict[str, Entry]:
+        """The shards of which a stage was made, in order of arrival, with their entries."""
+        entries = self.ledger.read_all(stage.name)
+        return {shard: entries[shard] for shard in self.shards if shard in entries}
+
+    def entry(self, stage: HasPartitions, partition: Partition = ALL) -> Entry | None:
+        """What a partition was made from, or None if it was never made."""
+        return self.ledger.read(stage.name, partition or None)
+
+    def require(self, stage: HasPartitions, partition: Partition = ALL) -> Entry:
+        """The ledger entry of an input.
+
+        Raises:
+            MissingInputError: it was never made; says which command makes it.
+        """
+        entry = self.entry(stage, partition)
+        if entry is None:
+            which = f" of {partition!r}" if partition else ""
+            option = f" --partition {partition}" if partition else ""
+            raise MissingInputError(
+                f"{stage.name}{which} has not been made; make it first: dagster asset materialize "
+                f"-m curator_assets.definitions --select {stage.name}{option}"
+            )
+        return entry
+
+    def version(self, stage: HasPartitions, partition: Partition = ALL) -> str:
+        """The data version of an input.
+
+        Raises:
+            MissingInputError: it was never made.
+        """
+        return self.require(stage, partition).data_version
+
+    def versions(self, partition: Partition, *stages: HasPartitions) -> dict[str, str]:
+        """Name -> data version of some inputs.
+
+        Raises:
+            MissingInputError: one was never made.
+        """
+        return {stage.name: self.version(stage, partition) for stage in stages}
+
+
+def cell_group_names(settings: Settings) -> list[str]:
+    """The partitions by group of cells."""
+    return [f"{group:04d}" for group in range(settings.clusters.n_cell_groups)]
