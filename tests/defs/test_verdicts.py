@@ -135,7 +135,7 @@ def test_samples_are_read_with_their_scores_and_without_embeddings(scored):
 def test_scores_of_other_samples_are_refused(scored, ids):
     store, settings = scored
     write_scores(store, dict.fromkeys(ids, 5.0))
-    with pytest.raises(ValueError, match="shard 's': filter_scores are of other samples"):
+    with pytest.raises(ValueError, match="shard 's': its scores are of other samples"):
         read_samples_table(store, "s", settings)
     without = settings.model_copy(update={"heads": {}})
     assert "mine" not in read_samples_table(store, "s", without).column_names
