@@ -36,7 +36,7 @@ from PIL import Image
 from curator_assets.kernels.forward import EXECUTIONS
 
 if TYPE_CHECKING:
-    from curator_assets.defs.precision import Arithmetic
+    from curator_assets.defs.embed.arithmetic import Arithmetic
     from curator_assets.engine.stage import Made
     from curator_assets.engine.work import Work
     from curator_assets.kernels.decode import ImageDecoder
@@ -277,7 +277,7 @@ def random_weights(name: str, folder: Path) -> Path:
 def work_on(arguments: argparse.Namespace) -> Work:
     """What stages work with."""
     from curator_assets.engine.work import Work
-    from curator_assets.storage.source import Source
+    from curator_assets.storage.shards.source import Source
 
     settings = settings_of(arguments)
     shards = tuple(Source(settings.source).list_shards())
@@ -317,8 +317,8 @@ def loaded(
     arguments: argparse.Namespace,
 ) -> tuple[Work, Arithmetic, ImageDecoder, EncoderModel]:
     """The work of the pipeline, its choice of arithmetic, its decoder and its encoder."""
-    from curator_assets.defs.image_embeddings import weights_in_force
-    from curator_assets.defs.precision import chosen_arithmetic
+    from curator_assets.defs.embed.arithmetic import chosen_arithmetic
+    from curator_assets.defs.embed.image_embeddings import weights_in_force
 
     work = work_on(arguments)
     choice = chosen_arithmetic(work, weights_in_force(work), work.shards)
@@ -373,7 +373,7 @@ def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def embedded(work: Work) -> list[Made]:
     """What became of each shard; all must be made."""
-    from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
+    from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
     from curator_assets.engine.stage import Made, Streamed
 
     making = IMAGE_EMBEDDINGS.making

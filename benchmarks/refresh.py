@@ -40,14 +40,13 @@ import dagster as dg
 import pyarrow as pa
 import yaml
 
-from curator_assets.defs.cluster_assignments import CLUSTER_ASSIGNMENTS
-from curator_assets.defs.contact_sheets import MAX_SHEET_BYTES
-from curator_assets.defs.deduplicated_shards import DEDUPLICATED_SHARDS
-from curator_assets.defs.duplicate_groups import DUPLICATE_GROUPS
-from curator_assets.defs.duplicate_ids import DUPLICATE_IDS, MAX_LISTED
-from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
+from curator_assets.defs.deduplicate.duplicate_ids import DUPLICATE_IDS, MAX_LISTED
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
+from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.defs.stages import GRAPH
-from curator_assets.defs.tar_shards import TAR_SHARDS
 from curator_assets.demo.photos import crops
 from curator_assets.engine.dagster.instance_partitions import SHARDS
 from curator_assets.engine.encoder import Encoder
@@ -57,10 +56,10 @@ from curator_assets.engine.plan import plan
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import Work
 from curator_assets.refresh import planned, run
+from curator_assets.report.pictures.contact_sheets import MAX_SHEET_BYTES
 from curator_assets.settings import Settings, load_settings
-from curator_assets.storage import layout, schemas
+from curator_assets.storage import layout
 from curator_assets.storage.arrivals import record_arrivals
-from curator_assets.storage.groups import removals_by_shard, removals_version
 from curator_assets.storage.ledger import (
     Entry,
     Ledger,
@@ -70,7 +69,9 @@ from curator_assets.storage.ledger import (
     hash_of,
 )
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import write_table
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.groups import removals_by_shard, removals_version
+from curator_assets.storage.tables.parquet import write_table
 
 SEED_SHARDS, SEED_IMAGES = 60, 2
 TARGET_SECONDS = {1_000: 2, 10_000: 10, 50_000: 60}

@@ -22,19 +22,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs.resolution import Resolver, StoredPairs
-from curator_assets.defs.sample_rules import read_samples_table
-from curator_assets.defs.verdicts import verdict_table
+from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
+from curator_assets.defs.filter.sample_rules import read_samples_table
+from curator_assets.defs.output.verdicts import verdict_table
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.report import make_report
 from curator_assets.settings import Settings
-from curator_assets.storage import layout, schemas
+from curator_assets.storage import layout
 from curator_assets.storage.arrivals import record_arrivals
-from curator_assets.storage.groups import removals_by_shard
-from curator_assets.storage.pair_tables import RowNumbers
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import write_table
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.groups import removals_by_shard
+from curator_assets.storage.tables.pair_tables import RowNumbers
+from curator_assets.storage.tables.parquet import write_table
 
 N_CELLS, WIDTH, N_CELL_GROUPS = 2048, 512, 16
 FORMATS = np.array(["jpeg", "png", "webp"])

@@ -33,15 +33,15 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from curator_assets.defs.centroids import CENTROIDS
-from curator_assets.defs.cluster_assignments import CLUSTER_ASSIGNMENTS
-from curator_assets.defs.curation_report import CURATION_REPORT
-from curator_assets.defs.deduplicated_shards import DEDUPLICATED_SHARDS
-from curator_assets.defs.duplicate_groups import DUPLICATE_GROUPS
-from curator_assets.defs.filter_scores import FILTER_SCORES
-from curator_assets.defs.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
-from curator_assets.defs.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
-from curator_assets.defs.precision import chosen_arithmetic
+from curator_assets.defs.deduplicate.centroids import CENTROIDS
+from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
+from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
+from curator_assets.defs.embed.arithmetic import chosen_arithmetic
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
+from curator_assets.defs.filter.filter_scores import FILTER_SCORES
+from curator_assets.defs.output.curation_report import CURATION_REPORT
+from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
 from curator_assets.engine.freshness import examine
@@ -51,9 +51,9 @@ from curator_assets.engine.stage import Failed, Stage
 from curator_assets.engine.work import Work
 from curator_assets.settings import load_settings
 from curator_assets.storage.arrivals import record_arrivals
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tars import TarContent
 from curator_assets.storage.store import Store
-from curator_assets.storage.tars import TarContent
 
 STAGES = {stage.name: stage for stage in GRAPH.stages if not stage.is_optional}
 BY_SHARD = [stage for stage in STAGES.values() if stage.by is Partitioning.SHARD]

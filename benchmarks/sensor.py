@@ -17,8 +17,8 @@ from pathlib import Path
 import dagster as dg
 from refresh import EMPTY_TAR, peak_mib, write_links
 
+from curator_assets.defs.source.tar_sensor import build_tar_sensor
 from curator_assets.defs.stages import GRAPH
-from curator_assets.defs.tar_sensor import build_tar_sensor
 from curator_assets.engine.dagster.job import refresh_job
 from curator_assets.settings import Settings
 

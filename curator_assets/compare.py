@@ -11,15 +11,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from curator_assets.defs.comparison import (
+from curator_assets.defs.output.verdicts import KEPT, VERDICTS, cause
+from curator_assets.models.head_files import HeadUnavailableError
+from curator_assets.questions.comparison import (
     ChangedSample,
     NotComparableError,
     ShardChange,
     changed_keys,
     compare,
 )
-from curator_assets.defs.verdicts import KEPT, VERDICTS, cause
-from curator_assets.models.head_files import HeadUnavailableError
 from curator_assets.settings import FilterRule, SettingsError, load_settings
 
 N_SHOWN = 10

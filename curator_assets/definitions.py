@@ -6,8 +6,8 @@ import warnings
 
 import dagster as dg
 
+from curator_assets.defs.source.tar_sensor import build_tar_sensor
 from curator_assets.defs.stages import GRAPH
-from curator_assets.defs.tar_sensor import build_tar_sensor
 from curator_assets.engine.dagster.assets import external_asset, stage_asset
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.dagster.job import refresh_job

@@ -5,15 +5,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from curator_assets.defs.explanation import Explanation, Neighbours, explain
-from curator_assets.defs.sample_lookup import REFRESH, Sample, UnknownImageError
-from curator_assets.defs.stored import stored_work
 from curator_assets.engine.work import Work
 from curator_assets.kernels.thumbnails import contact_sheet
 from curator_assets.models.head_files import HeadUnavailableError
+from curator_assets.questions.explanation import Explanation, Neighbours, explain
+from curator_assets.questions.sample_lookup import REFRESH, Sample, UnknownImageError
+from curator_assets.questions.stored_work import stored_work
 from curator_assets.settings import STATISTIC_COLUMNS, FilterRule, Settings, SettingsError
 from curator_assets.settings import load_settings as load
-from curator_assets.storage.pixels import Address, read_images
+from curator_assets.storage.shards.pixels import Address, read_images
 
 PICTURE_SIDE = 320
 N_PICTURED = 4

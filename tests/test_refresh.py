@@ -161,7 +161,7 @@ def test_transient_errors_are_tried_again_and_lasting_ones_fail_by_name(
     pipeline, photos, monkeypatch
 ):
     from curator_assets.storage import retries
-    from curator_assets.storage.source import Source
+    from curator_assets.storage.shards.source import Source
 
     monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
     drop(pipeline, "a", photos[0])

@@ -15,7 +15,7 @@ from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import cell_group_names
 from curator_assets.settings import Settings, load_settings
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.source import Source
 
 N_PHOTOGRAPHS = 313
 

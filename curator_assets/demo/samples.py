@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image, ImageEnhance
 
 from curator_assets.demo.photos import Crop, crops
-from curator_assets.storage.tars import Member, Sample, write_tar
+from curator_assets.storage.shards.tars import Member, Sample, write_tar
 
 MIN_COPIED_PIXELS = 230  # copies are made of crops with at least this short side
 _ORIENTATION_TAG = 0x0112

@@ -15,7 +15,7 @@ from curator_assets.engine.weights import Weights
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.ledger import Entry, Ledger
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
 Found = TypeVar("Found")

@@ -19,9 +19,9 @@ from curator_assets.report.pictures.chart_rendering import Chart
 from curator_assets.report.pictures.galleries import Shown
 from curator_assets.report.pictures.report_pictures import report_pictures
 from curator_assets.storage import layout
-from curator_assets.storage.report_schemas import TABLES
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import write_table
+from curator_assets.storage.tables.parquet import write_table
+from curator_assets.storage.tables.report_schemas import TABLES
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.storage import layout
-from curator_assets.storage.pixels import read_images
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.pixels import read_images
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tars import content_hash
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import embedding_matrix, read_table
-from curator_assets.storage.tars import content_hash
+from curator_assets.storage.tables.parquet import embedding_matrix, read_table
 
 MAX_SHARDS = 8
 MAX_POOL_PER_SHARD = 4096

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from tar_files import write_members
 
-from curator_assets.storage import layout, schemas
+from curator_assets.storage import layout
 from curator_assets.storage.calibration import (
     ChangedTarError,
     ChosenImage,
@@ -12,11 +12,12 @@ from curator_assets.storage.calibration import (
     read_chosen,
 )
 from curator_assets.storage.ledger import Ledger
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tar_versions import read_version, record_version
+from curator_assets.storage.shards.tars import content_hash
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import write_table
-from curator_assets.storage.tar_versions import read_version, record_version
-from curator_assets.storage.tars import content_hash
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.parquet import write_table
 
 N = 150
 IMAGES = [f"image {i}".encode() for i in range(N)]

@@ -19,7 +19,7 @@ from curator_assets.report.numbers.marked_pairs import (
 )
 from curator_assets.report.numbers.shard_frames import as_frame
 from curator_assets.storage import layout
-from curator_assets.storage.tables import read_table
+from curator_assets.storage.tables.parquet import read_table
 
 
 @dataclass(frozen=True)

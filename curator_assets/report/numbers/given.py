@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from curator_assets.report.numbers.eps_curve import Resolves
 from curator_assets.settings import Settings
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
 

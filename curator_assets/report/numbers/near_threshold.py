@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from curator_assets.report.numbers.shown_images import STORED, Facts, ShownImage
-from curator_assets.storage.pixels import Address
+from curator_assets.storage.shards.pixels import Address
 
 
 class NearThreshold:

@@ -16,7 +16,7 @@ from curator_assets.report.numbers.funnel import funnel
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.headline_numbers import headline_numbers
 from curator_assets.report.numbers.sample_counts import Counts
-from curator_assets.storage.assignments import read_centroids
+from curator_assets.storage.tables.assignments import read_centroids
 
 
 @dataclass(frozen=True)

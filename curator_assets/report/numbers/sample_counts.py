@@ -14,7 +14,7 @@ from curator_assets.report.numbers.shard_frames import frames, score_columns
 from curator_assets.report.numbers.shown_images import Facts, StoredFacts
 from curator_assets.report.numbers.tally import Tally
 from curator_assets.settings import Settings
-from curator_assets.storage.pixels import Address
+from curator_assets.storage.shards.pixels import Address
 from curator_assets.storage.store import Store
 
 RATES = ("format", "size", "folder")

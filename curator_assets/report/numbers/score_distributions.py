@@ -11,7 +11,7 @@ import polars as pl
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import read_table
+from curator_assets.storage.tables.parquet import read_table
 
 N_BINS = 60
 N_THRESHOLDS = 11

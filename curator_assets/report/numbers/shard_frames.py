@@ -10,7 +10,7 @@ import pyarrow as pa
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import read_table
+from curator_assets.storage.tables.parquet import read_table
 
 UNKNOWN = "unknown"
 NO_FOLDER = "(top)"

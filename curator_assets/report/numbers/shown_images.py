@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from curator_assets.storage.pixels import Address
+from curator_assets.storage.shards.pixels import Address
 
 Facts = Mapping[str, Any]
 """`width`, `height`, `format`, `n_bytes` and `content_hash` of an image."""

@@ -10,7 +10,7 @@ import polars as pl
 from curator_assets.report.numbers.banded_pairs import draw_pairs
 from curator_assets.report.numbers.shown_images import Facts, ShownImage
 from curator_assets.report.pictures.transform_guess import other_aspect
-from curator_assets.storage.pixels import Address
+from curator_assets.storage.shards.pixels import Address
 
 N_IDENTICAL, N_A_BAND, N_OTHERS = 3, 6, 3
 N_LARGEST, N_OF_LARGEST = 6, 11

@@ -14,7 +14,7 @@ from curator_assets.report.pictures import examples
 from curator_assets.report.pictures.examples import Row
 from curator_assets.report.pictures.gallery_pictures import GalleryPictures, Picture
 from curator_assets.settings import Settings
-from curator_assets.storage.pixels import Address
+from curator_assets.storage.shards.pixels import Address
 
 
 @dataclass(frozen=True)

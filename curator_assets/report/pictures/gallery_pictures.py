@@ -14,8 +14,8 @@ from curator_assets.kernels.thumbnails import thumbnail
 from curator_assets.report.numbers.shown_images import Facts, ShownImage
 from curator_assets.report.pictures.data_uri import data_uri
 from curator_assets.report.pictures.transform_guess import guess
-from curator_assets.storage.pixels import Address, read_images
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.pixels import Address, read_images
+from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
 MAX_THUMBNAIL_BYTES = 7_000

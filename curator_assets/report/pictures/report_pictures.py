@@ -11,7 +11,7 @@ from curator_assets.report.pictures.chart_rendering import Chart
 from curator_assets.report.pictures.charts import draw_charts
 from curator_assets.report.pictures.galleries import Galleries, Shown, make_galleries
 from curator_assets.report.pictures.gallery_pictures import GalleryPictures
-from curator_assets.storage.pixels import read_captions
+from curator_assets.storage.shards.pixels import read_captions
 
 
 @dataclass(frozen=True)

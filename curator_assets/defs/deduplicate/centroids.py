@@ -1,0 +1,156 @@
+"""`centroids`: the codebook that divides the near-duplicate search into cells."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
+from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
+from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
+from curator_assets.settings import Settings
+from curator_assets.storage import layout
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables.parquet import embedding_matrix, read_table
+
+IMAGES, NO_IMAGES = "images", "none"
+"""The input of a codebook that was made when no image could be read: one is trained once some can
+be."""
+
+# docs/log.md, "cost of the search": what they were on codebooks trained on a thinned sample.
+SKEW = 2.5
+VISITS = 4.0
+MIN_IMAGES_PER_CLUSTER = 16
+
+THINNED_AT_COSINE = 0.95
+"""Images this near to each other count as one in the sample, whatever `max_eps` is."""
+
+
+def _inputs(work: Work, _: str) -> Inputs:
+    """The model's weights, not the embeddings.
+
+    Any codebook serves any embeddings of the same model (an unfit one costs time, not recall), so
+    new images don't retrain it.
+    """
+    before = work.entry(CENTROIDS)
+    trained = before is not None and before.inputs.get(IMAGES) != NO_IMAGES
+    inputs = {"weights": weights_in_force(work)}
+    return inputs if trained or _has_images(work) else inputs | {IMAGES: NO_IMAGES}
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
+
+    settings, store = work.settings, work.store
+
+    def make(_: str) -> Made:
+        embedded = list(work.made_shards(IMAGE_EMBEDDINGS))
+        if not embedded:
+            raise PartitionError(
+                f"no embedding to train on; materialise {IMAGE_EMBEDDINGS.name} first"
+            )
+        sample, n_images = sample_embeddings(store, embedded, settings)
+        if not n_images:
+            return _placeholder(work, sample.shape[1])
+        seed = settings.clusters.seed
+        sparse = sample[deduplicate_sample(sample, min_cosine=THINNED_AT_COSINE, seed=seed)]
+        trained = train_centroids(
+            sparse,
+            n_clusters=_n_clusters(settings, n_images),
+            n_iterations=settings.clusters.n_iterations,
+            seed=seed,
+        )
+        with store.write(layout.CENTROIDS) as file:
+            np.save(file, trained)
+        mean_cosine = float((sparse @ trained.T).max(axis=1).mean())
+        metadata = {
+            "n_clusters": len(trained),
+            "n_images": n_images,
+            "n_sampled": len(sample),
+            "n_trained_on": len(sparse),
+            "mean_cosine_to_centroid": mean_cosine,
+            "seed": seed,
+            "n_iterations": settings.clusters.n_iterations,
+            "url": store.url(layout.CENTROIDS),
+        }
+        return Made(ALL, metadata, state={"mean_cosine_to_centroid": mean_cosine})
+
+    yield make
+
+
+CENTROIDS = Stage(
+    name="centroids",
+    by=Partitioning.WHOLE,
+    deps=(Dep(IMAGE_EMBEDDINGS, is_sampled=True),),
+    group="deduplicate",
+    kinds=frozenset({"faiss", "numpy"}),
+    description="K unit vectors: spherical k-means on a seeded, de-duplicated sample of the "
+    "embeddings. Trained once a model; new images don't make it stale, only less well fit.",
+    version="1",
+    covers=lambda settings: [
+        settings.model.name,
+        settings.clusters.model_dump(include={"n_clusters", "seed", "sample_size", "n_iterations"}),
+    ],
+    files=lambda _: (layout.CENTROIDS,),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    unit="codebooks",
+)
+
+
+def _has_images(work: Work) -> bool:
+    """Whether any shard has an image that could be read."""
+    made = work.made_shards(IMAGE_EMBEDDINGS).values()
+    return any(entry.state["n_unreadable"] < entry.state["n_samples"] for entry in made)
+
+
+def _placeholder(work: Work, embedding_dim: int) -> Made:
+    """One cell for everything, until there is an image to train on."""
+    store = work.store
+    with store.write(layout.CENTROIDS) as file:
+        np.save(file, np.eye(1, embedding_dim, dtype=np.float32))
+    metadata = {
+        "n_clusters": 1,
+        "n_images": 0,
+        "mean_cosine_to_centroid": 1.0,
+        "url": store.url(layout.CENTROIDS),
+    }
+    return Made(
+        ALL,
+        metadata,
+        state={"mean_cosine_to_centroid": 1.0},
+        inputs={"weights": weights_in_force(work), IMAGES: NO_IMAGES},
+    )
+
+
+def _n_clusters(settings: Settings, n_images: int) -> int:
+    from curator_assets.kernels.kmeans import choose_n_clusters
+
+    if settings.clusters.n_clusters != "auto":
+        return settings.clusters.n_clusters
+    return choose_n_clusters(
+        n_images, skew=SKEW, visits=VISITS, min_images_per_cluster=MIN_IMAGES_PER_CLUSTER
+    )
+
+
+def sample_embeddings(
+    store: Store, shards: list[str], settings: Settings
+) -> tuple[np.ndarray, int]:
+    """A seeded sample of the embeddings of some shards, each shard in proportion.
+
+    Returns:
+        float32 [n, D], n about `clusters.sample_size` or all there are; and how many there are.
+    """
+    counts = [
+        read_table(store, layout.embeddings(s), ["error"])["error"].null_count for s in shards
+    ]
+    share = min(1.0, settings.clusters.sample_size / max(sum(counts), 1))
+    parts = []
+    for shard, n in zip(shards, counts, strict=True):
+        matrix, _ = embedding_matrix(read_table(store, layout.embeddings(shard), ["embedding"]))
+        seed = [settings.clusters.seed, *shard.encode()]
+        chosen = np.random.default_rng(seed).permutation(n)[: int(np.ceil(share * n))]
+        parts.append(matrix[np.sort(chosen)])
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), sum(counts)

@@ -1,0 +1,138 @@
+"""`cluster_assignments`: the cell each image lives in, and the cells it must also visit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.defs.deduplicate.centroids import CENTROIDS
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.engine.partitioning import ALL, Partitioning
+from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
+from curator_assets.storage import layout
+from curator_assets.storage.ledger import Entry
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.assignments import (
+    GroupDigests,
+    assignment_table,
+    read_centroids,
+)
+from curator_assets.storage.tables.parquet import embedding_matrix, read_row_groups, write_table
+
+# Of the cells within the exact bound, the fast search visits those well inside it, the nearest
+# first; docs/log.md has the recall of both constants.
+FAST_MAX_VISITS = 16
+FAST_BOUND_FRACTION = 0.6
+
+MAX_DRIFT = 1.5
+"""Mean distance to the centroid, in multiples of the training sample's, above which to retrain."""
+
+_CODEBOOK_FITS = "codebook_fits"
+
+
+def _inputs(work: Work, shard: str) -> Inputs:
+    return work.versions(shard, IMAGE_EMBEDDINGS) | work.versions(ALL, CENTROIDS)
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    codebook, centroids = work.require(CENTROIDS), read_centroids(work.store)
+
+    def make(shard: str) -> Made:
+        return _assign_shard(shard, centroids, codebook, work)
+
+    yield make
+
+
+CLUSTER_ASSIGNMENTS = Stage(
+    name="cluster_assignments",
+    by=Partitioning.SHARD,
+    deps=(Dep(IMAGE_EMBEDDINGS), Dep(CENTROIDS)),
+    group="deduplicate",
+    kinds=frozenset({"torch", "parquet"}),
+    description="One row an embedding: its nearest centroid's cell, and the other cells that "
+    "could hold a near-duplicate of it.",
+    version="1",
+    covers=lambda settings: [
+        settings.duplicates.model_dump(include={"max_eps", "search"}),
+        settings.clusters.n_cell_groups,
+    ],
+    files=lambda shard: (layout.assignments(shard),),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    checks=(
+        Check(
+            _CODEBOOK_FITS,
+            "The shard's images lie about as near to their centroids as the training sample did; "
+            "if not, retraining would make the search cheaper.",
+            blocking=False,
+        ),
+    ),
+    columns=lambda _: schemas.ASSIGNMENTS,
+    unit="images",
+)
+
+
+def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work) -> Made:
+    from curator_assets.kernels.cells import visit_cells
+    from curator_assets.kernels.device import resolve_device
+
+    settings, store = work.settings, work.store
+    columns = ["image_id", "shard", "position", "embedding"]
+    fast = settings.duplicates.search == "fast"
+    digests = GroupDigests(cell_group_of(len(centroids), settings.clusters.n_cell_groups))
+    tables, n_samples, n_visits = list[pa.Table](), 0, 0
+    for samples in read_row_groups(store, layout.embeddings(shard), columns):
+        embeddings, rows = embedding_matrix(samples)
+        assignment = visit_cells(
+            embeddings,
+            centroids,
+            min_cosine=1 - settings.duplicates.max_eps,
+            max_visits=FAST_MAX_VISITS if fast else None,
+            bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
+            device=resolve_device(settings.model.device),
+        )
+        tables.append(assignment_table(samples, rows, assignment))
+        digests.update(embeddings, n_samples + rows, assignment)
+        n_samples, n_visits = n_samples + len(samples), n_visits + len(assignment.visits)
+    table, name = pa.concat_tables(tables), layout.assignments(shard)
+    write_table(store, name, table, schemas.ASSIGNMENTS)
+    drift = _drift(table["centroid_cosine"].to_numpy(), codebook)
+    fits = {_CODEBOOK_FITS: drift}
+    return Made(
+        shard,
+        metadata={
+            "dagster/row_count": len(table),
+            **drift,
+            "visits_per_image": n_visits / max(len(table), 1),
+            "n_clusters": len(centroids),
+            "search": settings.duplicates.search,
+            "max_eps": settings.duplicates.max_eps,
+            "url": store.url(name),
+        },
+        checks=fits if drift["drift"] <= MAX_DRIFT else {},
+        warnings=fits if drift["drift"] > MAX_DRIFT else {},
+        state={
+            "groups": digests.hexdigests(),
+            "n_samples": n_samples,
+            "n_clusters": len(centroids),
+        },
+    )
+
+
+def _drift(cosine: np.ndarray, codebook: Entry) -> dict[str, float]:
+    """How much farther from their centroids a shard's images lie than the training sample."""
+    distance = float(1 - cosine.mean()) if len(cosine) else 0.0
+    trained = 1 - codebook.state["mean_cosine_to_centroid"]
+    return {
+        "mean_distance_to_centroid": distance,
+        "training_distance_to_centroid": trained,
+        "drift": distance / max(trained, 1e-6),
+    }
+
+
+def cell_group_of(n_clusters: int, n_cell_groups: int) -> np.ndarray:
+    """int64 [K]: the cell group of each cell."""
+    return np.arange(n_clusters) * n_cell_groups // n_clusters

@@ -1,0 +1,140 @@
+"""`duplicate_groups`: which image stands for which, at which cosine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
+from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs, needs_assignments
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.filter.filter_scores import FILTER_SCORES
+from curator_assets.engine.freshness import why_stale
+from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
+from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
+from curator_assets.settings import Settings
+from curator_assets.storage import layout
+from curator_assets.storage.ledger import hash_of
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.groups import removals_by_shard, removals_version
+from curator_assets.storage.tables.parquet import write_table
+
+_UNIQUE_IDS, _KEPT_IDS_ARE_KEPT = "unique_ids", "every_kept_id_is_kept"
+
+
+def _covers(settings: Settings) -> object:
+    """What decides which image stands for which; a seed and columns only where they are used."""
+    duplicates = settings.duplicates
+    order = {"best": duplicates.best_by, "random": duplicates.seed}.get(duplicates.keep)
+    return [duplicates.model_dump(include={"eps", "keep", "rule"}), order, settings.filters]
+
+
+def _inputs(work: Work, _: str) -> Inputs:
+    shards, pairs = work.made_shards(IMAGE_EMBEDDINGS), NEAR_DUPLICATE_PAIRS
+    for group in work.cell_groups:
+        if why := why_stale(pairs, work, group):
+            raise MissingInputError(
+                f"{pairs.name} of {group!r} are not up to date ({why}); materialise {pairs.name} "
+                "first"
+            )
+    by_shard = [IMAGE_EMBEDDINGS, FILTER_SCORES]
+    by_shard += [CLUSTER_ASSIGNMENTS] * needs_assignments(work.settings)
+    versions = {
+        stage.name: hash_of([(shard, work.version(stage, shard)) for shard in shards])
+        for stage in by_shard
+    }
+    return versions | {pairs.name: hash_of([work.version(pairs, g) for g in work.cell_groups])}
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    def make(_: str) -> Made:
+        return _resolve(work)
+
+    yield make
+
+
+def _resolve(work: Work) -> Made:
+    settings, store = work.settings, work.store
+    embedded = work.made_shards(IMAGE_EMBEDDINGS)
+    stored = StoredPairs(store, list(embedded), work.cell_groups, settings)
+    if len(stored.samples["image_id"].unique()) != len(stored.samples):
+        raise PartitionError(_same_id(stored.samples), check=_UNIQUE_IDS)
+    resolver = Resolver(stored, settings)
+    alive, resolution = resolver.alive, resolver.at(settings.duplicates.eps)
+    stands = resolution.kept_by[resolution.removed]
+    lost = resolution.removed[stands] | ~alive[stands]
+    if lost.any() and settings.duplicates.rule == "greedy":
+        message = f"{lost.sum()} kept_ids are not kept: please report this as a bug"
+        raise PartitionError(message, check=_KEPT_IDS_ARE_KEPT)
+    table = resolver.removed_table(resolution)
+    write_table(store, layout.DUPLICATE_GROUPS, table, schemas.DUPLICATE_GROUPS)
+    return Made(
+        ALL,
+        metadata=_metadata(table, alive, settings)
+        | {"n_orphans": int(lost.sum()), "url": store.url(layout.DUPLICATE_GROUPS)},
+        checks={_KEPT_IDS_ARE_KEPT: {"rule": settings.duplicates.rule}, _UNIQUE_IDS: {}},
+        state={
+            "shards": [[shard, entry.data_version] for shard, entry in embedded.items()],
+            "removals": {s: removals_version(t) for s, t in removals_by_shard(table).items()},
+            "n_taking_part": int(alive.sum()),
+        },
+    )
+
+
+DUPLICATE_GROUPS = Stage(
+    name="duplicate_groups",
+    by=Partitioning.WHOLE,
+    deps=(
+        Dep(NEAR_DUPLICATE_PAIRS),
+        Dep(IMAGE_EMBEDDINGS),
+        Dep(FILTER_SCORES),
+        Dep(CLUSTER_ASSIGNMENTS),
+    ),
+    group="deduplicate",
+    kinds=frozenset({"parquet"}),
+    description="The resolution: each removed image, the kept image that stands for it and "
+    "their cosine. An image takes part only if it passes the filters.",
+    version="2",
+    covers=_covers,
+    files=lambda _: (layout.DUPLICATE_GROUPS,),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    checks=(
+        Check(_KEPT_IDS_ARE_KEPT, "Every removed image names a kept one that is itself kept."),
+        Check(_UNIQUE_IDS, "No image id occurs twice."),
+    ),
+    columns=lambda _: schemas.DUPLICATE_GROUPS,
+    unit="duplicates",
+)
+
+
+def _metadata(table: pa.Table, alive: np.ndarray, settings: Settings) -> dict[str, Any]:
+    sizes = table["kept_id"].value_counts().field("counts").to_numpy(zero_copy_only=False) + 1
+    duplicates = settings.duplicates
+    return {
+        "dagster/row_count": len(table),
+        "n_images": len(alive),
+        "n_taking_part": int(alive.sum()),
+        "n_duplicates": len(table),
+        "duplicate_fraction": len(table) / max(int(alive.sum()), 1),
+        "n_groups": len(sizes),
+        "largest_group": int(sizes.max(initial=0)),
+        "eps": duplicates.eps,
+        "keep": duplicates.keep,
+        "rule": duplicates.rule,
+        "filters": [rule.reason for rule in settings.filters],
+    }
+
+
+def _same_id(samples: pa.Table) -> str:
+    counts = samples["image_id"].value_counts().to_pylist()
+    twice = next(row["values"] for row in counts if row["counts"] > 1)
+    return (
+        f"two shards hold a sample with the image_id {twice!r} (a key with slashes reads like a "
+        "folder); rename one of the tars"
+    )

@@ -1,0 +1,83 @@
+"""`duplicate_ids`: what to remove from each shard."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow.compute as pc
+
+from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.engine.partitioning import MissingInputError, Partitioning
+from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
+from curator_assets.report.pictures.contact_sheets import ContactSheets
+from curator_assets.storage import layout
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.groups import removals_by_shard
+from curator_assets.storage.tables.parquet import read_table, write_table
+
+MAX_LISTED = 50
+_N_THREADS = 8  # pictures are fetched from storage
+
+
+def _inputs(work: Work, shard: str) -> Inputs:
+    require_covered(work, shard)
+    return {DUPLICATE_GROUPS.name: work.require(DUPLICATE_GROUPS).state["removals"].get(shard)}
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    store, sheets = work.store, ContactSheets(work.tars, work.store, work.log)
+    empty = schemas.DUPLICATE_GROUPS.empty_table()
+    rows = removals_by_shard(read_table(store, layout.DUPLICATE_GROUPS))
+
+    def make(shard: str) -> Made:
+        name, removed = layout.duplicate_ids(shard), rows.get(shard, empty)
+        write_table(store, name, removed, schemas.DUPLICATE_IDS)
+        listed = removed.select(schemas.DUPLICATE_IDS.names).slice(0, MAX_LISTED).to_pylist()
+        metadata = {
+            "dagster/row_count": len(removed),
+            "n_duplicates": len(removed),
+            "lowest_cosine": pc.min(removed["cosine"]).as_py() or 1.0,
+            **sheets.of_pairs(shard, removed),
+            "removals": [row | {"cosine": round(row["cosine"], 4)} for row in listed],
+            "url": store.url(name),
+        }
+        return Made(shard, metadata)
+
+    yield make
+
+
+DUPLICATE_IDS = Stage(
+    name="duplicate_ids",
+    by=Partitioning.SHARD,
+    deps=(Dep(DUPLICATE_GROUPS),),
+    group="deduplicate",
+    kinds=frozenset({"parquet"}),
+    description="The duplicates to remove from a shard, each with the kept image that stands "
+    "for it. Its version is a hash of the set: it changes only if what is removed changes.",
+    version="1",
+    covers=lambda _: None,
+    files=lambda shard: (layout.duplicate_ids(shard),),
+    inputs=_inputs,
+    making=OneByOne(_open, n_threads=_N_THREADS),
+    columns=lambda _: schemas.DUPLICATE_IDS,
+    unit="duplicates",
+)
+
+
+def require_covered(work: Work, shard: str) -> None:
+    """Refuse to go on with a resolution that was made without this shard as it is now.
+
+    Raises:
+        MissingInputError: the resolution does not know the shard, or knew another version.
+    """
+    version, groups = work.version(IMAGE_EMBEDDINGS, shard), work.require(DUPLICATE_GROUPS)
+    covered = work.once(
+        (require_covered, groups.data_version), lambda: dict(groups.state["shards"])
+    )
+    if covered.get(shard) != version:
+        raise MissingInputError(
+            f"{DUPLICATE_GROUPS.name} was resolved without the present images of {shard!r}; "
+            "materialise all that it is made from, and itself, first"
+        )

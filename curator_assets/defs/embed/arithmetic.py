@@ -1,0 +1,123 @@
+"""The encoder's arithmetic: the kind of device, and the precision that the settings leave open.
+
+One choice for all shards of a model, or neighbours would be embedded in different arithmetic. It is
+made on the first images, once for each kind of device, then kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from curator_assets.engine.partitioning import UndecidedError
+from curator_assets.engine.work import Purpose, Work
+from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.shards.tars import BrokenTarError, TarContent
+
+ARITHMETIC = "arithmetic"
+"""The input of that name."""
+
+_RECORD = "encoder_precision"
+_MAX_SHARDS = 8
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What embeddings are computed in, and why.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        precision: `float32`, `bfloat16` or `float16`.
+        lowest_cosine: candidate -> lowest cosine to float32 over the first images; empty if the
+            settings say the precision.
+    """
+
+    device: str
+    precision: str
+    lowest_cosine: dict[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.device} {self.precision}"
+
+
+def arithmetic_in_force(work: Work, weights: str, before: Entry | None) -> str:
+    """What a shard is to be embedded in on this machine.
+
+    Args:
+        work: settings, storage and encoder.
+        weights: of the model.
+        before: of the shard's embeddings.
+
+    Raises:
+        UndecidedError: it is chosen on the first images, which a plan does not read.
+    """
+    known = known_arithmetic(work, weights)
+    if known is not None:
+        return str(known)
+    device = work.encoder.device_type()
+    was_there = before is not None and str(before.inputs.get(ARITHMETIC)).startswith(device)
+    if not was_there:
+        return f"{device}, its precision to be chosen"
+    if work.purpose is Purpose.PLAN:
+        raise UndecidedError("undecided: the precision is chosen on the first images")
+    return str(chosen_arithmetic(work, weights, work.shards))
+
+
+def known_arithmetic(work: Work, weights: str) -> Arithmetic | None:
+    """What the settings say, or what was chosen before on this kind of device."""
+    setting, device = work.settings.model.precision, work.encoder.device_type()
+    if setting != "auto":
+        return Arithmetic(device, setting, {})
+    entry = work.ledger.read(_RECORD, device)
+    if entry is None or entry.fingerprint != hash_of(_inputs(work, weights)):
+        return None
+    return Arithmetic(device, entry.data_version, dict(entry.state["lowest_cosine"]))
+
+
+def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithmetic:
+    """What is known, or a new choice.
+
+    Args:
+        work: settings, storage and encoder.
+        weights: of the model.
+        shards: whose first images decide, if there is no choice yet.
+    """
+    from curator_assets.kernels.precision import choose_precision
+
+    known = known_arithmetic(work, weights)
+    if known is not None:
+        return known
+    device = work.encoder.device_type()
+    decoder, model = work.encoder.load("float32")
+    images = list(islice(_first_images(work, shards), decoder.batch_size))
+    choice = choose_precision(model, decoder(images).pixels)
+    if choice.n_images:
+        inputs = _inputs(work, weights)
+        state = {"lowest_cosine": choice.lowest_cosine, "n_images": choice.n_images}
+        entry = Entry(hash_of(inputs), choice.precision, inputs=inputs, state=state)
+        work.ledger.write(_RECORD, device, entry)
+    work.log.info(
+        "precision: %s on %s; lowest cosine to float32 over %d images: %s",
+        choice.precision,
+        device,
+        choice.n_images,
+        choice.lowest_cosine,
+    )
+    return Arithmetic(device, choice.precision, choice.lowest_cosine)
+
+
+def _inputs(work: Work, weights: str) -> dict[str, Any]:
+    return {"model": work.settings.model.name, "weights": weights}
+
+
+def _first_images(work: Work, shards: Sequence[str]) -> Iterator[bytes]:
+    for shard in shards[:_MAX_SHARDS]:
+        try:
+            with work.tars.open(shard) as file:
+                for sample in TarContent(shard).samples(file, images_only=True):
+                    if sample.image:
+                        yield sample.image.data
+        except (BrokenTarError, OSError):
+            continue  # embedding it meets the same error, and reports it

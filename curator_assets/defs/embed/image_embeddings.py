@@ -1,0 +1,280 @@
+"""`image_embeddings`: every sample of a shard, decoded, measured and embedded."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.defs.embed.arithmetic import (
+    ARITHMETIC,
+    Arithmetic,
+    arithmetic_in_force,
+    chosen_arithmetic,
+)
+from curator_assets.defs.embed.embedded_rows import UNIQUE_IDS, Begun, Ended, Rows, embedded_rows
+from curator_assets.defs.embed.every_device import on_every_device
+from curator_assets.defs.source.tar_shards import TAR_SHARDS
+from curator_assets.engine.partitioning import PartitionError, Partitioning, UndecidedError
+from curator_assets.engine.stage import Check, Dep, Failed, Inputs, Made, Stage, Stream, Streamed
+from curator_assets.engine.work import Purpose, Work
+from curator_assets.models.identity import UNDECIDED
+from curator_assets.settings import Settings
+from curator_assets.storage import layout
+from curator_assets.storage.shards.source import Signature
+from curator_assets.storage.shards.tar_versions import read_version, record_version
+from curator_assets.storage.shards.tars import BrokenTarError, TarContent
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.parquet import TableWriter, embedding_matrix
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.encode import EncoderModel
+
+MAX_NORM_ERROR = 1e-3
+_UNIT_NORMS = "unit_norms"
+_N_WRITTEN_AHEAD = 64
+
+
+def weights_in_force(work: Work) -> str:
+    """The identity of the embedding model's weights.
+
+    Raises:
+        UndecidedError: they are not here yet, and only looking fetches nothing.
+    """
+    known = work.weights.model()
+    if known is None and work.purpose is Purpose.MAKE:
+        known = work.weights.learn(work.encoder)
+    if known is None:
+        raise UndecidedError(UNDECIDED)
+    return known
+
+
+def _inputs(work: Work, shard: str) -> Inputs | None:
+    before = work.entry(IMAGE_EMBEDDINGS, shard)
+    if before is None:
+        return None  # a new tar is read once, to embed it, not first to hash it
+    weights = weights_in_force(work)
+    if work.purpose is Purpose.LOOK:
+        stored = {name: before.inputs.get(name) for name in (ARITHMETIC, TAR_SHARDS.name)}
+        return {"weights": weights} | stored
+    try:
+        signature = work.tars.signature(shard)
+        version, content = read_version(work.ledger, TAR_SHARDS.name, work.tars, shard)
+    except (OSError, BrokenTarError):
+        return None  # embedding it meets the same error, and reports it
+    if content is not None and work.purpose is Purpose.MAKE:
+        _record_tar(work, shard, signature, content)
+    arithmetic = arithmetic_in_force(work, weights, before)
+    return {"weights": weights, ARITHMETIC: arithmetic, TAR_SHARDS.name: version}
+
+
+def _record_tar(work: Work, shard: str, signature: Signature, content: TarContent) -> None:
+    record_version(work.store, work.ledger, TAR_SHARDS.name, shard, signature, content)
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[Stream]:
+    def stream(partitions: Iterable[str]) -> Iterator[int | Made | Failed]:
+        shards = list(partitions)
+        weights = weights_in_force(work)
+        arithmetic = chosen_arithmetic(work, weights, shards)
+        embed = partial(embedded, weights=weights, arithmetic=arithmetic)
+        devices = work.encoder.devices()[: len(shards)]
+        if len(devices) > 1:
+            yield from on_every_device(embed, devices, work, shards)
+        else:
+            yield from embed(work, iter(shards))
+
+    yield stream
+
+
+IMAGE_EMBEDDINGS = Stage(
+    name="image_embeddings",
+    by=Partitioning.SHARD,
+    deps=(Dep(TAR_SHARDS),),
+    group="embed",
+    kinds=frozenset({"dali", "torch", "parquet"}),
+    description="One row a sample: its embedding, image statistics and content hash, or the "
+    "reason why its image can't be read.",
+    version="1",
+    covers=lambda settings: [
+        settings.model.model_dump(include={"name", "precision", "execution", "storage"}),
+        settings.decode.max_pixels,
+    ],
+    files=lambda shard: (layout.embeddings(shard),),
+    inputs=_inputs,
+    making=Streamed(_open),
+    checks=(
+        Check(_UNIT_NORMS, "Every embedding has unit L2 norm."),
+        Check(UNIQUE_IDS, "No image id occurs twice."),
+    ),
+    columns=lambda settings: schemas.embeddings(1, settings.model.storage),
+    unit="images",
+)
+
+
+def embedded(
+    work: Work, shards: Iterator[str], *, weights: str, arithmetic: Arithmetic
+) -> Iterator[int | Made | Failed]:
+    """Embed shards on one device; the number of rows as they come, and each shard's outcome."""
+    from curator_assets.kernels.ahead import ahead
+
+    decoder, model = work.encoder.load(arithmetic.precision)
+    rows = embedded_rows(shards, work.tars, decoder, model, work.settings.model, work.log)
+    written = _written(rows, work, weights, model, arithmetic)
+    yield from ahead(written, _N_WRITTEN_AHEAD, "write")
+
+
+class _RowsOfShard:
+    """The rows of one shard; `end` is how it ended, once they are through."""
+
+    def __init__(self, events: Iterator[Begun | Rows | Ended | Failed]) -> None:
+        self._events = events
+        self.end: Ended | Failed | None = None
+
+    def __iter__(self) -> Iterator[Rows]:
+        while self.end is None:
+            event = next(self._events)
+            if isinstance(event, Rows):
+                yield event
+            else:
+                assert not isinstance(event, Begun)
+                self.end = event
+
+
+@dataclass
+class _Tally:
+    """What was counted over the rows of a shard."""
+
+    n_samples: int = 0
+    n_again_on_cpu: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, rows: Rows) -> None:
+        self.n_samples += len(rows.table)
+        self.n_again_on_cpu += rows.n_again_on_cpu
+        self.errors.update(rows.table["error"].drop_null().to_pylist())
+        for step, seconds in rows.seconds.items():
+            self.seconds[step] += seconds
+
+
+def _written(
+    events: Iterator[Begun | Rows | Ended | Failed],
+    work: Work,
+    weights: str,
+    model: "EncoderModel",
+    arithmetic: Arithmetic,
+) -> Iterator[int | Made | Failed]:
+    """Write the rows of each shard as they come."""
+    last = time.perf_counter()
+    for begun in events:
+        assert isinstance(begun, Begun)
+        shard, rows, tally = begun.shard, _RowsOfShard(events), _Tally()
+        try:
+            ended = yield from _write_table(shard, rows, work, model, tally)
+            _record_tar(work, shard, ended.signature, ended.content)
+        except (PartitionError, OSError) as error:
+            for _ in rows:  # the rest of the shard is read for nothing
+                pass
+            yield Failed(shard, str(error), getattr(error, "check", None))
+            continue
+        now = time.perf_counter()
+        found = _metadata(tally, work.settings, model, arithmetic, ended.content)
+        name, fingerprint = layout.embeddings(shard), ended.content.fingerprint
+        yield Made(
+            shard,
+            metadata=found
+            | {"images_per_second": tally.n_samples / max(now - last, 1e-9)}
+            | {"url": work.store.url(name), "size_bytes": work.store.size(name)},
+            checks={_UNIT_NORMS: {"max_error": MAX_NORM_ERROR}, UNIQUE_IDS: {}},
+            state={
+                "tar": fingerprint,
+                "n_samples": tally.n_samples,
+                "n_unreadable": tally.errors.total(),
+            },
+            inputs={
+                "weights": weights,
+                ARITHMETIC: str(arithmetic),
+                TAR_SHARDS.name: fingerprint,
+            },
+        )
+        last = now
+
+
+def _write_table(
+    shard: str, rows: _RowsOfShard, work: Work, model: "EncoderModel", tally: _Tally
+) -> Generator[int, None, Ended]:
+    """Write the table of one shard.
+
+    Raises:
+        PartitionError: the shard could not be read, or its rows failed a check.
+        OSError: it could not be written.
+    """
+    name = layout.embeddings(shard)
+    schema = schemas.embeddings(model.embedding_dim, work.settings.model.storage)
+    with work.store.write(name) as file, TableWriter(file, name, schema) as writer:
+        for part in rows:
+            _require_unit_norms(shard, part.table)
+            started = time.perf_counter()
+            writer.append(part.table)
+            tally.add(part)
+            tally.seconds["write"] += time.perf_counter() - started
+            yield len(part.table)
+        if isinstance(rows.end, Failed):
+            raise PartitionError(rows.end.error, check=rows.end.check)
+        _require_readable(shard, tally, work.settings)
+    assert rows.end is not None
+    return rows.end
+
+
+def _require_unit_norms(shard: str, table: pa.Table) -> None:
+    norms = np.linalg.norm(embedding_matrix(table)[0], axis=1)
+    off = np.abs(norms - 1).max(initial=0)
+    if not off <= MAX_NORM_ERROR:
+        message = f"embeddings of {shard!r} are off unit norm by {off:.2g} (NaN: broken weights?)"
+        raise PartitionError(message, check=_UNIT_NORMS)
+
+
+def _require_readable(shard: str, tally: _Tally, settings: Settings) -> None:
+    n_unreadable = tally.errors.total()
+    if n_unreadable > settings.decode.max_unreadable_fraction * tally.n_samples:
+        raise PartitionError(
+            f"{n_unreadable} of {tally.n_samples} samples are unreadable, above "
+            f"decode.max_unreadable_fraction {settings.decode.max_unreadable_fraction}: "
+            f"{dict(tally.errors)}"
+        )
+
+
+def _metadata(
+    tally: _Tally,
+    settings: Settings,
+    model: "EncoderModel",
+    arithmetic: Arithmetic,
+    content: TarContent,
+) -> dict[str, Any]:
+    n_unreadable = tally.errors.total()
+    return {
+        "dagster/row_count": tally.n_samples,
+        "n_samples": tally.n_samples,
+        "n_unreadable": n_unreadable,
+        "unreadable_fraction": n_unreadable / max(tally.n_samples, 1),
+        "unreadable": dict(tally.errors),
+        "n_again_on_cpu": tally.n_again_on_cpu,
+        "n_stray_members": len(content.strays),
+        "stray_members": content.strays[:10],
+        **{f"{step}_seconds": seconds for step, seconds in tally.seconds.items()},
+        "model": f"{settings.model.name} / {settings.model.pretrained}",
+        "embedding_dim": model.embedding_dim,
+        "device": str(model.device),
+        "batch_size": model.batch_size,
+        "precision": arithmetic.precision,
+        "execution": model.execution,
+        "lowest_cosine_to_float32": arithmetic.lowest_cosine,
+        "weights": model.weights,
+    }

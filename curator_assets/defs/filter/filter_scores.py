@@ -1,0 +1,116 @@
+"""`filter_scores`: a column for each score head, from the stored embeddings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.engine.partitioning import PartitionError, Partitioning, UndecidedError
+from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Purpose, Work
+from curator_assets.models.head_files import head_file
+from curator_assets.models.identity import UNDECIDED
+from curator_assets.settings import Settings
+from curator_assets.storage import layout
+from curator_assets.storage.ledger import hash_of
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.parquet import embedding_matrix, read_row_groups, write_table
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.heads import Head
+
+
+def _covers(settings: Settings) -> object:
+    return {score: head.model_dump(exclude={"weights"}) for score, head in settings.heads.items()}
+
+
+def _inputs(work: Work, shard: str) -> Inputs:
+    weights = {score: _identity(work, score) for score in work.settings.heads}
+    return {"head weights": hash_of(weights)} | work.versions(shard, IMAGE_EMBEDDINGS)
+
+
+def _identity(work: Work, score: str) -> str:
+    identity = work.weights.head(score)
+    if identity is None and work.purpose is Purpose.MAKE:
+        _file(work.settings, score)
+        identity = work.weights.head(score)
+    if identity is None:
+        raise UndecidedError(UNDECIDED)
+    return identity
+
+
+def _file(settings: Settings, score: str) -> Path:
+    """The file of a head, fetched if it is to be and not there."""
+    return head_file(score, settings.heads[score].weights, settings.known_head(score))
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    from curator_assets.kernels.heads import HeadMismatchError
+
+    settings, store = work.settings, work.store
+    files = {score: _file(settings, score) for score in settings.heads}
+    heads = {score: _load(score, path, settings) for score, path in files.items()}
+
+    def make(shard: str) -> Made:
+        parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "shard", "embedding"])
+        try:
+            scores = pa.concat_tables(_score_columns(part, heads, settings) for part in parts)
+        except HeadMismatchError as error:
+            raise PartitionError(str(error)) from error
+        name = layout.scores(shard)
+        write_table(store, name, scores, schemas.scores(tuple(settings.heads)))
+        metadata = {
+            "dagster/row_count": len(scores),
+            **{f"mean_{score}": pc.mean(scores[score]).as_py() for score in heads},
+            "heads": {score: str(path) for score, path in files.items()},
+            "url": store.url(name),
+        }
+        return Made(shard, metadata)
+
+    yield make
+
+
+FILTER_SCORES = Stage(
+    name="filter_scores",
+    by=Partitioning.SHARD,
+    deps=(Dep(IMAGE_EMBEDDINGS),),
+    group="filter",
+    kinds=frozenset({"torch", "parquet"}),
+    description="One row a sample, one column a score head. Scores are data: thresholds are "
+    "applied later, so that trying another one costs nothing.",
+    version="1",
+    covers=_covers,
+    files=lambda shard: (layout.scores(shard),),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    columns=lambda settings: schemas.scores(tuple(settings.heads)),
+    named_columns="score of this head",
+    unit="images",
+)
+
+
+def _load(score: str, path: Path, settings: Settings) -> "Head":
+    from curator_assets.kernels.heads import HeadKind
+    from curator_assets.models.load_head import load_head
+
+    head = settings.heads[score]
+    kind = HeadKind(relu=head.relu, sigmoid=head.sigmoid) if head.embedding_model else None
+    return load_head(path, name=score, kind=kind)
+
+
+def _score_columns(table: pa.Table, heads: dict[str, "Head"], settings: Settings) -> pa.Table:
+    embeddings, rows = embedding_matrix(table)
+    for head in heads.values():
+        head.require_fit(embedding_model=settings.model.name, embedding_dim=embeddings.shape[1])
+    scored = table.select(["image_id", "shard"])
+    for score, head in heads.items():
+        column = np.full(len(table), np.nan, np.float32)
+        column[rows] = head(embeddings)
+        scored = scored.append_column(score, pa.array(column, from_pandas=True))
+    return scored

@@ -1,0 +1,59 @@
+"""The stored columns of a shard's samples, and what the filter rules say of them."""
+
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.kernels.rules import first_broken_rule
+from curator_assets.settings import STATISTIC_COLUMNS, FilterRule, Settings
+from curator_assets.storage import layout
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables.parquet import read_table
+
+_SAMPLE_COLUMNS = ["image_id", "shard", "key", "position", "content_hash", "error"]
+
+
+def read_samples_table(store: Store, shard: str, settings: Settings) -> pa.Table:
+    """Every sample of a shard with all numeric columns that rules may name, no embedding.
+
+    Raises:
+        ValueError: the scores are of other samples than the embeddings.
+    """
+    table = read_table(store, layout.embeddings(shard), [*_SAMPLE_COLUMNS, *STATISTIC_COLUMNS])
+    if not settings.heads:
+        return table
+    scores = read_table(store, layout.scores(shard))
+    if not scores["image_id"].equals(table["image_id"]):
+        raise ValueError(
+            f"shard {shard!r}: its scores are of other samples than its embeddings; score it again"
+        )
+    for score in settings.heads:
+        table = table.append_column(score, scores[score])
+    return table
+
+
+def filter_reasons(table: pa.Table, rules: tuple[FilterRule, ...]) -> list[str | None]:
+    """The first rule that each readable sample breaks; None where it passes or is unreadable."""
+    readable = readable_mask(table)
+    reasons = [rule.reason for rule in rules] + [None]
+    broken = _broken_rules(table, rules)
+    return [reasons[rule] if ok else None for rule, ok in zip(broken, readable, strict=True)]
+
+
+def passing_mask(table: pa.Table, rules: tuple[FilterRule, ...]) -> np.ndarray:
+    """Bool [N]: which samples are readable and break no rule."""
+    mask: np.ndarray = readable_mask(table) & (_broken_rules(table, rules) == len(rules))
+    return mask
+
+
+def _broken_rules(table: pa.Table, rules: tuple[FilterRule, ...]) -> np.ndarray:
+    """int64 [N]: the number of the first rule that each sample breaks, or that of rules."""
+    if not rules:
+        return np.zeros(len(table), np.int64)
+    columns = [table[rule.score].to_numpy(zero_copy_only=False) for rule in rules]
+    return first_broken_rule(columns, [r.min for r in rules], [r.max for r in rules])
+
+
+def readable_mask(table: pa.Table) -> np.ndarray:
+    """Bool [N]: which samples have an embedding."""
+    mask: np.ndarray = table["error"].is_null().to_numpy(zero_copy_only=False)
+    return mask

@@ -1,0 +1,1 @@
+"""What comes out, and the report on it."""

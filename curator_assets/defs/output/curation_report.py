@@ -1,0 +1,148 @@
+"""`curation_report`: what was read, what was dropped and why, what is kept; to look at."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from curator_assets.defs.deduplicate.centroids import CENTROIDS
+from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
+from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
+from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
+from curator_assets.engine.freshness import why_stale
+from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
+from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
+from curator_assets.report.numbers.eps_curve import too_many
+from curator_assets.report.numbers.funnel import label
+from curator_assets.report.numbers.given import Given
+from curator_assets.report.numbers.marked_pairs import VerdictError, verdict_files
+from curator_assets.report.report import Report, make_report
+from curator_assets.storage import layout
+from curator_assets.storage.ledger import Entry, Picture, hash_files, hash_of, version_of
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables.parquet import count_rows
+
+
+def _inputs(work: Work, _: str) -> Inputs:
+    curated = _curated(work)
+    embedded = {shard: work.require(IMAGE_EMBEDDINGS, shard) for shard in curated}
+    tars = [[shard, e.data_version, e.state.get("tar")] for shard, e in embedded.items()]
+    pairs = [work.version(NEAR_DUPLICATE_PAIRS, group) for group in work.cell_groups]
+    return {
+        DEDUPLICATED_SHARDS.name: _versions(curated),
+        IMAGE_EMBEDDINGS.name: hash_of(tars),
+        CLUSTER_ASSIGNMENTS.name: _versions(work.made_shards(CLUSTER_ASSIGNMENTS)),
+        CENTROIDS.name: work.version(CENTROIDS),
+        NEAR_DUPLICATE_PAIRS.name: hash_of(pairs),
+        DUPLICATE_GROUPS.name: work.version(DUPLICATE_GROUPS),
+        "verdicts": version_of(hash_files(work.store, verdict_files(work.store))),
+    }
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    def make(_: str) -> Made:
+        if why := why_stale(DUPLICATE_GROUPS, work, ALL):
+            raise MissingInputError(
+                f"{DUPLICATE_GROUPS.name} is not up to date ({why}); materialise it and what is "
+                "made from it first"
+            )
+        made_from = _inputs(work, ALL)
+        try:
+            report = make_report(_given(work))
+        except VerdictError as error:
+            raise PartitionError(str(error)) from error
+        return Made(ALL, _metadata(report, work.store), files=report.files, inputs=made_from)
+
+    yield make
+
+
+CURATION_REPORT = Stage(
+    name="curation_report",
+    by=Partitioning.WHOLE,
+    deps=(
+        Dep(DEDUPLICATED_SHARDS),
+        Dep(DUPLICATE_GROUPS),
+        Dep(NEAR_DUPLICATE_PAIRS),
+        Dep(CLUSTER_ASSIGNMENTS),
+        Dep(CENTROIDS),
+        Dep(IMAGE_EMBEDDINGS),
+    ),
+    group="output",
+    kinds=frozenset({"html", "parquet"}),
+    description="What a person needs to trust what was removed: the funnel, the distribution "
+    "of every score, what other thresholds and another eps would remove, pictures of what was "
+    "removed beside what was kept, and the precision by people's verdicts.",
+    version="2",
+    covers=lambda settings: settings,  # it shows them
+    files=lambda _: (layout.REPORT,),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    unit="reports",
+)
+
+
+def _curated(work: Work) -> dict[str, Entry]:
+    """The shards whose verdicts are on their present embeddings."""
+    made = work.made_shards(IMAGE_EMBEDDINGS)
+    embedded = {shard: entry.data_version for shard, entry in made.items()}
+    return {
+        shard: entry
+        for shard, entry in work.made_shards(DEDUPLICATED_SHARDS).items()
+        if entry.inputs.get(IMAGE_EMBEDDINGS.name) == embedded.get(shard)
+    }
+
+
+def _given(work: Work) -> Given:
+    """What the report is made from."""
+    settings, store = work.settings, work.store
+    curated, groups = _curated(work), work.cell_groups
+    n_pairs = sum(count_rows(store, layout.pairs(group)) for group in groups)
+    n_dense = sum(count_rows(store, layout.dense_members(group)) for group in groups)
+    why_not = too_many(n_pairs, n_dense)
+    resolver = None
+    if not why_not:
+        embedded = list(work.made_shards(IMAGE_EMBEDDINGS))
+        resolver = Resolver(StoredPairs(store, embedded, groups, settings), settings)
+    return Given(
+        settings=settings,
+        store=store,
+        tars=work.tars,
+        shards=list(curated),
+        behind=[s for s in work.made_shards(DEDUPLICATED_SHARDS) if s not in curated],
+        n_taking_part=work.require(DUPLICATE_GROUPS).state["n_taking_part"],
+        resolver=resolver,
+        why_not=why_not,
+        verdict_files=verdict_files(store),
+    )
+
+
+def _versions(entries: Mapping[str, Entry]) -> str:
+    return hash_of([(shard, entry.data_version) for shard, entry in entries.items()])
+
+
+def _metadata(report: Report, store: Store) -> dict[str, Any]:
+    """What Dagster shows of the report."""
+    summary, recommended = report.summary, report.summary["recommended_eps"]
+    counts = ("n_samples", "n_unreadable", "n_filtered", "n_duplicates", "n_kept")
+    steps = report.funnel.to_dicts()
+    shown = {
+        name: report.charts[name].png for name in ("funnel", "eps_curve") if name in report.charts
+    }
+    return {
+        **{name: summary[name] for name in counts},
+        "funnel": [
+            {"step": label(row), "images": row["n_images"], "bytes": row["n_bytes"]}
+            for row in steps
+        ],
+        "dropped": [{"why": why, "samples": n} for why, n in summary["dropped"].items()],
+        "kept_fraction": summary["n_kept"] / max(summary["n_samples"], 1),
+        "n_images_absent": report.n_missing,
+        "recommended_eps": "not enough marked pairs" if recommended is None else recommended,
+        **{f"{name}_chart": Picture(png, "png") for name, png in shown.items()},
+        "report": store.url(layout.REPORT),
+        "pairs_to_mark": store.url(layout.PAIRS_TO_MARK),
+    }

@@ -1,0 +1,157 @@
+"""`deduplicated_shards`: the curated tars, and what became of every sample."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curator_assets.defs.deduplicate.duplicate_ids import DUPLICATE_IDS, MAX_LISTED, require_covered
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.filter.filter_scores import FILTER_SCORES
+from curator_assets.defs.filter.sample_rules import read_samples_table, readable_mask
+from curator_assets.defs.output.verdicts import KEPT, cause, kept_keys, verdict_table
+from curator_assets.defs.source.tar_shards import TAR_SHARDS
+from curator_assets.engine.partitioning import PartitionError, Partitioning
+from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.work import Work
+from curator_assets.report.pictures.contact_sheets import ContactSheets
+from curator_assets.settings import Settings
+from curator_assets.storage import layout
+from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.shards.curated import CuratedTarError, write_curated_tar
+from curator_assets.storage.shards.tars import BrokenTarError
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.parquet import read_table, write_table
+
+_VERSION = "1"
+_ACCOUNTING, _BYTES_EQUAL_SOURCE = "accounting", "bytes_equal_source"
+
+
+def _inputs(work: Work, shard: str) -> Inputs:
+    require_covered(work, shard)
+    versions = work.versions(shard, IMAGE_EMBEDDINGS, FILTER_SCORES, DUPLICATE_IDS)
+    # captions are no part of the embeddings, but of the curated tar
+    return versions | {TAR_SHARDS.name: _tar_version(work, shard)}
+
+
+def _tar_version(work: Work, shard: str) -> str:
+    """Of the tar that was embedded."""
+    return str(work.require(IMAGE_EMBEDDINGS, shard).state["tar"])
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[Make]:
+    sheets = ContactSheets(work.tars, work.store, work.log)
+
+    def make(shard: str) -> Made:
+        try:
+            return _curate(shard, work, sheets)
+        except (BrokenTarError, CuratedTarError) as error:
+            raise PartitionError(str(error), check=_BYTES_EQUAL_SOURCE) from error
+
+    yield make
+
+
+DEDUPLICATED_SHARDS = Stage(
+    name="deduplicated_shards",
+    by=Partitioning.SHARD,
+    deps=(Dep(TAR_SHARDS), Dep(IMAGE_EMBEDDINGS), Dep(FILTER_SCORES), Dep(DUPLICATE_IDS)),
+    group="output",
+    kinds=frozenset({"webdataset", "parquet"}),
+    description="The curated tar: every member of every kept sample, byte for byte, in the "
+    "order it came; and a table of what was kept and what was dropped, and why.",
+    version=_VERSION,
+    covers=lambda settings: [settings.filters, settings.columns],
+    files=lambda shard: (layout.curated_table(shard), layout.curated_tar(shard)),
+    inputs=_inputs,
+    making=OneByOne(_open),
+    checks=(
+        Check(_ACCOUNTING, "kept + filtered + duplicates + unreadable = read."),
+        Check(_BYTES_EQUAL_SOURCE, "The curated tar, read back, holds the source's very bytes."),
+    ),
+    columns=lambda settings: schemas.curated(settings.columns),
+    named_columns="score of this head",
+    unit="kept samples",
+    is_kept_when_removed=True,
+)
+
+
+def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
+    """Write the shard's table, and its tar if what it keeps has changed."""
+    settings, store = work.settings, work.store
+    removed = read_table(store, layout.duplicate_ids(shard))
+    table = verdict_table(read_samples_table(store, shard, settings), removed, settings)
+    counts = Counter(table["verdict"].to_pylist())
+    if counts.total() != len(read_table(store, layout.embeddings(shard), ["position"])):
+        message = f"{dict(counts)} is not every sample of {shard!r}"
+        raise PartitionError(message, check=_ACCOUNTING)
+    keys, tar_version = kept_keys(table), _tar_version(work, shard)
+    kept = kept_version(tar_version, keys)
+    beside, tar = DEDUPLICATED_SHARDS.files(shard)
+    before = work.entry(DEDUPLICATED_SHARDS, shard)
+    rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
+    if rewrite and keys:
+        write_curated_tar(work.tars, store, shard, set(keys), tar_version)
+    elif rewrite:
+        store.remove(tar)
+    write_table(store, beside, table, schemas.curated(settings.columns))
+    return Made(
+        shard,
+        files=(beside, tar) if keys else (beside,),
+        metadata=_metadata(table, counts, settings, store, shard, rewrite, sheets),
+        checks={_ACCOUNTING: dict(counts), _BYTES_EQUAL_SOURCE: {}},
+        state={"kept": kept},
+    )
+
+
+def kept_version(tar_version: str, keys: list[str]) -> str:
+    """What a curated tar holds: it is written again only if this changes."""
+    return hash_of(_VERSION, tar_version, keys)
+
+
+def _in_place(store: Store, before: Entry, tar: str) -> bool:
+    """Whether the tar that was written last is still there; it may rightly be none."""
+    stored = before.files.get(tar)
+    return (stored.n_bytes if stored else None) == store.size(tar)
+
+
+def _metadata(
+    table: pa.Table,
+    counts: Counter[str],
+    settings: Settings,
+    store: Store,
+    shard: str,
+    rewritten: bool,
+    sheets: ContactSheets,
+) -> dict[str, Any]:
+    n = max(len(table), 1)
+    verdicts, reasons = table["verdict"].to_pylist(), table["reason"].to_pylist()
+    causes = [cause(verdict, reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
+    dropped = Counter(why for why in causes if why != KEPT)
+    readable = readable_mask(table)
+    pictured = [
+        why if ok and why != KEPT else None for why, ok in zip(causes, readable, strict=True)
+    ]
+    removals = table.filter(pc.field("verdict") != KEPT).slice(0, MAX_LISTED)
+    return {
+        "dagster/row_count": counts["kept"],
+        "n_samples": len(table),
+        "n_kept": counts["kept"],
+        "n_filtered": counts["filtered"],
+        "n_duplicates": counts["duplicate"],
+        "n_unreadable": counts["unreadable"],
+        "kept_fraction": counts["kept"] / n,
+        "duplicate_fraction": counts["duplicate"] / n,
+        "dropped": [{"why": why, "samples": count} for why, count in dropped.most_common()],
+        **sheets.of_reasons(shard, pictured, dict(dropped.most_common())),
+        "removals": removals.select(["key", "verdict", "reason"]).to_pylist(),
+        "eps": settings.duplicates.eps,
+        "filters": [rule.reason for rule in settings.filters],
+        "tar": store.url(layout.curated_tar(shard)) if counts["kept"] else "none: nothing is kept",
+        "table": store.url(layout.curated_table(shard)),
+        "tar_rewritten": rewritten,
+    }

@@ -1,0 +1,1 @@
+"""The tars, and the sensor that sees them come and go."""

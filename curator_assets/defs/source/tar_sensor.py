@@ -1,0 +1,68 @@
+"""The sensor that finds new, replaced and removed tars and requests a refresh."""
+
+import time
+
+import dagster as dg
+
+from curator_assets.settings import Settings
+from curator_assets.storage.lock import is_refreshing
+from curator_assets.storage.shards.listing import Listing, changes, read_listing, write_listing
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.store import Store
+
+STARTING_SECONDS = 20.0
+"""A run may take so long from its start to the lock; longer without it, and it was killed."""
+
+LOOKING_SECONDS = 20.0
+"""A tick looks at the ends of tars for so long, a third of what Dagster gives it."""
+
+
+def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor for these settings; on from the start."""
+
+    @dg.sensor(
+        name="tar_drops",
+        job=refresh,
+        minimum_interval_seconds=settings.tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Looks for new, replaced and removed tars under `source`, waits until each is "
+        "whole (the same in two ticks, and ended as tars end), and requests one refresh for all.",
+    )
+    def tar_drops(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        store, tars = Store(settings.output), Source(settings.source)
+        before, now = read_listing(store), tars.list_shards()
+        change = changes(before, now, tars, marker=settings.marker, max_seconds=LOOKING_SECONDS)
+        requested = {shard: before.requested.get(shard) for shard in now}
+        requested |= {shard: now[shard] for shard in change.ready}
+        known = {shard: signature for shard, signature in requested.items() if signature}
+        if before.seen != now or before.requested != known:
+            write_listing(store, Listing(now, known))
+        killed = _fail_killed_runs(context.instance, store, refresh.name)
+        if not change.ready and not change.removed and not killed:
+            waiting = f"; {len(change.arriving)} are still arriving" if change.arriving else ""
+            return dg.SkipReason(f"{len(now)} tars, none new and whole{waiting}")
+        n_requests = int(context.cursor or 0) + 1
+        context.update_cursor(str(n_requests))
+        tags = {
+            "curator/killed_runs": str(killed),
+            "curator/tars_ready": str(len(change.ready)),
+            "curator/tars_removed": str(len(change.removed)),
+        }
+        return dg.RunRequest(run_key=f"drop-{n_requests}", tags=tags)
+
+    return tar_drops
+
+
+def _fail_killed_runs(instance: dg.DagsterInstance, store: Store, job_name: str) -> int:
+    """Mark refreshes as failed whose process is gone, so that they don't hold up the next one."""
+    if is_refreshing(store):
+        return 0
+    started = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.STARTED])
+    killed = [
+        record.dagster_run
+        for record in instance.get_run_records(started)
+        if record.start_time and time.time() - record.start_time > STARTING_SECONDS
+    ]
+    for run in killed:
+        instance.report_run_failed(run, "its process is gone; what it finished counts")
+    return len(killed)

@@ -1,0 +1,116 @@
+"""One sample by its image id, from its shard's tables alone."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.filter.filter_scores import FILTER_SCORES
+from curator_assets.engine.work import Work
+from curator_assets.kernels.rules import first_broken_rule
+from curator_assets.settings import STATISTIC_COLUMNS, FilterRule
+from curator_assets.storage import layout
+from curator_assets.storage.arrivals import read_arrivals
+from curator_assets.storage.shards.pixels import Address
+from curator_assets.storage.tables.parquet import find_rows, read_table
+
+_COLUMNS = ("image_id", "key", "position", "ext", "format", "content_hash", "error")
+
+REFRESH = "python -m curator_assets.refresh"
+
+
+class UnknownImageError(LookupError):
+    """No image of this id is stored; says which ids come close, or what has to be made."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample as it was embedded.
+
+    Attributes:
+        row: its row of the table of embeddings, without the embedding.
+        scores: score -> value, of the scores that are stored.
+    """
+
+    shard: str
+    row: dict[str, Any]
+    scores: dict[str, float | None]
+
+    @property
+    def image_id(self) -> str:
+        """`<shard>/<key>`."""
+        return str(self.row["image_id"])
+
+    @property
+    def address(self) -> Address:
+        """Shard and position."""
+        return self.shard, int(self.row["position"])
+
+    def value(self, column: str) -> float | None:
+        """Of a statistic or a score; None if there is none."""
+        return (self.row | self.scores).get(column)
+
+    def passes(self, rule: FilterRule) -> bool:
+        """Whether a rule keeps it; none does without a value."""
+        value = self.value(rule.score)
+        kind = np.float64 if isinstance(value, int) else np.float32  # as it is stored
+        column = np.array([np.nan if value is None else value], kind)
+        return bool(first_broken_rule([column], [rule.min], [rule.max])[0] == 1)
+
+
+def find_sample(work: Work, image_id: str) -> Sample:
+    """The sample of this id: in the shard of the longest name that the id begins with, first.
+
+    Raises:
+        UnknownImageError: there is none; says what comes close, or what has to be made.
+    """
+    embedded = [s for s in _prefixes(image_id) if work.entry(IMAGE_EMBEDDINGS, s)]
+    is_it = pc.field("image_id") == image_id
+    for shard in embedded:
+        columns = [*_COLUMNS, *STATISTIC_COLUMNS]
+        rows = find_rows(work.store, layout.embeddings(shard), is_it, columns)
+        if rows:
+            return Sample(shard, rows[0], _scores(work, shard, is_it))
+    raise UnknownImageError(_unknown(work, image_id, embedded))
+
+
+def _scores(work: Work, shard: str, is_it: pc.Expression) -> dict[str, float | None]:
+    if not work.settings.heads or not work.entry(FILTER_SCORES, shard):
+        return {}
+    rows = find_rows(work.store, layout.scores(shard), is_it)
+    return {score: row[score] for row in rows for score in work.settings.heads if score in row}
+
+
+def _prefixes(image_id: str) -> Iterator[str]:
+    """What may be the shard in an image id, the longest first; both it and the key have slashes."""
+    shard = image_id
+    while "/" in shard:
+        shard = shard.rpartition("/")[0]
+        yield shard
+
+
+def _unknown(work: Work, image_id: str, embedded: list[str]) -> str:
+    if embedded:
+        ids = read_table(work.store, layout.embeddings(embedded[0]), ["image_id"])
+        return f"shard {embedded[0]!r} holds no image {image_id!r}" + _closest(
+            image_id, ids["image_id"].to_pylist()
+        )
+    for shard in _prefixes(image_id):
+        try:
+            work.tars.signature(shard)
+        except OSError:
+            continue
+        return f"shard {shard!r} was never embedded; make it: {REFRESH}"
+    shards = list(read_arrivals(work.store))
+    name = next(_prefixes(image_id), image_id)
+    expected = "" if "/" in image_id else " (an image id is <shard>/<key>)"
+    return f"no shard of {image_id!r} is known{expected}" + _closest(name, shards)
+
+
+def _closest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
+    return f"; the closest: {', '.join(close)}" if close else ""

@@ -1,0 +1,115 @@
+"""Contact sheets of what was removed, small enough to be reported with a partition.
+
+A picture is for a person to look at: one that can't be had is counted, and fails nothing.
+"""
+
+import logging
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+
+from curator_assets.kernels.thumbnails import contact_sheet, thumbnail
+from curator_assets.storage.ledger import Picture
+from curator_assets.storage.shards.pixels import Address, read_images
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.store import Store
+
+N_PAIRS = 10
+N_REASONS = 6
+N_PER_REASON = 6
+
+MAX_SHEET_BYTES = 30_000  # the event log carries it, a third larger as text
+MAX_IMAGE_BYTES = 16 << 20
+_SIDES = (72, 56, 40)
+
+
+class ContactSheets:
+    """Draws the contact sheets of a run's partitions; fetching goes on in any thread.
+
+    Args:
+        tars: where the images lie.
+        store: where the tables lie.
+        log: told of the first failure.
+    """
+
+    def __init__(self, tars: Source, store: Store, log: logging.Logger) -> None:
+        self._tars, self._store, self._log = tars, store, log
+        self._has_failed = False
+
+    def of_pairs(self, shard: str, removed: pa.Table) -> dict[str, Any]:
+        """Metadata: a seeded sample of a shard's duplicates, each beside its kept one.
+
+        Args:
+            shard: seeds the sample.
+            removed: its rows of `duplicate_groups`.
+        """
+        chosen = _sample(range(len(removed)), N_PAIRS, shard)
+        rows = removed.take(pa.array(chosen, pa.int64())).sort_by("cosine").to_pylist()
+        pairs = [
+            [(row["shard"], row["position"]), (row["kept_shard"], row["kept_position"])]
+            for row in rows
+        ]
+        captions = [
+            {"removed": row["id"], "kept": row["kept_id"], "cosine": round(row["cosine"], 4)}
+            for row in rows
+        ]
+        return self._draw(pairs, captions)
+
+    def of_reasons(
+        self, shard: str, reasons: Sequence[str | None], n_samples: dict[str, int]
+    ) -> dict[str, Any]:
+        """Metadata: for each reason a seeded sample of the images that were dropped for it.
+
+        Args:
+            shard: seeds the sample.
+            reasons: why each sample was dropped, by position; None for those without a picture.
+            n_samples: of each reason, the row of the most frequent one coming first.
+        """
+        rows, captions = list[list[Address]](), list[dict[str, Any]]()
+        for why in [why for why in n_samples if why in reasons][:N_REASONS]:
+            positions = [i for i, reason in enumerate(reasons) if reason == why]
+            chosen = _sample(positions, N_PER_REASON, shard)
+            rows.append([(shard, position) for position in chosen])
+            captions.append({"why": why, "shown": len(chosen), "of": n_samples[why]})
+        return self._draw(rows, captions)
+
+    def _draw(
+        self, rows: Sequence[Sequence[Address]], captions: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        if not rows:
+            return {}
+        found = dict[Address, bytes]()
+        n_wanted = len({address for row in rows for address in row})
+        metadata = dict[str, Any]()
+        try:
+            found = self._thumbnails({address for row in rows for address in row})
+        except Exception as error:  # each kind of storage raises its own
+            metadata["pictures_error"] = str(error)
+            if not self._has_failed:
+                self._log.warning("contact sheets lack pictures: %s", error)
+            self._has_failed = True
+        if found:
+            sheet = _sheet([[found.get(address) for address in row] for row in rows])
+            metadata["pictures"] = Picture(sheet, "jpeg")
+            metadata["pictures_show"] = [{"row": i + 1} | row for i, row in enumerate(captions)]
+        return metadata | {"n_pictures_missing": n_wanted - len(found)}
+
+    def _thumbnails(self, addresses: set[Address]) -> dict[Address, bytes]:
+        images = read_images(self._tars, self._store, sorted(addresses), max_bytes=MAX_IMAGE_BYTES)
+        small = {address: thumbnail(data, _SIDES[0]) for address, data in images.items()}
+        return {address: data for address, data in small.items() if data is not None}
+
+
+def _sheet(rows: list[list[bytes | None]]) -> bytes:
+    sheet = b""
+    for side in _SIDES:
+        sheet = contact_sheet(rows, side)
+        if len(sheet) <= MAX_SHEET_BYTES:
+            break
+    return sheet
+
+
+def _sample(items: Sequence[int], n: int, seed: str) -> list[int]:
+    return sorted(Random(seed).sample(items, min(n, len(items))))

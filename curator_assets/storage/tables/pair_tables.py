@@ -1,0 +1,125 @@
+"""Near-duplicate pairs as tables, where a sample is named by shard and position.
+
+In memory a sample is a row number: the shards lie one after another in order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curator_assets.storage import layout
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.parquet import read_table
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.dense import DenseMembers
+    from curator_assets.kernels.pairs import Pairs
+
+
+class RowNumbers:
+    """Row numbers of the samples of some shards.
+
+    Args:
+        n_samples: shard -> number of its samples, in order of arrival.
+    """
+
+    def __init__(self, n_samples: Mapping[str, int]) -> None:
+        self.shards = list(n_samples)
+        self._index = {shard: index for index, shard in enumerate(self.shards)}
+        self.starts = np.concatenate([[0], np.cumsum(list(n_samples.values()))]).astype(np.int64)
+
+    @property
+    def n_rows(self) -> int:
+        """How many samples there are."""
+        return int(self.starts[-1])
+
+    def rows_of(self, shard: str) -> slice:
+        """The rows of a shard."""
+        index = self._index[shard]
+        return slice(int(self.starts[index]), int(self.starts[index + 1]))
+
+    def names(self, rows: np.ndarray) -> tuple[pa.DictionaryArray, np.ndarray]:
+        """Shard and int32 position of each row."""
+        shard = np.searchsorted(self.starts, rows, side="right") - 1
+        names = pa.DictionaryArray.from_arrays(shard.astype(np.int32), pa.array(self.shards))
+        return names, (rows - self.starts[shard]).astype(np.int32)
+
+    def rows(self, shards: pa.ChunkedArray, positions: pa.ChunkedArray) -> np.ndarray:
+        """The inverse: int64 rows; shards that are not known give -1."""
+        known = pa.array(self.shards, pa.string())
+        index = pc.fill_null(pc.index_in(shards.cast(pa.string()), known), -1).to_numpy()
+        rows: np.ndarray = self.starts[np.maximum(index, 0)] + positions.to_numpy()
+        return np.where(index < 0, -1, rows)
+
+
+def pair_table(pairs: Pairs, same_cell: np.ndarray, numbers: RowNumbers) -> pa.Table:
+    """The table of `near_duplicate_pairs`; `same_cell` is bool [P]."""
+    shard_a, position_a = numbers.names(pairs.a)
+    shard_b, position_b = numbers.names(pairs.b)
+    return pa.table(
+        {
+            "shard_a": shard_a,
+            "position_a": position_a,
+            "shard_b": shard_b,
+            "position_b": position_b,
+            "cosine": pairs.cosine,
+            "same_cell": same_cell,
+            "identical": pairs.identical,
+        },
+        schema=schemas.PAIRS,
+    )
+
+
+def dense_table(dense: DenseMembers, numbers: RowNumbers) -> pa.Table:
+    """The table of the images whose pairs are not listed."""
+    shard, position = numbers.names(dense.row)
+    columns = {"shard": shard, "position": position, "cell": dense.cell, "resident": dense.resident}
+    return pa.table(columns, schema=schemas.DENSE_MEMBERS)
+
+
+def pairs_of(pairs: pa.Table, dense: pa.Table, numbers: RowNumbers) -> Pairs:
+    """The inverse of both; rows with a shard that is not known are left out."""
+    from curator_assets.kernels.dense import DenseMembers
+    from curator_assets.kernels.pairs import Pairs
+
+    a = numbers.rows(pairs["shard_a"], pairs["position_a"])
+    b = numbers.rows(pairs["shard_b"], pairs["position_b"])
+    listed = (a >= 0) & (b >= 0)
+    member = numbers.rows(dense["shard"], dense["position"])
+    pooled = member >= 0
+    return Pairs(
+        a[listed],
+        b[listed],
+        pairs["cosine"].to_numpy()[listed],
+        _bools(pairs["identical"])[listed],
+        DenseMembers(
+            member[pooled], dense["cell"].to_numpy()[pooled], _bools(dense["resident"])[pooled]
+        ),
+    )
+
+
+def read_pairs(store: Store, cell_groups: Iterable[str], numbers: RowNumbers) -> Pairs:
+    """Every stored pair of some cell groups, by row number."""
+    from curator_assets.kernels.pairs import Pairs
+
+    return Pairs.concatenate(
+        [
+            pairs_of(
+                read_table(store, layout.pairs(group)),
+                read_table(store, layout.dense_members(group)),
+                numbers,
+            )
+            for group in cell_groups
+        ]
+    )
+
+
+def _bools(column: pa.ChunkedArray) -> np.ndarray:
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return values

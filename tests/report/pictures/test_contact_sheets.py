@@ -1,0 +1,128 @@
+"""What a person sees of a shard's removals."""
+
+import errno
+from io import BytesIO
+
+import dagster as dg
+import pytest
+from PIL import Image
+from pipeline import Pipeline
+from tar_files import write_members
+
+from curator_assets.demo.photos import crops
+from curator_assets.demo.samples import _jpeg
+from curator_assets.report.pictures.contact_sheets import MAX_SHEET_BYTES
+from curator_assets.storage.shards.source import Source
+
+N_COPIES = 14
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    photos = [_jpeg(crop.image) for crop in crops()[:: 320 // N_COPIES]][:N_COPIES]
+    write_members(folder / "tars/a.tar", [(f"{i}.jpg", photo) for i, photo in enumerate(photos)])
+    copies = [(f"deep/{i}.jpg", photo) for i, photo in enumerate(photos)]
+    grey = BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(grey, "PNG")
+    odd = [("grey.png", grey.getvalue()), ("broken.jpg", b"no picture")]
+    write_members(folder / "tars/b/c.tar", [*copies, *odd])
+    with dg.DagsterInstance.ephemeral() as instance:
+        filters = [{"score": "sharpness", "min": 0.5}]
+        pipeline = Pipeline(folder, instance, {"filters": filters})
+        pipeline.run_all()
+        yield pipeline
+
+
+def opened(metadata) -> Image.Image:
+    picture = metadata["pictures"]
+    assert picture.kind == "jpeg"
+    assert len(picture.data) <= MAX_SHEET_BYTES
+    return Image.open(BytesIO(picture.data))
+
+
+def test_each_duplicate_is_shown_beside_its_kept_one(finished):
+    metadata = finished.ledger.read_metadata("duplicate_ids", "b/c")
+    assert len(metadata["removals"]) == metadata["n_duplicates"] == N_COPIES
+    assert metadata["n_pictures_missing"] == 0
+    rows = metadata["pictures_show"]
+    assert [row["row"] for row in rows] == list(range(1, 11))
+    assert all(row["kept"] == f"a/{row['removed'].removeprefix('b/c/deep/')}" for row in rows)
+    sheet = opened(metadata)
+    step = (sheet.height - 4) // len(rows)
+    assert sheet.width == 2 * step + 4
+    for row in range(len(rows)):
+        top = row * step + 4
+        left = sheet.crop((4, top, step, top + step - 4))
+        right = sheet.crop((step + 4, top, 2 * step, top + step - 4))
+        assert mean_difference(left, right) < 12
+
+
+def mean_difference(one: Image.Image, other: Image.Image) -> float:
+    pairs = zip(one.convert("L").tobytes(), other.convert("L").tobytes(), strict=True)
+    return sum(abs(a - b) for a, b in pairs) / (one.width * one.height)
+
+
+def test_a_shard_without_duplicates_has_no_sheet(finished):
+    metadata = finished.ledger.read_metadata("duplicate_ids", "a")
+    assert metadata["removals"] == []
+    assert "pictures" not in metadata
+
+
+def test_dropped_images_are_shown_by_reason(finished):
+    metadata = finished.ledger.read_metadata("deduplicated_shards", "b/c")
+    assert metadata["pictures_show"] == [
+        {"row": 1, "why": "duplicate", "shown": 6, "of": N_COPIES},
+        {"row": 2, "why": "filtered: sharpness < 0.5", "shown": 1, "of": 1},
+    ]
+    sheet = opened(metadata)
+    assert (sheet.width - 4) / 6 == (sheet.height - 4) / 2
+    assert [row["verdict"] for row in metadata["removals"][-2:]] == ["filtered", "unreadable"]
+
+
+def test_pictures_are_shown_in_the_ui(finished):
+    event = finished.instance.get_latest_materialization_event(dg.AssetKey("duplicate_ids"))
+    records = finished.instance.fetch_materializations(dg.AssetKey("duplicate_ids"), limit=10)
+    shown = [r.asset_materialization.metadata for r in records.records if r.partition_key == "b/c"]
+    assert event
+    assert isinstance(shown[0]["pictures"], dg.MarkdownMetadataValue)
+    assert isinstance(shown[0]["pictures_show"], dg.TableMetadataValue)
+
+
+def test_storage_that_fails_costs_pictures_and_nothing_else(finished, monkeypatch):
+    before = finished.output_bytes()
+
+    def broken(self, shard, ranges):
+        raise OSError(errno.EIO, "connection reset")
+
+    monkeypatch.setattr(Source, "read_ranges", broken)
+    try:
+        finished.changes["duplicates"] = {"eps": 0.029}
+        finished.store.remove("ledger/duplicate_ids/b/c.json")
+        finished.store.remove("ledger/deduplicated_shards/b/c.json")
+        by_shard = ("duplicate_groups", "duplicate_ids", "deduplicated_shards")
+        assert finished.materialize(*by_shard, partitions=("a", "b/c")).success
+        report = finished.materialize("curation_report", fails=True)  # to be tried again
+        failure = report.failure_data_for_node("curation_report").user_failure_data
+        assert "storage failed: [Errno 5] connection reset" in failure.description
+    finally:
+        del finished.changes["duplicates"]
+    for asset in ("duplicate_ids", "deduplicated_shards"):
+        metadata = finished.ledger.read_metadata(asset, "b/c")
+        assert "pictures" not in metadata
+        assert metadata["n_pictures_missing"] > 0
+        assert "connection reset" in metadata["pictures_error"]
+    assert finished.output_bytes() == before
+
+
+def test_a_tar_that_is_gone_leaves_its_squares_empty(finished):
+    (finished.folder / "tars/a.tar").rename(finished.folder / "a.tar")
+    try:
+        finished.store.remove("ledger/duplicate_ids/b/c.json")
+        result = finished.materialize("duplicate_ids", partitions=("b/c", "b/c"))
+        assert result.success
+    finally:
+        (finished.folder / "a.tar").rename(finished.folder / "tars/a.tar")
+    metadata = finished.ledger.read_metadata("duplicate_ids", "b/c")
+    assert metadata["n_pictures_missing"] == len(metadata["pictures_show"]) == 10
+    assert "pictures" in metadata

@@ -1,0 +1,149 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from curator_assets.kernels.cells import CellAssignment
+from curator_assets.kernels.dense import DenseMembers
+from curator_assets.kernels.pairs import Pairs
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.assignments import (
+    GroupDigests,
+    assignment_of,
+    assignment_table,
+)
+from curator_assets.storage.tables.pair_tables import (
+    RowNumbers,
+    dense_table,
+    pair_table,
+    pairs_of,
+)
+from curator_assets.storage.tables.parquet import (
+    embedding_column,
+    embedding_matrix,
+    find_rows,
+    read_table,
+    write_table,
+)
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_embeddings_round_trip_with_unreadable_rows_left_out(tmp_path, storage):
+    store = Store(str(tmp_path))
+    embeddings = np.array([[0.6, 0.8], [0, 1]], np.float32)
+    schema = pa.schema([schemas.embeddings(2, storage).field("embedding")])
+    column = embedding_column(embeddings, np.array([0, 2]), 4, storage)
+    write_table(store, "t.parquet", pa.table({"embedding": column}), schema)
+    matrix, rows = embedding_matrix(read_table(store, "t.parquet"))
+    assert matrix.dtype == np.float32
+    np.testing.assert_allclose(matrix, embeddings, atol=0 if storage == "float32" else 5e-4)
+    np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
+    assert rows.tolist() == [0, 2]
+
+
+def test_no_embedding_at_all_is_an_empty_matrix():
+    column = embedding_column(np.zeros((0, 3), np.float32), np.zeros(0, np.int64), 2, "float32")
+    matrix, rows = embedding_matrix(pa.table({"embedding": column}))
+    assert matrix.shape == (0, 3)
+    assert len(rows) == 0
+
+
+def test_two_writes_give_identical_bytes(tmp_path):
+    store = Store(str(tmp_path))
+    table = pa.table({"id": ["a", "b"], "kept_id": ["c", "c"], "cosine": [0.5, 1]})
+    for name in ("1.parquet", "2.parquet"):
+        write_table(store, name, table, schemas.DUPLICATE_IDS)
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+
+
+def test_a_null_in_a_required_column_is_refused(tmp_path):
+    table = pa.table({"id": ["a", None], "kept_id": ["c", "c"], "cosine": [0.5, 1]})
+    with pytest.raises(ValueError, match="'id' holds 1 nulls"):
+        write_table(Store(str(tmp_path)), "t.parquet", table, schemas.DUPLICATE_IDS)
+    assert not list(tmp_path.iterdir())
+
+
+def assignment() -> CellAssignment:
+    return CellAssignment(
+        home=np.array([0, 1, 3], np.int32),
+        cosine=np.array([0.9, 0.8, 0.7], np.float32),
+        visit_offsets=np.array([0, 2, 2, 3]),
+        visits=np.array([1, 3, 0], np.int32),
+    )
+
+
+def test_assignments_round_trip(tmp_path):
+    store = Store(str(tmp_path))
+    samples = pa.table(
+        {
+            "image_id": list("abcd"),
+            "shard": ["s"] * 4,
+            "position": pa.array([0, 1, 2, 3], pa.int32()),
+        }
+    )
+    table = assignment_table(samples, np.array([0, 2, 3]), assignment())
+    write_table(store, "t.parquet", table, schemas.ASSIGNMENTS)
+    loaded = read_table(store, "t.parquet")
+    assert loaded["image_id"].to_pylist() == ["a", "c", "d"]
+    back = assignment_of(loaded)
+    for name in ("home", "cosine", "visit_offsets", "visits"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(assignment(), name))
+
+
+def test_a_group_digest_covers_residents_and_visitors_and_no_others():
+    embeddings = np.eye(3, dtype=np.float32)
+
+    def digests(embeddings):
+        found = GroupDigests(np.array([0, 0, 1, 1]))
+        found.update(embeddings, np.array([0, 1, 2]), assignment())
+        return found.hexdigests()
+
+    before = digests(embeddings)
+    assert set(before) == {"0", "1"}
+    changed = embeddings.copy()
+    changed[1] = [0, 0, 1]  # lives in cell 1, visits nothing: group 0 alone
+    after = digests(changed)
+    assert after["0"] != before["0"]
+    assert after["1"] == before["1"]
+
+
+def test_pairs_round_trip_by_shard_and_position_and_forget_removed_shards(tmp_path):
+    store = Store(str(tmp_path))
+    numbers = RowNumbers({"late": 2, "empty": 0, "early": 3})
+    pairs = Pairs(
+        a=np.array([0, 1]),
+        b=np.array([1, 4]),
+        cosine=np.array([0.99, 1], np.float32),
+        identical=np.array([False, True]),
+    )
+    dense = DenseMembers(np.array([1, 4]), np.array([7, 7], np.int32), np.array([True, False]))
+    write_table(
+        store, "p.parquet", pair_table(pairs, np.array([True, False]), numbers), schemas.PAIRS
+    )
+    write_table(store, "d.parquet", dense_table(dense, numbers), schemas.DENSE_MEMBERS)
+    tables = read_table(store, "p.parquet"), read_table(store, "d.parquet")
+    assert tables[0]["shard_b"].to_pylist() == ["late", "early"]
+    assert tables[0]["position_b"].to_pylist() == [1, 2]
+    back = pairs_of(*tables, numbers)
+    assert back.a.tolist() == [0, 1]
+    assert back.b.tolist() == [1, 4]
+    assert back.dense.row.tolist() == [1, 4]
+    fewer = pairs_of(*tables, RowNumbers({"late": 2}))
+    assert fewer.b.tolist() == [1]
+    assert fewer.dense.row.tolist() == [1]
+
+
+@pytest.mark.parametrize("location", ["local", "memory://find_rows"])
+def test_rows_are_found_wherever_the_table_lies(tmp_path, location):
+    store = Store(str(tmp_path) if location == "local" else location)
+    table = pa.table({"shard": pa.array(["a", "b", "a"]).dictionary_encode(), "n": [1, 2, 3]})
+    write_table(store, "k=v/t.parquet", table, table.schema)
+    assert read_table(store, "k=v/t.parquet").equals(table)
+    assert read_table(store, "k=v/t.parquet", ["n"]).column_names == ["n"]
+    where = (pc.field("shard") == "a") & pc.field("n").isin([2, 3])
+    assert find_rows(store, "k=v/t.parquet", where) == [{"shard": "a", "n": 3}]
+    assert find_rows(store, "k=v/t.parquet", pc.field("n") == 1, ["n"]) == [{"n": 1}]
+    assert find_rows(store, "none.parquet", where) == []
+    with pytest.raises(FileNotFoundError):
+        read_table(store, "none.parquet")
