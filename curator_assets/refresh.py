@@ -64,6 +64,8 @@ def planned(instance: dg.DagsterInstance, settings: Settings) -> tuple[Intake, W
 
 def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
     """A line a stage, and under it the reasons."""
+    if warning := intake.warning(work.settings):
+        print(warning)
     if intake.removed:
         fate = "are erased" if work.settings.on_removed == "erase" else "go to trash/"
         print(f"{len(intake.removed)} tars are gone: {_named(intake.removed)}")

@@ -15,9 +15,9 @@ from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
-from curator_assets.storage.layout import ARRIVALS
+from curator_assets.storage.layout import ARRIVALS, ledger_folder
 from curator_assets.storage.ledger import Ledger
-from curator_assets.storage.source import Source
+from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
 
@@ -52,6 +52,7 @@ class Intake:
         unregistered: those of them that are no partitions yet, in order of arrival.
         removed: known shards whose tars are gone.
         n_listed: tars in the source, whole or not.
+        n_unread: entries of shards that can't be read, those of an older format among them.
     """
 
     shards: tuple[str, ...]
@@ -59,6 +60,18 @@ class Intake:
     unregistered: tuple[str, ...]
     removed: tuple[str, ...]
     n_listed: int
+    n_unread: int
+
+    def warning(self, settings: Settings) -> str | None:
+        """One paragraph for a person whose output can't be read; None if all of it can."""
+        if not self.n_unread:
+            return None
+        return (
+            f"{self.n_unread} shards of the output {settings.output} are recorded in a format that "
+            "this version does not read (an older one, or damaged): they are made again. Of an "
+            "older version's output nothing is carried over; to start clean, name another output "
+            "or delete this one"
+        )
 
 
 def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
@@ -70,7 +83,8 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
     """
     store, tars = Store(settings.output), Source(settings.source)
     ledger, listed = Ledger(store), tars.list_shards()
-    registered, held = set(registry.shards()), _held(graph, ledger)
+    registered = set(registry.shards())
+    held, n_unread = _held(graph, store, ledger)
     ranks = read_arrivals(store)
     vouched = _vouched(graph, ledger)
     lost = [shard for shard in vouched if shard not in ranks]
@@ -95,6 +109,7 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
         unregistered=tuple(shard for shard in shards if shard not in registered),
         removed=tuple(sorted(shard for shard in known if shard not in listed)),
         n_listed=len(listed),
+        n_unread=n_unread,
     )
 
 
@@ -133,10 +148,12 @@ def known_shards(registry: Registry, store: Store) -> tuple[str, ...]:
     return tuple(sorted(registered, key=ranks.__getitem__))
 
 
-def _held(graph: Graph, ledger: Ledger) -> set[str]:
-    """The shards of which the output holds anything: what is made first, and let go of last."""
+def _held(graph: Graph, store: Store, ledger: Ledger) -> tuple[set[str], int]:
+    """The shards of which the output holds anything, and how many entries can't be read."""
     first = next(stage for stage in graph.stages if stage.by is Partitioning.SHARD)
-    return set(ledger.read_all(first.name))
+    there = store.names(ledger_folder(first.name))
+    held = set(ledger.read_all(first.name))  # it is made first, and let go of last
+    return held, len(there) - len(held)
 
 
 def _vouched(graph: Graph, ledger: Ledger) -> list[str]:

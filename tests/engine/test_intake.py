@@ -19,6 +19,8 @@ from curator_assets.engine.intake import (
     look,
     register,
 )
+from curator_assets.engine.plan import plan
+from curator_assets.refresh import planned, print_plan
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals, record_arrivals
 from curator_assets.storage.ledger import Entry, Ledger
@@ -177,3 +179,15 @@ def test_arrivals_lost_in_part_stop_the_refresh_by_name(refreshed):
     shutil.rmtree(refreshed.folder / "curated/arrivals")
     record_arrivals(refreshed.store, ["a"])
     assert not refreshed.refresh()
+
+
+def test_an_output_of_an_older_format_is_named_and_made_again(refreshed, capsys):
+    before = refreshed.output_bytes()
+    for path in (refreshed.folder / "curated/ledger").rglob("*.json"):
+        path.write_text('{"fingerprint": "f", "files": {"embeddings/a.parquet": 7}}\n{}\n')
+    intake, work = planned(refreshed.instance, refreshed.settings)
+    print_plan(plan(GRAPH.stages, work), intake, work)
+    assert "2 shards of the output" in capsys.readouterr().out
+    assert refreshed.plan()["image_embeddings"].stale == {"b": "never made", "a": "never made"}
+    assert refreshed.refresh()
+    assert refreshed.output_bytes() == before

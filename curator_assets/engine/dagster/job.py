@@ -29,6 +29,8 @@ def refresh_job(graph: Graph, settings: Settings) -> dg.JobDefinition:
         with hold_refresh_lock(Store(settings.output), context.run_id):
             registry = InstanceRegistry(context.instance)
             intake = look(graph, settings, registry)
+            if warning := intake.warning(settings):
+                context.log.warning(warning)
             let_go(intake, graph, settings, registry)
             register(intake, settings, registry)
             n_new, n_removed = len(intake.unregistered), len(intake.removed)
