@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from curator_assets.engine.partitioning import MissingInputError, Partition, UndecidedError
+from curator_assets.engine.partitioning import (
+    MissingInputError,
+    Partition,
+    Partitioning,
+    UndecidedError,
+)
 from curator_assets.engine.stage import Failed, Inputs, Stage
 from curator_assets.engine.work import Work
 from curator_assets.storage.ledger import Entry
@@ -79,6 +84,8 @@ def examine(
 ) -> Examined:
     """Sort partitions into fresh and stale, with the reason why."""
     examined = Examined({}, {}, {}, [])
+    if stage.by is not Partitioning.WHOLE:
+        work.ledger.read_all(stage.name)  # in bulk, not one by one
     for partition in partitions:
         try:
             reason = "forced" if force else why_stale(stage, work, partition)

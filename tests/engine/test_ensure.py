@@ -173,6 +173,20 @@ def test_passed_checks_are_reported_for_fresh_partitions_too(project):
     assert all(e.passed and e.metadata["n_passed"].value == 3 for e in evaluations)
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\x00", b'{"values": 1}'])
+def test_damaged_metadata_costs_what_it_would_have_shown(project, content):
+    project.run()
+    with project.store.write("metadata/raw/b.json") as file:
+        file.write(content)
+    events = project.run().get_asset_materialization_events()
+    assert project.made == []
+    shown = {
+        (e.asset_key.to_user_string(), e.partition): e.materialization.metadata for e in events
+    }
+    assert "is damaged" in shown["raw", "b"]["metadata_error"].value
+    assert shown["raw", "c"]["n"].value == 3
+
+
 def test_a_warning_is_shown_and_holds_nothing_up(project):
     project.warnings = {"sound": {"n": 2}}
     result = project.run()

@@ -1,12 +1,12 @@
 """Which shards there are: the source, the output and the instance agree, whatever was lost."""
 
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from pipeline import Pipeline
+from registered import Registered
 from tar_files import write_members
 
 from curator_assets.defs.stages import GRAPH
@@ -25,23 +25,6 @@ from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals, record_arrivals
 from curator_assets.storage.ledger import Entry, Ledger
 from curator_assets.storage.store import Store
-
-
-@dataclass
-class Registered:
-    """An instance's partitions, without an instance."""
-
-    names: list[str] = field(default_factory=list)
-
-    def shards(self) -> list[str]:
-        return self.names
-
-    def add(self, shards) -> None:
-        self.names += shards
-
-    def remove(self, shard: str) -> None:
-        if shard in self.names:
-            self.names.remove(shard)
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """What goes when a tar goes, what is kept of it, and what stays as it was."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from registered import Registered
 from tar_files import write_members
 
 from curator_assets.defs.stages import GRAPH
@@ -22,23 +23,9 @@ GONE, OTHER = "night/late", "night/later"  # one name begins with the other
 
 
 @dataclass
-class Partitions:
-    names: list[str] = field(default_factory=list)
-
-    def shards(self) -> list[str]:
-        return self.names
-
-    def add(self, shards) -> None:
-        self.names += shards
-
-    def remove(self, shard: str) -> None:
-        self.names.remove(shard)
-
-
-@dataclass
 class Project:
     settings: Settings
-    registry: Partitions
+    registry: Registered
 
     @property
     def output(self) -> Path:
@@ -79,7 +66,7 @@ class Project:
 def project(tmp_path, request) -> Project:
     """Two shards, made and registered, the one that will go before the other."""
     folders = {"source": str(tmp_path / "tars"), "output": str(tmp_path / "out")}
-    project = Project(Settings(**folders, on_removed=request.param), Partitions())
+    project = Project(Settings(**folders, on_removed=request.param), Registered())
     for shard in (GONE, OTHER):
         project.make(shard)
         project.take_in()

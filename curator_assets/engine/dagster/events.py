@@ -99,7 +99,10 @@ class EventReporter:
 
     def fresh(self, partition: Partition, entry: Entry) -> Iterator[Any]:
         """The materialisation of a partition that did not have to be made."""
-        metadata = self._work.ledger.read_metadata(self._stage.name, partition or None)
+        try:
+            metadata = self._work.ledger.read_metadata(self._stage.name, partition or None)
+        except ValueError as error:  # what was reported is no result: it holds nothing up
+            metadata = {"metadata_error": str(error)}
         yield from self._made(partition, entry, metadata, made_now=False)
 
     def close(self) -> Iterator[Any]:
