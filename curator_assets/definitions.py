@@ -23,7 +23,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]
     """The assets of the graph for these settings."""
     return [
         *(external_asset(external) for external in GRAPH.externals()),
-        *(stage_asset(stage, settings) for stage in GRAPH.stages),
+        *(stage_asset(stage, GRAPH, settings) for stage in GRAPH.stages),
     ]
 
 

@@ -10,7 +10,7 @@ import dagster as dg
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.dagster.job import OP, refresh_job
-from curator_assets.engine.intake import Intake, look
+from curator_assets.engine.intake import Intake, look, unread_warning
 from curator_assets.engine.plan import StagePlan, plan
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.models.identity import UNDECIDED
@@ -64,7 +64,7 @@ def planned(instance: dg.DagsterInstance, settings: Settings) -> tuple[Intake, W
 
 def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
     """A line a stage, and under it the reasons."""
-    if warning := intake.warning(work.settings):
+    if warning := unread_warning(intake, GRAPH, work):
         print(warning)
     if intake.removed:
         fate = "are erased" if work.settings.on_removed == "erase" else "go to trash/"

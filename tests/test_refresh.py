@@ -1,6 +1,7 @@
 """The refresh where things go wrong, and what the UI is told."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -235,3 +236,79 @@ def test_a_source_without_a_readable_image_is_curated_and_gets_its_codebook_late
     codebook = pipeline.instance.get_latest_materialization_event(dg.AssetKey("centroids"))
     assert codebook.asset_materialization.metadata["n_images"].value == 5
     assert not any(found.stale for found in pipeline.plan().values())
+
+
+def test_a_broken_tar_costs_no_cell_group_of_its_name(pipeline, photos):
+    drop(pipeline, "a", photos[0], photos[1])
+    drop(pipeline, "b", photos[0], photos[2])
+    assert refresh(pipeline)
+    good = drop(pipeline, "0000", photos[3]).read_bytes()
+    assert refresh(pipeline)
+    (pipeline.folder / "tars/0000.tar").write_bytes(good[:700])
+    pipeline.changes = {"duplicates": {"max_eps": 0.06}}
+    before = [pipeline.ledger.read("near_duplicate_pairs", group) for group in ("0000", "0001")]
+    assert not refresh(pipeline)
+    after = [pipeline.ledger.read("near_duplicate_pairs", group) for group in ("0000", "0001")]
+    assert all(a.fingerprint != b.fingerprint for a, b in zip(after, before, strict=True))
+
+
+def test_storage_that_fails_while_a_touched_tar_is_looked_at_costs_that_shard(
+    pipeline, photos, monkeypatch
+):
+    from curator_assets.defs.embed import image_embeddings
+
+    drop(pipeline, "a", photos[0])
+    drop(pipeline, "b", photos[1])
+    assert refresh(pipeline)
+    os.utime(pipeline.folder / "tars/b.tar", (1, 1))
+    drop(pipeline, "c", photos[2])
+
+    def broken(*_):
+        raise OSError(errno.EIO, "connection reset")
+
+    real = image_embeddings._record_tar
+    monkeypatch.setattr(
+        image_embeddings,
+        "_record_tar",
+        lambda work, shard, *rest: (broken if shard == "b" else real)(work, shard, *rest),
+    )
+    monkeypatch.setattr("curator_assets.storage.retries.FIRST_WAIT_SECONDS", 0.01)
+    assert not refresh(pipeline)
+    assert curated(pipeline) == {"a", "b", "c"}
+
+
+def test_a_check_that_can_not_be_made_fails_as_a_check_and_holds_nothing_up(
+    pipeline, photos, monkeypatch
+):
+    from curator_assets.defs.deduplicate.pair_search import PairSearch
+
+    def broken(*_, **__):
+        raise OSError(errno.EIO, "connection reset")
+
+    monkeypatch.setattr(PairSearch, "recall", broken)
+    drop(pipeline, "a", photos[0], photos[1])
+    assert refresh(pipeline)
+    assert curated(pipeline) == {"a"}
+
+
+def test_a_head_that_is_gone_fails_the_scores_by_name(pipeline, photos):
+    drop(pipeline, "a", photos[0])
+    head = {"weights": str(pipeline.folder / "gone.pt"), "embedding_model": "efficientnet_lite0"}
+    pipeline.changes = {"heads": {"beauty": head}}
+    assert not refresh(pipeline)
+    plans = pipeline.plan()
+    assert plans["image_embeddings"].n_fresh == 1
+    assert list(plans["filter_scores"].undecided) == ["a"]
+    (pipeline.folder / "gone.pt").write_bytes(b"no head")
+    assert not refresh(pipeline)
+
+
+def test_the_plan_knows_that_a_codebook_is_trained_once_there_is_an_image(pipeline, photos):
+    drop(pipeline, "a", b"broken")
+    assert refresh(pipeline)
+    drop(pipeline, "b", photos[0])
+    plans = pipeline.plan()
+    assert plans["centroids"].n_fresh == 0
+    assert list(plans["cluster_assignments"].undecided) == ["a", "b"]
+    assert refresh(pipeline)
+    assert not any(found.stale or found.undecided for found in pipeline.plan().values())

@@ -89,7 +89,7 @@ def examine(
     for partition in partitions:
         try:
             reason = "forced" if force else why_stale(stage, work, partition)
-        except MissingInputError as error:
+        except (MissingInputError, OSError) as error:
             examined.failed.append(Failed(partition, str(error)))
             continue
         except UndecidedError as error:

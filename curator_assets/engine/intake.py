@@ -1,8 +1,8 @@
 """Which shards there are: one listing of the source, one order of arrival, one set of partitions.
 
 A shard is known if Dagster's instance has it as a partition or the output holds anything of it;
-whatever lacks a rank of arrival or a partition gets it. `look` changes nothing; `take_in` does what
-was seen to be due.
+whatever lacks a rank of arrival or a partition gets it. `look` changes nothing; `register` and
+`let_go` do what was seen to be due.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Protocol
 
 from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import External, Graph, Stage
+from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
-from curator_assets.storage.layout import ARRIVALS, ledger_folder
+from curator_assets.storage.layout import ARRIVALS, ledger_folder, ledger_partition
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
@@ -52,7 +53,7 @@ class Intake:
         unregistered: those of them that are no partitions yet, in order of arrival.
         removed: known shards whose tars are gone.
         n_listed: tars in the source, whole or not.
-        n_unread: entries of shards that can't be read, those of an older format among them.
+        held: shards of which the output has an entry, readable or not.
     """
 
     shards: tuple[str, ...]
@@ -60,18 +61,7 @@ class Intake:
     unregistered: tuple[str, ...]
     removed: tuple[str, ...]
     n_listed: int
-    n_unread: int
-
-    def warning(self, settings: Settings) -> str | None:
-        """One paragraph for a person whose output can't be read; None if all of it can."""
-        if not self.n_unread:
-            return None
-        return (
-            f"{self.n_unread} shards of the output {settings.output} are recorded in a format that "
-            "this version does not read (an older one, or damaged): they are made again. Of an "
-            "older version's output nothing is carried over; to start clean, name another output "
-            "or delete this one"
-        )
+    held: frozenset[str]
 
 
 def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
@@ -82,25 +72,15 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
         LostArrivalsError: ranks of arrival are lost in part.
     """
     store, tars = Store(settings.output), Source(settings.source)
-    ledger, listed = Ledger(store), tars.list_shards()
-    registered = set(registry.shards())
-    held, n_unread = _held(graph, store, ledger)
-    ranks = read_arrivals(store)
-    vouched = _vouched(graph, ledger)
-    lost = [shard for shard in vouched if shard not in ranks]
-    if ranks and (lost or sorted(vouched, key=ranks.__getitem__) != vouched):
-        raise LostArrivalsError(
-            f"the order of arrival in {store.url(ARRIVALS)} is not that by which "
-            f"{graph.order.name} was made ({len(lost)} shards are missing"
-            f"{': ' + ', '.join(lost[:5]) if lost else ''}); restore the folder, or delete the "
-            "whole of it: it is then rebuilt from what was made"
-        )
+    ranks, unranked = _ranks(graph, store)
+    registered, held = set(registry.shards()), _held(graph, store)
+    listed = tars.list_shards()  # last: what another process takes in meanwhile is not missed
     known = registered | held
     unknown = {shard: found for shard, found in listed.items() if shard not in known}
     whole = {shard for block in tars.whole(unknown, settings.marker) for shard in block}
     present = [shard for shard in listed if shard in known or shard in whole]
-    unranked = [shard for shard in lost if not ranks]
-    unranked += [s for s in present if s not in ranks and s not in set(unranked)]
+    ordered = {*ranks, *unranked}
+    unranked += [shard for shard in present if shard not in ordered]
     order = {shard: rank for rank, shard in enumerate([*ranks, *unranked])}
     shards = sorted(present, key=order.__getitem__)
     return Intake(
@@ -109,7 +89,20 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
         unregistered=tuple(shard for shard in shards if shard not in registered),
         removed=tuple(sorted(shard for shard in known if shard not in listed)),
         n_listed=len(listed),
-        n_unread=n_unread,
+        held=frozenset(held),
+    )
+
+
+def unread_warning(intake: Intake, graph: Graph, work: Work) -> str | None:
+    """One paragraph for a person whose output can't be read; None if all of it can."""
+    n_unread = len(intake.held) - len(intake.held & work.ledger.read_all(_first(graph).name).keys())
+    if not n_unread:
+        return None
+    return (
+        f"{n_unread} shards of the output {work.settings.output} are recorded in a format that "
+        "this version does not read (an older one, or damaged): they are made again. Of an older "
+        "version's output nothing is carried over; to start clean, name another output or delete "
+        "this one"
     )
 
 
@@ -139,28 +132,57 @@ def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry)
     compact_arrivals(Store(settings.output))
 
 
-def known_shards(registry: Registry, store: Store) -> tuple[str, ...]:
-    """The registered shards in order of arrival; one without a rank gets the next, by name."""
-    registered, ranks = registry.shards(), read_arrivals(store)
-    unranked = sorted(shard for shard in registered if shard not in ranks)
+def known_shards(graph: Graph, settings: Settings, registry: Registry) -> tuple[str, ...]:
+    """The registered shards in order of arrival; one without a rank gets the next, by name.
+
+    Raises:
+        LostArrivalsError: ranks of arrival are lost in part.
+    """
+    store, registered = Store(settings.output), registry.shards()
+    ranks, unranked = _ranks(graph, store)
+    ordered = {*ranks, *unranked}
+    unranked += sorted(shard for shard in registered if shard not in ordered)
     if unranked:
         ranks = record_arrivals(store, unranked)
     return tuple(sorted(registered, key=ranks.__getitem__))
 
 
-def _held(graph: Graph, store: Store, ledger: Ledger) -> tuple[set[str], int]:
-    """The shards of which the output holds anything, and how many entries can't be read."""
-    first = next(stage for stage in graph.stages if stage.by is Partitioning.SHARD)
-    there = store.names(ledger_folder(first.name))
-    held = set(ledger.read_all(first.name))  # it is made first, and let go of last
-    return held, len(there) - len(held)
+def _ranks(graph: Graph, store: Store) -> tuple[dict[str, int], list[str]]:
+    """The ranks, and the shards that get the next ones to have the order back that was lost.
+
+    Raises:
+        LostArrivalsError: the ranks contradict the order by which the output was made.
+    """
+    ranks, order = read_arrivals(store), _order_made_by(graph, store)
+    missing = [shard for shard in order if shard not in ranks]
+    if ranks and (missing or sorted(order, key=ranks.__getitem__) != order):
+        named = f": {', '.join(missing[:5])}" if missing else ""
+        raise LostArrivalsError(
+            f"the order of arrival in {store.url(ARRIVALS)} is not that by which "
+            f"{graph.order.name} was made ({len(missing)} shards are missing{named}); restore the "
+            "folder, or delete the whole of it: it is then rebuilt from what was made"
+        )
+    return ranks, missing
 
 
-def _vouched(graph: Graph, ledger: Ledger) -> list[str]:
-    """The order by which the output was made."""
-    entry = ledger.read(graph.order.name)
-    shards = entry.state.get("shards", []) if entry else []
-    return [shard for shard, _ in shards]
+def _order_made_by(graph: Graph, store: Store) -> list[str]:
+    """The order of arrival by which the output was made; empty if nothing tells it."""
+    entry = Ledger(store).read(graph.order.name)
+    shards = entry.state.get("shards") if entry else None
+    if not isinstance(shards, list):
+        return []
+    return [str(pair[0]) for pair in shards if isinstance(pair, list) and pair]
+
+
+def _held(graph: Graph, store: Store) -> set[str]:
+    """The shards of which the output has an entry of what is made first, and let go of last."""
+    name = _first(graph).name
+    found = (ledger_partition(name, path) for path in store.names(ledger_folder(name)))
+    return {shard for shard in found if shard is not None}
+
+
+def _first(graph: Graph) -> Stage:
+    return next(stage for stage in graph.stages if stage.by is Partitioning.SHARD)
 
 
 def _remove(shard: str, graph: Graph, settings: Settings) -> None:

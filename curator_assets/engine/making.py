@@ -69,9 +69,27 @@ def make(
         yield from (Failed(partition, str(error)) for partition in left)
     except OSError as error:
         yield from (Failed(partition, f"storage failed: {error}") for partition in left)
+    except Exception as error:  # of what all of them need: a damaged file of weights, say
+        work.log.exception("%s can't be begun", stage.name)
+        message = f"{type(error).__name__}: {error}"
+        yield from (Failed(partition, message) for partition in left)
     work.forget()
-    if len(examine(stage, work, work.partitions(stage)).fresh) == len(work.partitions(stage)):
+    yield from _observed(stage, work)
+
+
+def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
+    """What is observed once all partitions are made; a check that can't be made fails as such."""
+    if stage.observe is None:
+        return
+    partitions = work.partitions(stage)
+    if len(examine(stage, work, partitions).fresh) < len(partitions):
+        return
+    try:
         yield from stage.observe(work)
+    except Exception as error:  # it holds nothing up
+        work.log.exception("%s: what is made can't be checked", stage.name)
+        found = {"error": f"{type(error).__name__}: {error}"}
+        yield from (Observed(c.name, False, found) for c in stage.checks if not c.blocking)
 
 
 def finished(

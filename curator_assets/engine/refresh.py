@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curator_assets.engine.freshness import Examined, examine
 from curator_assets.engine.making import Recorded, make
-from curator_assets.engine.partitioning import ALL, Partition
+from curator_assets.engine.partitioning import Partition
 from curator_assets.engine.stage import Failed, Observed, Stage, goes_by_partition
 from curator_assets.engine.work import Work
 from curator_assets.storage.ledger import Entry
@@ -39,17 +39,19 @@ class Pass:
         force: everything is made again.
         made: the partitions of each stage that were made.
         failed: what could not be made.
+        failed_in: its partitions by stage.
     """
 
     work: Work
     force: bool
     made: dict[Stage, set[Partition]] = field(default_factory=dict)
     failed: list[Failed] = field(default_factory=list)
+    failed_in: dict[Stage, set[Partition]] = field(default_factory=dict)
 
     def over(self, stage: Stage, reporter: Reporter) -> Iterator[Any]:
         """Make the stale partitions of a stage; what failed before is not tried further down."""
-        lost = {failure.partition for failure in self.failed}
-        partitions = [p for p in self.work.partitions(stage) if p == ALL or p not in lost]
+        lost = self._lost(stage)
+        partitions = [p for p in self.work.partitions(stage) if p not in lost]
         examined = examine(stage, self.work, partitions, force=self.force)
         self._log(stage, examined)
         touched, reported = self._touched(stage), reporter.reported()
@@ -58,14 +60,24 @@ class Pass:
             if partition in touched or partition not in reported:
                 yield from reporter.fresh(partition, entry)
         made = self.made.setdefault(stage, set())
-        self.failed += examined.failed
+        for failed in examined.failed:
+            self._fail(stage, failed)
         for outcome in make(stage, [*examined.stale, *examined.undecided], self.work):
             yield from reporter.outcome(outcome)
             if isinstance(outcome, Failed):
-                self.failed.append(outcome)
+                self._fail(stage, outcome)
             elif isinstance(outcome, Recorded):
                 made.add(outcome.partition)
         yield from reporter.close()
+
+    def _fail(self, stage: Stage, failed: Failed) -> None:
+        self.failed.append(failed)
+        self.failed_in.setdefault(stage, set()).add(failed.partition)
+
+    def _lost(self, stage: Stage) -> set[Partition]:
+        """The partitions of a stage that are made from one that failed, and from no other."""
+        mine = (ps for failed, ps in self.failed_in.items() if goes_by_partition(stage, failed))
+        return set().union(*mine)
 
     def _touched(self, stage: Stage) -> set[Partition]:
         """The partitions of a stage that have an input which this pass has made."""
@@ -78,7 +90,7 @@ class Pass:
         return touched
 
     def _log(self, stage: Stage, examined: Examined) -> None:
-        reasons: Mapping[str, int] = Counter(examined.stale.values())
-        why = "".join(f"; {n} {reason}" for reason, n in Counter(reasons).most_common(5))
+        reasons = Counter(examined.stale.values())
+        why = "".join(f"; {n} {reason}" for reason, n in reasons.most_common(5))
         n_fresh, n_stale = len(examined.fresh), len(examined.stale)
         self.work.log.info("%s: %d fresh, %d to make%s", stage.name, n_fresh, n_stale, why)

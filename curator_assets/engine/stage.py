@@ -129,10 +129,6 @@ class Streamed:
     open: Callable[[Work], AbstractContextManager[Stream]]
 
 
-def _nothing(_: Work) -> Iterable[Observed]:
-    return ()
-
-
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One asset: what it is, what it is made from, how a partition is made.
@@ -172,7 +168,7 @@ class Stage:
     making: OneByOne | Streamed
     checks: tuple[Check, ...] = ()
     columns: Callable[[Settings], pa.Schema] | None = None
-    observe: Callable[[Work], Iterable[Observed]] = _nothing
+    observe: Callable[[Work], Iterable[Observed]] | None = None
     named_columns: str | None = None
     unit: str = "rows"
     is_kept_when_removed: bool = False

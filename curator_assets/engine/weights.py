@@ -52,10 +52,15 @@ class Weights:
         known = self.model()
         if known is not None:
             return known
-        model = self._settings.model
         _, loaded = encoder.load("float32")
-        self._tags[tag_key(model.name, model.pretrained)] = loaded.weights
+        self.loaded(loaded.weights)
         return loaded.weights
+
+    def loaded(self, identity: str) -> None:
+        """Take note of what the model's weights turned out to be."""
+        model = self._settings.model
+        if self.model() != identity:
+            self._tags[tag_key(model.name, model.pretrained)] = identity
 
     def remember(self) -> None:
         """Keep in the output what was read and learned."""

@@ -13,7 +13,6 @@ from curator_assets.engine.encoder import Encoder
 from curator_assets.engine.partitioning import ALL, MissingInputError, Partition, Partitioning
 from curator_assets.engine.weights import Weights
 from curator_assets.settings import Settings
-from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.ledger import Entry, Ledger
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
@@ -87,11 +86,6 @@ class Work:
     def weights(self) -> Weights:
         """Which weights the settings mean."""
         return Weights(self.settings, self.ledger)
-
-    @cached_property
-    def ranks(self) -> dict[str, int]:
-        """Shard -> its rank of arrival."""
-        return read_arrivals(self.store)
 
     @cached_property
     def cell_groups(self) -> list[str]:

@@ -186,11 +186,6 @@ class Ledger:
         except FileNotFoundError:
             return None
 
-    def data_version(self, asset: str, partition: str | None = None) -> str | None:
-        """The content hash of what was made, or None if nothing was."""
-        entry = self.read(asset, partition)
-        return entry.data_version if entry else None
-
 
 def hash_of(*parts: object) -> str:
     """A 128-bit hex hash of plain JSON values (order of mapping keys aside)."""

@@ -13,7 +13,7 @@ from curator_assets.engine.dagster.private_names import (
 )
 from curator_assets.engine.freshness import why_stale
 from curator_assets.engine.partitioning import MissingInputError, PartitionError, Partitioning
-from curator_assets.engine.stage import Check, Dep, Made, OneByOne, Stage
+from curator_assets.engine.stage import Check, Dep, Graph, Made, OneByOne, Stage
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Ledger
@@ -35,6 +35,7 @@ class Project:
         self.raw = self.stage("raw", (), lambda _, partition: {"content": self.inputs[partition]})
         deps = (Dep(self.raw),)
         self.copy = self.stage("copy", deps, lambda work, p: work.versions(p, self.raw))
+        self.graph = Graph((self.raw, self.copy), order=self.raw)
 
     def stage(self, name, deps, inputs):
         @contextmanager
@@ -81,7 +82,7 @@ class Project:
         )
 
     def assets(self):
-        return [stage_asset(stage, self.settings) for stage in (self.raw, self.copy)]
+        return [stage_asset(stage, self.graph, self.settings) for stage in self.graph.stages]
 
     def work(self):
         return Work(self.settings, tuple(self.inputs), logging.getLogger(__name__))

@@ -15,6 +15,7 @@ from curator_assets.demo.samples import _jpeg
 from curator_assets.engine.intake import (
     EmptySourceError,
     LostArrivalsError,
+    known_shards,
     let_go,
     look,
     register,
@@ -106,6 +107,31 @@ def test_ranks_that_are_lost_in_part_stop_the_refresh(settings, ranks):
     record_arrivals(Store(settings.output), list(ranks))
     with pytest.raises(LostArrivalsError, match="restore the folder, or delete the whole of it"):
         look(GRAPH, settings, Registered(list("abc")))
+
+
+def test_single_assets_work_by_no_order_that_contradicts_what_was_made(settings):
+    vouch(settings, "c", "a", "b")
+    registry = Registered(list("abc"))
+    assert known_shards(GRAPH, settings, registry) == ("c", "a", "b")
+    shutil.rmtree(f"{settings.output}/arrivals")
+    record_arrivals(Store(settings.output), ["a"])
+    with pytest.raises(LostArrivalsError):
+        known_shards(GRAPH, settings, registry)
+
+
+def test_what_a_killed_write_left_is_no_entry(settings):
+    drop(settings, "a")
+    name = GRAPH.stages[0].name
+    Ledger(Store(settings.output)).write(name, "a", Entry("f", "v"))
+    (Path(settings.output) / f"ledger/{name}/.b.json.host.1.partial").write_text("{")
+    assert look(GRAPH, settings, Registered()).held == {"a"}
+
+
+@pytest.mark.parametrize("state", [{}, {"shards": 3}, {"shards": [1, [], None]}, {"shards": "ab"}])
+def test_an_order_that_can_not_be_read_vouches_for_nothing(settings, state):
+    drop(settings, *"ab")
+    Ledger(Store(settings.output)).write(GRAPH.order.name, None, Entry("f", "v", state=state))
+    assert look(GRAPH, settings, Registered()).shards == ("a", "b")
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def test_an_entry_round_trips(store):
         assert reader.read("asset", "a/b") == ENTRY
         assert list(reader.read("asset", "a/b").files) == ["y", "x"]
         assert reader.read_metadata("asset", "a/b") == METADATA
-        assert reader.data_version("asset", "a/b") == "v"
+        assert reader.read("asset", "a/b").data_version == "v"
     ledger.remove("asset", "a/b")
     assert ledger.read("asset", "a/b") is None
     assert ledger.read_metadata("asset", "a/b") == {}
@@ -129,7 +129,7 @@ def test_no_two_partitions_share_a_file(store):
     del reported["a"]
     for partition, metadata in reported.items():
         assert Ledger(store).read_metadata("asset", partition) == metadata
-        assert Ledger(store).data_version("asset", partition) == str(partition)
+        assert Ledger(store).read("asset", partition).data_version == str(partition)
 
 
 def test_all_partitions_are_read_in_bulk_and_once(store, monkeypatch):
@@ -144,7 +144,7 @@ def test_all_partitions_are_read_in_bulk_and_once(store, monkeypatch):
     found = ledger.read_all("asset")
     assert {name: entry.data_version for name, entry in found.items()} == {n: n for n in names}
     assert list(found) == sorted(names)
-    assert ledger.data_version("asset") == "whole"
+    assert ledger.read("asset").data_version == "whole"
     for method in ("read", "read_each", "names"):
         monkeypatch.delattr(Store, method)
     assert ledger.read_all("asset") == found

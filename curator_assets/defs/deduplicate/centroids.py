@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
-from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
+from curator_assets.engine.freshness import examine
+from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
-from curator_assets.engine.work import Work
+from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
@@ -36,7 +37,11 @@ def _inputs(work: Work, _: str) -> Inputs:
     before = work.entry(CENTROIDS)
     trained = before is not None and before.inputs.get(IMAGES) != NO_IMAGES
     inputs = {"weights": weights_in_force(work)}
-    return inputs if trained or _has_images(work) else inputs | {IMAGES: NO_IMAGES}
+    if trained or _has_images(work):
+        return inputs
+    if work.purpose is Purpose.PLAN and before and _more_to_embed(work):
+        raise UndecidedError("undecided: a codebook is trained once there is an image")
+    return inputs | {IMAGES: NO_IMAGES}
 
 
 @contextmanager
@@ -104,6 +109,12 @@ def _has_images(work: Work) -> bool:
     """Whether any shard has an image that could be read."""
     made = work.made_shards(IMAGE_EMBEDDINGS).values()
     return any(entry.state["n_unreadable"] < entry.state["n_samples"] for entry in made)
+
+
+def _more_to_embed(work: Work) -> bool:
+    """Whether any shard's embeddings are to be made."""
+    shards = work.partitions(IMAGE_EMBEDDINGS)
+    return len(examine(IMAGE_EMBEDDINGS, work, shards).fresh) < len(shards)
 
 
 def _placeholder(work: Work, embedding_dim: int) -> Made:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from curator_assets.kernels.encode import EncoderModel
 
 MAX_NORM_ERROR = 1e-3
+WEIGHTS = "weights"
+"""The input of that name."""
+
 _UNIT_NORMS = "unit_norms"
 _N_WRITTEN_AHEAD = 64
 
@@ -61,16 +64,16 @@ def _inputs(work: Work, shard: str) -> Inputs | None:
     weights = weights_in_force(work)
     if work.purpose is Purpose.LOOK:
         stored = {name: before.inputs.get(name) for name in (ARITHMETIC, TAR_SHARDS.name)}
-        return {"weights": weights} | stored
+        return {WEIGHTS: weights} | stored
     try:
         signature = work.tars.signature(shard)
         version, content = read_version(work.ledger, TAR_SHARDS.name, work.tars, shard)
+        if content is not None and work.purpose is Purpose.MAKE:
+            _record_tar(work, shard, signature, content)
     except (OSError, BrokenTarError):
         return None  # embedding it meets the same error, and reports it
-    if content is not None and work.purpose is Purpose.MAKE:
-        _record_tar(work, shard, signature, content)
     arithmetic = arithmetic_in_force(work, weights, before)
-    return {"weights": weights, ARITHMETIC: arithmetic, TAR_SHARDS.name: version}
+    return {WEIGHTS: weights, ARITHMETIC: arithmetic, TAR_SHARDS.name: version}
 
 
 def _record_tar(work: Work, shard: str, signature: Signature, content: TarContent) -> None:
@@ -83,12 +86,17 @@ def _open(work: Work) -> Iterator[Stream]:
         shards = list(partitions)
         weights = weights_in_force(work)
         arithmetic = chosen_arithmetic(work, weights, shards)
-        embed = partial(embedded, weights=weights, arithmetic=arithmetic)
+        embed = partial(embedded, arithmetic=arithmetic)
         devices = work.encoder.devices()[: len(shards)]
-        if len(devices) > 1:
-            yield from on_every_device(embed, devices, work, shards)
-        else:
-            yield from embed(work, iter(shards))
+        everywhere = len(devices) > 1
+        for outcome in (
+            on_every_device(embed, devices, work, shards)
+            if everywhere
+            else embed(work, iter(shards))
+        ):
+            if isinstance(outcome, Made) and outcome.inputs:
+                work.weights.loaded(outcome.inputs[WEIGHTS])
+            yield outcome
 
     yield stream
 
@@ -119,14 +127,14 @@ IMAGE_EMBEDDINGS = Stage(
 
 
 def embedded(
-    work: Work, shards: Iterator[str], *, weights: str, arithmetic: Arithmetic
+    work: Work, shards: Iterator[str], *, arithmetic: Arithmetic
 ) -> Iterator[int | Made | Failed]:
     """Embed shards on one device; the number of rows as they come, and each shard's outcome."""
     from curator_assets.kernels.ahead import ahead
 
     decoder, model = work.encoder.load(arithmetic.precision)
     rows = embedded_rows(shards, work.tars, decoder, model, work.settings.model, work.log)
-    written = _written(rows, work, weights, model, arithmetic)
+    written = _written(rows, work, model, arithmetic)
     yield from ahead(written, _N_WRITTEN_AHEAD, "write")
 
 
@@ -167,7 +175,6 @@ class _Tally:
 def _written(
     events: Iterator[Begun | Rows | Ended | Failed],
     work: Work,
-    weights: str,
     model: "EncoderModel",
     arithmetic: Arithmetic,
 ) -> Iterator[int | Made | Failed]:
@@ -199,7 +206,7 @@ def _written(
                 "n_unreadable": tally.errors.total(),
             },
             inputs={
-                "weights": weights,
+                WEIGHTS: model.weights,  # what a tag means may have changed at its home
                 ARITHMETIC: str(arithmetic),
                 TAR_SHARDS.name: fingerprint,
             },

@@ -10,10 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
-from curator_assets.engine.partitioning import PartitionError, Partitioning, UndecidedError
+from curator_assets.engine.partitioning import (
+    MissingInputError,
+    PartitionError,
+    Partitioning,
+    UndecidedError,
+)
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Purpose, Work
-from curator_assets.models.head_files import head_file
+from curator_assets.models.head_files import HeadUnavailableError, head_file
 from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
@@ -35,10 +40,13 @@ def _inputs(work: Work, shard: str) -> Inputs:
 
 
 def _identity(work: Work, score: str) -> str:
-    identity = work.weights.head(score)
-    if identity is None and work.purpose is Purpose.MAKE:
-        _file(work.settings, score)
+    try:
         identity = work.weights.head(score)
+        if identity is None and work.purpose is Purpose.MAKE:
+            _file(work.settings, score)
+            identity = work.weights.head(score)
+    except HeadUnavailableError as error:
+        raise MissingInputError(str(error)) from error
     if identity is None:
         raise UndecidedError(UNDECIDED)
     return identity

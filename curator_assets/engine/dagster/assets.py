@@ -21,10 +21,9 @@ from curator_assets.engine.freshness import examine
 from curator_assets.engine.intake import known_shards
 from curator_assets.engine.making import make
 from curator_assets.engine.partitioning import ALL, Partition, Partitioning
-from curator_assets.engine.stage import External, Failed, Stage
+from curator_assets.engine.stage import External, Failed, Graph, Stage
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
-from curator_assets.storage.store import Store
 
 
 class EnsureConfig(dg.Config):
@@ -45,8 +44,8 @@ def external_asset(external: External) -> dg.AssetSpec:
     )
 
 
-def stage_asset(stage: Stage, settings: Settings) -> dg.AssetsDefinition:
-    """The asset of a stage for some settings."""
+def stage_asset(stage: Stage, graph: Graph, settings: Settings) -> dg.AssetsDefinition:
+    """The asset of a stage of a graph, for some settings."""
 
     @dg.asset(
         name=stage.name,
@@ -71,7 +70,7 @@ def stage_asset(stage: Stage, settings: Settings) -> dg.AssetsDefinition:
         description=stage.description,
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
-        shards = known_shards(InstanceRegistry(context.instance), Store(settings.output))
+        shards = known_shards(graph, settings, InstanceRegistry(context.instance))
         work = Work(settings, shards, context.log)
         yield from ensure(context, stage, work, force=config.force)
 

@@ -8,7 +8,7 @@ import dagster as dg
 from curator_assets.engine.dagster.assets import EnsureConfig
 from curator_assets.engine.dagster.events import EventReporter, failure
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
-from curator_assets.engine.intake import let_go, look, register
+from curator_assets.engine.intake import let_go, look, register, unread_warning
 from curator_assets.engine.refresh import Pass
 from curator_assets.engine.stage import Graph
 from curator_assets.engine.work import Work
@@ -29,13 +29,13 @@ def refresh_job(graph: Graph, settings: Settings) -> dg.JobDefinition:
         with hold_refresh_lock(Store(settings.output), context.run_id):
             registry = InstanceRegistry(context.instance)
             intake = look(graph, settings, registry)
-            if warning := intake.warning(settings):
-                context.log.warning(warning)
             let_go(intake, graph, settings, registry)
             register(intake, settings, registry)
             n_new, n_removed = len(intake.unregistered), len(intake.removed)
             context.log.info("%d new shards, %d removed", n_new, n_removed)
             work = Work(settings, intake.shards, context.log)
+            if warning := unread_warning(intake, graph, work):
+                context.log.warning(warning)
             this = Pass(work, config.force)
             for stage in graph.stages:
                 if not stage.is_optional:
