@@ -10,11 +10,12 @@ import dagster as dg
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.dagster.job import OP, refresh_job
-from curator_assets.engine.intake import Intake, look, unread_warning
+from curator_assets.engine.intake import Intake, LostArrivalsError, look, unread_warning
 from curator_assets.engine.plan import StagePlan, plan
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.models.identity import UNDECIDED
-from curator_assets.settings import Settings, load_settings
+from curator_assets.settings import Settings, SettingsError, load_settings
+from curator_assets.storage.arrivals import ArrivalsDamagedError
 
 _N_NAMED = 5
 
@@ -33,13 +34,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if not os.environ.get("DAGSTER_HOME"):
         parser.error("set DAGSTER_HOME to the instance's folder, such as $PWD/.dagster")
-    settings = load_settings()
-    with dg.DagsterInstance.get() as instance:
-        if arguments.dry_run:
-            intake, work = planned(instance, settings)
-            print_plan(plan(GRAPH.stages, work), intake, work)
-        else:
-            sys.exit(0 if run(instance, settings, force=arguments.force) else 1)
+    try:
+        settings = load_settings()
+        with dg.DagsterInstance.get() as instance:
+            if arguments.dry_run:
+                intake, work = planned(instance, settings)
+                print_plan(plan(GRAPH.stages, work), intake, work)
+            else:
+                sys.exit(0 if run(instance, settings, force=arguments.force) else 1)
+    except (SettingsError, OSError, LostArrivalsError, ArrivalsDamagedError) as error:
+        sys.exit(str(error))
 
 
 def run(instance: dg.DagsterInstance, settings: Settings, *, force: bool) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import torch
 from pipeline import Pipeline
 from tar_files import write_members
 
@@ -21,6 +22,7 @@ from curator_assets.engine.dagster.private_names import (
 )
 from curator_assets.engine.plan import plan
 from curator_assets.refresh import planned, print_plan
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.lock import RefreshRunningError, hold_refresh_lock
 
 
@@ -300,7 +302,30 @@ def test_a_head_that_is_gone_fails_the_scores_by_name(pipeline, photos):
     assert plans["image_embeddings"].n_fresh == 1
     assert list(plans["filter_scores"].undecided) == ["a"]
     (pipeline.folder / "gone.pt").write_bytes(b"no head")
+    result = pipeline.materialize("filter_scores", partitions=("a", "a"), fails=True)
+    message = result.failure_data_for_node("filter_scores").user_failure_data.description
+    assert "heads.beauty: " in message
+    assert "gone.pt can't be read as a head's state dict" in message
+
+
+def test_scores_of_other_heads_decide_nothing(pipeline, photos):
+    drop(pipeline, "a", photos[0])
+    assert refresh(pipeline)
+    torch.save({"weight": torch.zeros(1, 7), "bias": torch.zeros(1)}, pipeline.folder / "narrow.pt")
+    head = {"weights": "narrow.pt", "embedding_model": "efficientnet_lite0"}
+    pipeline.changes = {"heads": {"beauty": head}}
     assert not refresh(pipeline)
+    result = pipeline.materialize("duplicate_groups", fails=True)
+    message = result.failure_data_for_node("duplicate_groups").user_failure_data.description
+    assert "filter_scores of 'a' are of other heads than the settings name" in message
+
+
+@pytest.mark.parametrize("state", [{"tags": None}, {"files": [], "tags": {}}, {"files": {"x": 1}}])
+def test_a_damaged_record_of_weights_is_as_none(pipeline, photos, state):
+    drop(pipeline, "a", photos[0])
+    assert refresh(pipeline)
+    pipeline.ledger.write("weights", None, Entry("", "", state=state))
+    assert not any(found.stale for found in pipeline.plan().values())
 
 
 def test_the_plan_knows_that_a_codebook_is_trained_once_there_is_an_image(pipeline, photos):

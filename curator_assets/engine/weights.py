@@ -33,7 +33,11 @@ class Weights:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings, self._ledger = settings, ledger
         entry = ledger.read(_RECORD)
-        self._state = dict(entry.state) if entry else {"files": {}, "tags": {}}
+        match entry.state if entry else {}:
+            case {"files": dict() as files, "tags": dict() as tags}:
+                self._state = {"files": files, "tags": tags}
+            case _:  # never written, or damaged
+                self._state = {"files": {}, "tags": {}}
         self.hashes = Hashes(self._state["files"])
         self._tags = dict(self._state["tags"])
 

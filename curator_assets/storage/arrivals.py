@@ -156,6 +156,6 @@ def _damaged(store: Store, number: int, why: str) -> ArrivalsDamagedError:
     folder = store.url(layout.ARRIVALS)
     return ArrivalsDamagedError(
         f"the order of arrival in {store.url(layout.arrivals(number))} is damaged ({why}); restore "
-        f"{folder} from a backup, or delete it to have all shards ranked anew, which may change "
-        "which copies stay"
+        f"{folder} from a backup, or delete the whole of it: the order is then rebuilt from what "
+        "was made by it"
     )

@@ -110,8 +110,8 @@ class Ledger:
     def _damaged(self, name: str, why: str, asset: str, partition: str | None) -> ValueError:
         entry = self._store.url(layout.ledger(asset, partition))
         return ValueError(
-            f"the metadata in {self._store.url(name)} is damaged ({why}); delete {entry}, and its "
-            "partition is made again"
+            f"the metadata in {self._store.url(name)} is damaged ({why}): what was reported is "
+            f"lost, and no result; delete {entry}, and its partition is made and reported again"
         )
 
     def write(

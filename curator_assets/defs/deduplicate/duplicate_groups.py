@@ -1,6 +1,6 @@
 """`duplicate_groups`: which image stands for which, at which cosine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_
 from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs, needs_assignments
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.filter.filter_scores import FILTER_SCORES
-from curator_assets.engine.freshness import why_stale
+from curator_assets.engine.freshness import CODE, why_stale
 from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Work
@@ -41,6 +41,7 @@ def _inputs(work: Work, _: str) -> Inputs:
                 f"{pairs.name} of {group!r} are not up to date ({why}); materialise {pairs.name} "
                 "first"
             )
+    _require_scores(work, shards)
     by_shard = [IMAGE_EMBEDDINGS, FILTER_SCORES]
     by_shard += [CLUSTER_ASSIGNMENTS] * needs_assignments(work.settings)
     versions = {
@@ -48,6 +49,21 @@ def _inputs(work: Work, _: str) -> Inputs:
         for stage in by_shard
     }
     return versions | {pairs.name: hash_of([work.version(pairs, g) for g in work.cell_groups])}
+
+
+def _require_scores(work: Work, shards: Iterable[str]) -> None:
+    """Refuse scores of other heads than those that rules may name.
+
+    Raises:
+        MissingInputError: of a shard, by name.
+    """
+    code, scores = FILTER_SCORES.code_version(work.settings), work.made_shards(FILTER_SCORES)
+    for shard in shards:
+        if shard in scores and scores[shard].inputs.get(CODE) != code:
+            raise MissingInputError(
+                f"{FILTER_SCORES.name} of {shard!r} are of other heads than the settings name; "
+                f"materialise {FILTER_SCORES.name} first"
+            )
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def _open(work: Work) -> Iterator[Make]:
 
     settings, store = work.settings, work.store
     files = {score: _file(settings, score) for score in settings.heads}
-    heads = {score: _load(score, path, settings) for score, path in files.items()}
+    heads = {score: _readable(score, path, settings) for score, path in files.items()}
 
     def make(shard: str) -> Made:
         parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "shard", "embedding"])
@@ -101,6 +101,16 @@ FILTER_SCORES = Stage(
     named_columns="score of this head",
     unit="images",
 )
+
+
+def _readable(score: str, path: Path, settings: Settings) -> "Head":
+    try:
+        return _load(score, path, settings)
+    except Exception as error:  # torch raises whatever a file that is no state dict brings about
+        raise PartitionError(
+            f"heads.{score}: {path} can't be read as a head's state dict "
+            f"({type(error).__name__}: {error}); give the path of one that torch.save wrote"
+        ) from error
 
 
 def _load(score: str, path: Path, settings: Settings) -> "Head":
