@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curator_assets.models.hashes import Hashes
+from curator_assets.models.identity import LOCAL_DIR, model_files
 from curator_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Encoder:
         return _load(self, precision, _mark(self))
 
 
+@cache
 def _has_cuda_driver() -> bool:
     try:
         ctypes.CDLL("libcuda.so.1")
@@ -88,9 +90,9 @@ def _has_cuda_driver() -> bool:
 
 def _mark(encoder: Encoder) -> tuple[object, ...]:
     """Changes when weights are replaced where they lie, which are then loaded again."""
-    is_folder = encoder.name.startswith("local-dir:")
-    path = Path(encoder.name.removeprefix("local-dir:") if is_folder else encoder.pretrained)
-    files = sorted(path.iterdir()) if is_folder and path.is_dir() else [path]
+    is_folder = encoder.name.startswith(LOCAL_DIR)
+    path = Path(encoder.name.removeprefix(LOCAL_DIR) if is_folder else encoder.pretrained)
+    files = sorted(model_files(path)) if is_folder and path.is_dir() else [path]
     stats = [file.stat() for file in files if file.is_file()]
     return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
 

@@ -25,7 +25,7 @@ NEVER_MADE = "never made"
 
 def all_inputs(stage: Stage, work: Work, inputs: Inputs) -> Inputs:
     """With the version of the code and of the settings that it covers."""
-    return {CODE: stage.code_version(work.settings)} | dict(inputs)
+    return {CODE: _code_in_force(stage, work)} | dict(inputs)
 
 
 def why_stale(stage: Stage, work: Work, partition: Partition) -> str | None:
@@ -60,8 +60,12 @@ def why_other_code(stage: Stage, work: Work, partition: Partition) -> str | None
     entry = work.entry(stage, partition)
     if entry is None:
         return NEVER_MADE
-    is_same = entry.inputs.get(CODE) == stage.code_version(work.settings)
+    is_same = entry.inputs.get(CODE) == _code_in_force(stage, work)
     return None if is_same else f"changed: {CODE}"
+
+
+def _code_in_force(stage: Stage, work: Work) -> str:
+    return work.once((stage, CODE), lambda: stage.code_version(work.settings))
 
 
 @dataclass(frozen=True)
@@ -101,3 +105,9 @@ def examine(
         else:
             examined.stale[partition] = reason or NEVER_MADE
     return examined
+
+
+def all_fresh(stage: Stage, work: Work) -> bool:
+    """Whether every partition of a stage is fresh."""
+    partitions = work.partitions(stage)
+    return len(examine(stage, work, partitions).fresh) == len(partitions)

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
@@ -182,7 +181,7 @@ def _held(graph: Graph, store: Store) -> set[str]:
 
 
 def _first(graph: Graph) -> Stage:
-    return next(stage for stage in graph.stages if stage.by is Partitioning.SHARD)
+    return graph.by_shard()[0]
 
 
 def _remove(shard: str, graph: Graph, settings: Settings) -> None:
@@ -193,8 +192,7 @@ def _remove(shard: str, graph: Graph, settings: Settings) -> None:
     """
     store = Store(settings.output)
     ledger = Ledger(store)
-    stages = [stage for stage in graph.stages if stage.by is Partitioning.SHARD]
-    everything: list[Stage | External] = [*reversed(stages), *graph.externals()]
+    everything: list[Stage | External] = [*reversed(graph.by_shard()), *graph.externals()]
     for made in everything:
         ledger.remove(made.name, shard)
     for made in everything:

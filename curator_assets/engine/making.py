@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from curator_assets.engine.freshness import all_inputs, examine
+from curator_assets.engine.freshness import all_fresh, all_inputs
 from curator_assets.engine.in_order import in_threads
 from curator_assets.engine.partitioning import MissingInputError, Partition, PartitionError
 from curator_assets.engine.progress import Progress
@@ -79,10 +79,7 @@ def make(
 
 def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
     """What is observed once all partitions are made; a check that can't be made fails as such."""
-    if stage.observe is None:
-        return
-    partitions = work.partitions(stage)
-    if len(examine(stage, work, partitions).fresh) < len(partitions):
+    if stage.observe is None or not all_fresh(stage, work):
         return
     try:
         yield from stage.observe(work)

@@ -204,6 +204,10 @@ class Graph:
         """What lies there before anything is made."""
         return list(dict.fromkeys(found for stage in self.stages for found in stage.externals()))
 
+    def by_shard(self) -> list[Stage]:
+        """The stages with a partition a shard, in order."""
+        return [stage for stage in self.stages if is_by_shard(stage)]
+
 
 def ancestors(stage: Stage) -> set[Stage]:
     """Every stage that a stage is made from, directly or not."""
@@ -213,7 +217,11 @@ def ancestors(stage: Stage) -> set[Stage]:
     return found
 
 
+def is_by_shard(made: Stage | External) -> bool:
+    """Whether a stage, or what lies there before, has a partition a shard."""
+    return isinstance(made, External) or made.by is Partitioning.SHARD
+
+
 def goes_by_partition(stage: Stage, dep: Stage | External) -> bool:
     """Whether a partition of a stage is made from the dep's partition of the same name alone."""
-    is_by_shard = isinstance(dep, External) or dep.by is Partitioning.SHARD
-    return stage.by is Partitioning.SHARD and is_by_shard
+    return is_by_shard(stage) and is_by_shard(dep)

@@ -45,7 +45,8 @@ class CpuDecoder:
             for row in rows[share :: self._n_threads]:
                 self._show(row, streams[row], pictures)
 
-        running = [self._threads.submit(show, share) for share in range(self._n_threads)]
+        n_shares = min(self._n_threads, len(rows))
+        running = [self._threads.submit(show, share) for share in range(n_shares)]
 
         def finish() -> None:
             for share in running:

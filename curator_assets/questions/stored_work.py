@@ -8,8 +8,7 @@ from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.freshness import examine
-from curator_assets.engine.partitioning import Partitioning
-from curator_assets.engine.stage import ancestors
+from curator_assets.engine.stage import ancestors, is_by_shard
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals
@@ -37,8 +36,8 @@ def unmade(work: Work) -> dict[str, Counter[str]]:
     for stage in GRAPH.stages:
         if stage not in rests_on:
             continue
-        by_shard = stage.by is Partitioning.SHARD
-        examined = examine(stage, work, shards if by_shard else work.partitions(stage))
+        partitions = shards if is_by_shard(stage) else work.partitions(stage)
+        examined = examine(stage, work, partitions)
         found[stage.name].update(examined.stale.values())
         found[stage.name].update(examined.undecided.values())
         found[stage.name].update("waiting for what it is made from" for _ in examined.failed)

@@ -31,7 +31,6 @@ __all__ = [
     "Ledger",
     "Picture",
     "StoredFile",
-    "encoded",
     "hash_file",
     "hash_files",
     "hash_of",

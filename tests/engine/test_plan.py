@@ -117,9 +117,8 @@ def test_a_public_head_is_not_fetched_by_looking(refreshed, monkeypatch):
 
     monkeypatch.setattr("urllib.request.urlretrieve", refuse)
     monkeypatch.setattr("socket.create_connection", refuse)
-    head = {"weights": "fetch", "embedding_model": None}
     refreshed.changes["model"] = MODEL | {"name": "ViT-L-14", "pretrained": "openai"}
-    refreshed.changes["heads"] = {"aesthetic": {k: v for k, v in head.items() if v}}
+    refreshed.changes["heads"] = {"aesthetic": {"weights": "fetch"}}
     _, work = planned(refreshed.instance, refreshed.settings)
     assert work.purpose is Purpose.PLAN
     found = {f.stage.name: f for f in plan(GRAPH.stages, work)}

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
-from curator_assets.engine.freshness import examine
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, WEIGHTS, weights_in_force
+from curator_assets.engine.freshness import all_fresh
 from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Purpose, Work
@@ -36,10 +36,10 @@ def _inputs(work: Work, _: str) -> Inputs:
     """
     before = work.entry(CENTROIDS)
     trained = before is not None and before.inputs.get(IMAGES) != NO_IMAGES
-    inputs = {"weights": weights_in_force(work)}
+    inputs = {WEIGHTS: weights_in_force(work)}
     if trained or _has_images(work):
         return inputs
-    if work.purpose is Purpose.PLAN and before and _more_to_embed(work):
+    if work.purpose is Purpose.PLAN and before and not all_fresh(IMAGE_EMBEDDINGS, work):
         raise UndecidedError("undecided: a codebook is trained once there is an image")
     return inputs | {IMAGES: NO_IMAGES}
 
@@ -111,12 +111,6 @@ def _has_images(work: Work) -> bool:
     return any(entry.state["n_unreadable"] < entry.state["n_samples"] for entry in made)
 
 
-def _more_to_embed(work: Work) -> bool:
-    """Whether any shard's embeddings are to be made."""
-    shards = work.partitions(IMAGE_EMBEDDINGS)
-    return len(examine(IMAGE_EMBEDDINGS, work, shards).fresh) < len(shards)
-
-
 def _placeholder(work: Work, embedding_dim: int) -> Made:
     """One cell for everything, until there is an image to train on."""
     store = work.store
@@ -132,7 +126,7 @@ def _placeholder(work: Work, embedding_dim: int) -> Made:
         ALL,
         metadata,
         state={"mean_cosine_to_centroid": 1.0},
-        inputs={"weights": weights_in_force(work), IMAGES: NO_IMAGES},
+        inputs={WEIGHTS: weights_in_force(work), IMAGES: NO_IMAGES},
     )
 
 

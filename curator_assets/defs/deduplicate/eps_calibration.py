@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.embed.arithmetic import chosen_arithmetic
-from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, WEIGHTS, weights_in_force
 from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
 from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
@@ -43,7 +43,7 @@ def _measure_version(settings: Settings) -> str:
 def _inputs(work: Work, _: str) -> Inputs:
     embedded = work.made_shards(IMAGE_EMBEDDINGS)
     versions = [[shard, entry.data_version] for shard, entry in embedded.items()]
-    return {IMAGE_EMBEDDINGS.name: hash_of(versions), "weights": weights_in_force(work)}
+    return {IMAGE_EMBEDDINGS.name: hash_of(versions), WEIGHTS: weights_in_force(work)}
 
 
 @contextmanager

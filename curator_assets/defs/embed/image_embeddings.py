@@ -88,12 +88,11 @@ def _open(work: Work) -> Iterator[Stream]:
         arithmetic = chosen_arithmetic(work, weights, shards)
         embed = partial(embedded, arithmetic=arithmetic)
         devices = work.encoder.devices()[: len(shards)]
-        everywhere = len(devices) > 1
-        for outcome in (
-            on_every_device(embed, devices, work, shards)
-            if everywhere
-            else embed(work, iter(shards))
-        ):
+        if len(devices) > 1:
+            outcomes = on_every_device(embed, devices, work, shards)
+        else:
+            outcomes = embed(work, iter(shards))
+        for outcome in outcomes:
             if isinstance(outcome, Made) and outcome.inputs:
                 work.weights.loaded(outcome.inputs[WEIGHTS])
             yield outcome

@@ -21,7 +21,7 @@ from curator_assets.engine.freshness import examine
 from curator_assets.engine.intake import known_shards
 from curator_assets.engine.making import make
 from curator_assets.engine.partitioning import ALL, Partition, Partitioning
-from curator_assets.engine.stage import External, Failed, Graph, Stage
+from curator_assets.engine.stage import External, Failed, Graph, Stage, is_by_shard
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 
@@ -108,8 +108,7 @@ def ensure(
 
 
 def _dep(stage: Stage, dep: Stage | External) -> dg.AssetDep:
-    is_by_shard = isinstance(dep, External) or dep.by is Partitioning.SHARD
-    if stage.by is Partitioning.CELL_GROUP and is_by_shard:
+    if stage.by is Partitioning.CELL_GROUP and is_by_shard(dep):
         return dg.AssetDep(dep.name, partition_mapping=dg.AllPartitionMapping())
     return dg.AssetDep(dep.name)
 

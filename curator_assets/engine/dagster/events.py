@@ -1,6 +1,5 @@
 """What a stage did as Dagster events, for the UI to show the truth."""
 
-import base64
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from curator_assets.engine.making import Recorded
 from curator_assets.engine.partitioning import ALL, Partition
 from curator_assets.engine.stage import Failed, Observed, Stage
 from curator_assets.engine.work import Work
+from curator_assets.report.pictures.data_uri import data_uri
 from curator_assets.storage.ledger import Entry, Picture
 
 _HELD_SECONDS = 1.0
@@ -193,8 +193,7 @@ def _metadata_value(value: Any) -> dg.MetadataValue[Any]:
         case float():
             return dg.MetadataValue.float(value)
         case Picture(data, kind):
-            encoded = base64.b64encode(data).decode()
-            return dg.MetadataValue.md(f"![](data:image/{kind};base64,{encoded})")
+            return dg.MetadataValue.md(f"![]({data_uri(data, kind)})")
         case str():
             return dg.MetadataValue.text(value)
         case [dict(), *_]:
