@@ -18,8 +18,8 @@ import polars as pl
 import torch
 import yaml
 
+from curator_assets.cli.refresh import run
 from curator_assets.demo.samples import make_shards
-from curator_assets.refresh import run
 from curator_assets.settings import load_settings
 
 CASES = [

@@ -40,6 +40,8 @@ import dagster as dg
 import pyarrow as pa
 import yaml
 
+from curator_assets.cli.plan import planned
+from curator_assets.cli.refresh import run
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.duplicate_ids import DUPLICATE_IDS, MAX_LISTED
@@ -55,7 +57,6 @@ from curator_assets.engine.partitioning import ALL, Partition, Partitioning
 from curator_assets.engine.plan import plan
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import Work
-from curator_assets.refresh import planned, run
 from curator_assets.report.pictures.contact_sheets import MAX_SHEET_BYTES
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage import layout

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from curator_assets.errors import UserError, did_you_mean
 from curator_assets.models.known_heads import KNOWN_HEADS, find_known_head
 
 STATISTIC_COLUMNS = (
@@ -24,7 +25,7 @@ STATISTIC_COLUMNS = (
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError, ValueError):
     """The settings file is missing or says something that can't be done."""
 
 
@@ -93,7 +94,8 @@ class HeadSettings(_Section):
         if (self.relu or self.sigmoid) and not self.embedding_model:
             raise ValueError("relu and sigmoid are for a head of your own; add embedding_model")
         if self.head and self.head not in KNOWN_HEADS:
-            raise ValueError(f"no public head {self.head!r}; known: {', '.join(KNOWN_HEADS)}")
+            near = did_you_mean(self.head, KNOWN_HEADS) or f"; known: {', '.join(KNOWN_HEADS)}"
+            raise ValueError(f"no public head {self.head!r}{near}")
         return self
 
 
@@ -261,9 +263,9 @@ class Settings(_Section):
         for where, column in named:
             if column not in self.columns:
                 raise ValueError(
-                    f"{where}: no column {column!r} will be stored for model {self.model.name!r}; "
-                    f"expected one of {', '.join(self.columns)}. A score needs a head for this "
-                    "model under 'heads'"
+                    f"{where}: no column {column!r} will be stored for model {self.model.name!r}"
+                    f"{did_you_mean(column, self.columns)}; expected one of "
+                    f"{', '.join(self.columns)}. A score needs a head for this model under 'heads'"
                 )
         return self
 
@@ -276,16 +278,26 @@ def load_settings(path: Path | None = None) -> Settings:
     Raises:
         SettingsError: the file is missing, is not YAML, or a value is refused; says where.
     """
-    path = (path or Path(os.environ.get("CURATOR_CONFIG", "curator.yaml"))).absolute()
+    path = settings_file() if path is None else path.absolute()
     try:
-        raw = yaml.safe_load(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         raise SettingsError(
-            f"no settings file at {path}; write one (see README, 'Settings') or name another in "
-            "CURATOR_CONFIG"
+            f"no settings file at {path}; go to the folder of one, write one with `curate init "
+            "FOLDER`, or name another in CURATOR_CONFIG"
         ) from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} can't be read: {error}") from None
+    return parse_settings(text, path)
+
+
+def parse_settings(text: str, path: Path) -> Settings:
+    """The settings in the text of a file, absolute, that does not have to be there yet.
+
+    Raises:
+        SettingsError: it is not YAML, or a value is refused; says where.
+    """
+    raw = _parsed(text, path)
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected a mapping at top level, got {type(raw).__name__}")
     try:
@@ -295,15 +307,45 @@ def load_settings(path: Path | None = None) -> Settings:
     return _anchored(settings, path.parent)
 
 
+def settings_file() -> Path:
+    """The absolute path of the settings file in force."""
+    return Path(os.environ.get("CURATOR_CONFIG", "curator.yaml")).absolute()
+
+
+def _parsed(text: str, path: Path) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark, about = error.problem_mark, " ".join(filter(None, (error.context, error.problem)))
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise SettingsError(f"{path} is not valid YAML:{where} {about}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
 def _explain(error: object) -> str:
     assert isinstance(error, dict)
     where = ".".join(str(part) for part in error["loc"]) or "settings"
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
+        return f"{where}: unknown key{_did_you_mean_key(error['loc'])}"
     if error["type"] in {"value_error", "missing"}:
         return f"{where}: {message}"
     return f"{where}: {message}, got {error['input']!r}"
+
+
+def _did_you_mean_key(location: tuple[str | int, ...]) -> str:
+    """The keys of its section that come close to an unknown one; else all of them."""
+    section: object = Settings
+    for part in location[:-1]:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[str(part)].annotation
+        else:  # an item of a list, or a value of a mapping
+            section = get_args(section)[-1 if get_origin(section) is dict else 0]
+    if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        return ""
+    known = list(section.model_fields)
+    return did_you_mean(str(location[-1]), known) or f"; known here: {', '.join(known)}"
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:

@@ -2,20 +2,23 @@
 
 import logging
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import yaml
 
+from curator_assets.cli.plan import planned
+from curator_assets.cli.refresh import run
 from curator_assets.definitions import build_assets
 from curator_assets.defs.stages import GRAPH
-from curator_assets.demo.run import selections
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.intake import let_go, look, register
+from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.plan import StagePlan, plan
 from curator_assets.engine.work import Purpose, Work, cell_group_names
-from curator_assets.refresh import planned, run
+from curator_assets.errors import UserError
 from curator_assets.settings import Settings, load_settings
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.store import Store
@@ -27,7 +30,13 @@ MODEL = {
     "precision": "float32",
 }
 
-STAGES = [tuple(stage.name for stage in stages) for stages in selections()]
+REQUIRED = [stage for stage in GRAPH.stages if not stage.is_optional]
+
+STAGES = [
+    tuple(stage.name for stage in stages)
+    for _, stages in groupby(REQUIRED, key=lambda stage: stage.by is Partitioning.CELL_GROUP)
+]
+"""What one command can materialise, in order: a range is of one kind of partition."""
 
 
 @dataclass
@@ -73,7 +82,10 @@ class Pipeline:
         return Work(self.settings, intake.shards, logging.getLogger(__name__), purpose)
 
     def refresh(self, *, force: bool = False) -> bool:
-        return run(self.instance, self.settings, force=force)
+        try:
+            return run(self.instance, self.settings, force=force)
+        except UserError:
+            return False
 
     def plan(self) -> dict[str, StagePlan]:
         """What a refresh would do, by asset."""

@@ -21,7 +21,7 @@ RUN = """
 import sys
 from pathlib import Path
 import dagster as dg
-from curator_assets.refresh import run
+from curator_assets.cli.refresh import run
 from curator_assets.settings import load_settings
 
 with dg.DagsterInstance.ephemeral() as instance:

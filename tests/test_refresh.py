@@ -12,6 +12,7 @@ import torch
 from pipeline import Pipeline
 from tar_files import write_members
 
+from curator_assets.cli.plan import planned, print_plan
 from curator_assets.definitions import build_assets
 from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
@@ -21,7 +22,6 @@ from curator_assets.engine.dagster.private_names import (
     LoadingContextForTest,
 )
 from curator_assets.engine.plan import plan
-from curator_assets.refresh import planned, print_plan
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.lock import RefreshRunningError, hold_refresh_lock
 

@@ -1,6 +1,5 @@
-"""The demo's closing tables: what was found, and what was planted."""
+"""The demo's closing table: what was planted, and how much of it was found."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -8,32 +7,21 @@ import polars as pl
 
 from curator_assets.demo.samples import Planted, read_truth
 from curator_assets.settings import Settings
-from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 
 MAY_LIE_BEYOND_EPS = {"resized", "cropped", "brightened"}
 """Copies that differ from their original; whether they are duplicates depends on model and eps."""
 
 
-def print_summary(settings: Settings, truth_path: Path) -> bool:
-    """Print both tables.
+def print_planted(settings: Settings, truth_path: Path) -> bool:
+    """Print how much of what was planted was found.
 
     Returns:
         Whether what had to be found was found, and nothing else was merged.
     """
-    store = Store(settings.output)
-    with store.open(layout.REPORT_SUMMARY) as file:
-        summary = json.load(file)
-    print(f"{'samples read':<34}{summary['n_samples']:>6}")
-    for why, n in summary["dropped"].items():
-        print(f"  {why:<32}{n:>6}")
-    print(f"{'kept':<34}{summary['n_kept']:>6}\n")
-
-    verdicts = _verdicts(store)
+    verdicts = _verdicts(Store(settings.output))
     matches = _print_planted(read_truth(truth_path), verdicts)
-    print(f"\ncurated tars    {store.url('shards')}")
-    print(f"report          {store.url(layout.REPORT)}")
-    print(f"planted truth   {truth_path}")
+    print(f"\nplanted truth   {truth_path}")
     return matches
 
 

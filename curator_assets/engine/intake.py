@@ -7,12 +7,13 @@ whatever lacks a rank of arrival or a partition gets it. `look` changes nothing;
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
 from curator_assets.storage.layout import ARRIVALS, ledger_folder, ledger_partition
@@ -21,11 +22,13 @@ from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
 
-class EmptySourceError(RuntimeError):
+class EmptySourceError(UserError):
     """The source lists no tar where there were some: it is more likely away than empty."""
 
+    exit_status = 3
 
-class LostArrivalsError(RuntimeError):
+
+class LostArrivalsError(UserError):
     """The order of arrival contradicts what was made by it."""
 
 
@@ -51,7 +54,8 @@ class Intake:
         unranked: those of them without a rank, in the order in which they get one.
         unregistered: those of them that are no partitions yet, in order of arrival.
         removed: known shards whose tars are gone.
-        n_listed: tars in the source, whole or not.
+        n_bytes: shard -> size of its tar, of every tar in the source.
+        not_taken: tar in the source -> why it is not taken up yet.
         held: shards of which the output has an entry, readable or not.
     """
 
@@ -59,7 +63,8 @@ class Intake:
     unranked: tuple[str, ...]
     unregistered: tuple[str, ...]
     removed: tuple[str, ...]
-    n_listed: int
+    n_bytes: Mapping[str, int]
+    not_taken: Mapping[str, str]
     held: frozenset[str]
 
 
@@ -67,7 +72,7 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
     """What is new, and what is gone; nothing changes.
 
     Raises:
-        FileNotFoundError: there is no source folder.
+        MissingSourceError: there is no source folder.
         LostArrivalsError: ranks of arrival are lost in part.
     """
     store, tars = Store(settings.output), Source(settings.source)
@@ -87,9 +92,16 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
         unranked=tuple(unranked),
         unregistered=tuple(shard for shard in shards if shard not in registered),
         removed=tuple(sorted(shard for shard in known if shard not in listed)),
-        n_listed=len(listed),
+        n_bytes={shard: signature.size for shard, signature in listed.items()},
+        not_taken={shard: _why_not_taken(settings) for shard in unknown if shard not in whole},
         held=frozenset(held),
     )
+
+
+def _why_not_taken(settings: Settings) -> str:
+    if settings.marker is not None:
+        return f"no marker file of the same name with {settings.marker} is beside it"
+    return "it does not end as tars end: it was cut, or is still being written"
 
 
 def unread_warning(intake: Intake, graph: Graph, work: Work) -> str | None:
@@ -120,7 +132,7 @@ def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry)
     Raises:
         EmptySourceError: no tar is left at all.
     """
-    if intake.removed and not intake.n_listed:
+    if intake.removed and not intake.n_bytes:
         raise EmptySourceError(
             f"source {settings.source} lists no tar, but {len(intake.removed)} shards are "
             "known; if it is mounted and truly empty, delete the output, else mount it"

@@ -6,6 +6,7 @@ What a stage makes is its partition's files, which are hashed where they were ma
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +14,20 @@ from typing import Any
 
 from curator_assets.engine.freshness import all_fresh, all_inputs
 from curator_assets.engine.in_order import in_threads
-from curator_assets.engine.partitioning import MissingInputError, Partition, PartitionError
+from curator_assets.engine.partitioning import (
+    MissingInputError,
+    Partition,
+    PartitionError,
+    Partitioning,
+)
 from curator_assets.engine.progress import Progress
-from curator_assets.engine.stage import Failed, Made, Make, Observed, OneByOne, Stage
+from curator_assets.engine.stage import Advanced, Failed, Made, Make, Observed, OneByOne, Stage
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError
 from curator_assets.storage.ledger import Entry, StoredFile, hash_files, hash_of, version_of
 from curator_assets.storage.retries import with_retries
+
+_N_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -55,26 +64,47 @@ def make(
     left = dict.fromkeys(partitions)
     if not left:
         return
-    progress = Progress(work.log, stage.unit, len(left))
-    try:
-        for outcome in finished(stage, list(left), work):
-            if isinstance(outcome, int):
-                progress.advance(outcome)
-                continue
-            result = recorded(stage, outcome, work) if isinstance(outcome, Finished) else outcome
-            del left[result.partition]
-            progress.finish_partition()
-            yield result
-    except (MissingInputError, PartitionError) as error:
-        yield from (Failed(partition, str(error)) for partition in left)
-    except OSError as error:
-        yield from (Failed(partition, f"storage failed: {error}") for partition in left)
-    except Exception as error:  # of what all of them need: a damaged file of weights, say
-        work.log.exception("%s can't be begun", stage.name)
-        message = f"{type(error).__name__}: {error}"
-        yield from (Failed(partition, message) for partition in left)
+    is_by_shard = stage.by is Partitioning.SHARD
+    weights = {p: (work.n_bytes.get(p) or 1 if is_by_shard else 1) for p in left}
+    with Progress(stage.name, stage.unit, weights, work.log, work.watch) as progress:
+        try:
+            for outcome in finished(stage, list(left), work):
+                if isinstance(outcome, Advanced):
+                    progress.advance(outcome.partition, outcome.n_rows, outcome.n_bytes)
+                    continue
+                result: Recorded | Failed
+                result = outcome if isinstance(outcome, Failed) else recorded(stage, outcome, work)
+                del left[result.partition]
+                progress.finish(result.partition)
+                yield result
+        except Exception as error:  # of what all of them need: a damaged file of weights, say
+            message = told(error, work, f"{stage.name} can't be begun")
+            yield from (Failed(partition, message, is_of_all=True) for partition in left)
     work.forget()
     yield from _observed(stage, work)
+
+
+def failure_lines(failed: Iterable[Failed]) -> Iterator[str]:
+    """A line an error: the partitions that it cost, and what it is."""
+    partitions = defaultdict[str, list[Partition]](list)
+    for one in failed:
+        partitions[one.error].append(one.partition)
+    for error, costs in partitions.items():
+        named = [partition for partition in costs if partition]
+        more = f" and {len(named) - _N_NAMED} more" if len(named) > _N_NAMED else ""
+        yield f"{', '.join(named[:_N_NAMED])}{more}: {error}" if named else error
+
+
+def told(error: Exception, work: Work, what: str) -> str:
+    """An error as a person reads it; one that nobody foresaw has its traceback in the log."""
+    match error:
+        case MissingInputError() | PartitionError() | UserError():
+            return str(error)
+        case OSError():
+            return f"storage failed: {error}"
+        case _:
+            work.log.exception("%s", what)
+            return f"{type(error).__name__}: {error}"
 
 
 def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
@@ -84,14 +114,13 @@ def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
     try:
         yield from stage.observe(work)
     except Exception as error:  # it holds nothing up
-        work.log.exception("%s: what is made can't be checked", stage.name)
-        found = {"error": f"{type(error).__name__}: {error}"}
+        found = {"error": told(error, work, f"{stage.name}: what is made can't be checked")}
         yield from (Observed(c.name, False, found) for c in stage.checks if not c.blocking)
 
 
 def finished(
     stage: Stage, partitions: Iterable[Partition], work: Work
-) -> Iterator[int | Finished | Failed]:
+) -> Iterator[Advanced | Finished | Failed]:
     """What a worker makes; nothing is recorded."""
     making = stage.making
     if isinstance(making, OneByOne):
@@ -99,7 +128,8 @@ def finished(
             contained = partial(_contained, stage, make_one, work)
             for result in in_threads(contained, partitions, n_threads=making.n_threads):
                 if isinstance(result, Finished):
-                    yield int(result.made.metadata.get("dagster/row_count", 1))
+                    n_rows = int(result.made.metadata.get("dagster/row_count", 1))
+                    yield Advanced(result.made.partition, n_rows)
                 yield result
         return
     with making.open(work) as stream:
@@ -124,15 +154,11 @@ def _unless_it_fails(
     what = f"partition {partition!r}" if partition else "the asset"
     try:
         return with_retries(action, what, work.log)
-    except PartitionError as error:
-        return Failed(partition, str(error), error.check)
-    except MissingInputError as error:
-        return Failed(partition, str(error))
-    except OSError as error:
-        return Failed(partition, f"storage failed: {error}")
+    except UserError:  # of what all of them need
+        raise
     except Exception as error:  # whatever one partition does, the others are made
-        work.log.exception("%s failed", what)
-        return Failed(partition, f"{type(error).__name__}: {error}")
+        check = error.check if isinstance(error, PartitionError) else None
+        return Failed(partition, told(error, work, f"{what} failed"), check)
 
 
 def _with_files(stage: Stage, made: Made, work: Work) -> Finished:

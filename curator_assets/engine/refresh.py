@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from curator_assets.engine.freshness import Examined, examine
 from curator_assets.engine.making import Recorded, make
-from curator_assets.engine.partitioning import Partition
-from curator_assets.engine.stage import Failed, Observed, Stage, goes_by_partition
+from curator_assets.engine.partitioning import Partition, Partitioning
+from curator_assets.engine.stage import External, Failed, Observed, Stage, goes_by_partition
 from curator_assets.engine.work import Work
 from curator_assets.storage.ledger import Entry
 
@@ -36,23 +36,26 @@ class Pass:
     """One pass over the stages, in their order.
 
     Attributes:
-        force: everything is made again.
+        force: everything that may be made is made again.
+        chosen: the shards that stages by shard are limited to; None for all.
         made: the partitions of each stage that were made.
-        failed: what could not be made.
-        failed_in: its partitions by stage.
+        failed: what could not be made, by stage.
+        waiting: stage -> the stages that it is made from of which something was not chosen.
     """
 
     work: Work
     force: bool
+    chosen: frozenset[str] | None = None
     made: dict[Stage, set[Partition]] = field(default_factory=dict)
-    failed: list[Failed] = field(default_factory=list)
-    failed_in: dict[Stage, set[Partition]] = field(default_factory=dict)
+    failed: dict[Stage, list[Failed]] = field(default_factory=dict)
+    waiting: dict[Stage, list[Stage]] = field(default_factory=dict)
+    _left: dict[Stage | External, set[Partition]] = field(default_factory=dict)
 
     def over(self, stage: Stage, reporter: Reporter) -> Iterator[Any]:
         """Make the stale partitions of a stage; what failed before is not tried further down."""
-        lost = self._lost(stage)
-        partitions = [p for p in self.work.partitions(stage) if p not in lost]
-        examined = examine(stage, self.work, partitions, force=self.force)
+        out = self._lost(stage) | self._waits(stage)
+        partitions = [p for p in self.work.partitions(stage) if p not in out]
+        examined = self._examined(stage, partitions)
         self._log(stage, examined)
         touched, reported = self._touched(stage), reporter.reported()
         for partition, entry in examined.fresh.items():
@@ -60,24 +63,21 @@ class Pass:
             if partition in touched or partition not in reported:
                 yield from reporter.fresh(partition, entry)
         made = self.made.setdefault(stage, set())
-        for failed in examined.failed:
-            self._fail(stage, failed)
+        failed = list(examined.failed)
         for outcome in make(stage, [*examined.stale, *examined.undecided], self.work):
             yield from reporter.outcome(outcome)
             if isinstance(outcome, Failed):
-                self._fail(stage, outcome)
+                failed.append(outcome)
             elif isinstance(outcome, Recorded):
                 made.add(outcome.partition)
+        if failed:
+            self.failed[stage] = failed
         yield from reporter.close()
-
-    def _fail(self, stage: Stage, failed: Failed) -> None:
-        self.failed.append(failed)
-        self.failed_in.setdefault(stage, set()).add(failed.partition)
 
     def _lost(self, stage: Stage) -> set[Partition]:
         """The partitions of a stage that are made from one that failed, and from no other."""
-        mine = (ps for failed, ps in self.failed_in.items() if goes_by_partition(stage, failed))
-        return set().union(*mine)
+        mine = (failed for dep, failed in self.failed.items() if goes_by_partition(stage, dep))
+        return {one.partition for failed in mine for one in failed}
 
     def _touched(self, stage: Stage) -> set[Partition]:
         """The partitions of a stage that have an input which this pass has made."""
@@ -88,6 +88,40 @@ class Pass:
             is_mine = goes_by_partition(stage, dep)
             touched |= made & partitions if is_mine else partitions if made else set()
         return touched
+
+    def _examined(self, stage: Stage, partitions: list[Partition]) -> Examined:
+        """Some partitions; those that are stale and were not chosen are left as they are."""
+        if self.chosen is None or stage.by is not Partitioning.SHARD:
+            return examine(stage, self.work, partitions, force=self.force and not self.chosen)
+        chosen = [p for p in partitions if p in self.chosen]
+        others = examine(stage, self.work, [p for p in partitions if p not in self.chosen])
+        self._left[stage] |= {
+            *others.stale,
+            *others.undecided,
+            *(f.partition for f in others.failed),
+        }
+        examined = examine(stage, self.work, chosen, force=self.force)
+        examined.fresh.update(others.fresh)
+        return examined
+
+    def _waits(self, stage: Stage) -> set[Partition]:
+        """The partitions of a stage that are made from one that was left as it is."""
+        partitions, found = set(self.work.partitions(stage)), set[Partition]()
+        asked = partitions
+        if self.chosen is not None and stage.by is Partitioning.SHARD:
+            asked = partitions & self.chosen
+        for dep in stage.deps:
+            left = self._left.get(dep.stage)
+            if isinstance(dep.stage, External) or not left:
+                continue
+            if dep.is_sampled and all(self.work.entry(stage, p) for p in partitions):
+                continue
+            waits = left & partitions if goes_by_partition(stage, dep.stage) else partitions
+            if waits & asked:
+                self.waiting.setdefault(stage, []).append(dep.stage)
+            found |= waits
+        self._left[stage] = found
+        return set(found)
 
     def _log(self, stage: Stage, examined: Examined) -> None:
         reasons = Counter(examined.stale.values())

@@ -81,12 +81,15 @@ class Made:
 class Failed:
     """A partition that could not be made; what stood there before still stands.
 
-    `check` names the check that it failed, if it was one.
+    Attributes:
+        check: that it failed, if it was one.
+        is_of_all: what failed is needed by every partition of the stage: none could be begun.
     """
 
     partition: Partition
     error: str
     check: str | None = None
+    is_of_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,23 @@ class Observed:
     found: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Advanced:
+    """Rows of a partition are done, before the whole of it is.
+
+    `n_bytes` of its tar lie behind them.
+    """
+
+    partition: Partition
+    n_rows: int
+    n_bytes: int = 0
+
+
 Make = Callable[[Partition], Made]
 """Makes one partition. Raises `PartitionError`; storage may fail as it does."""
 
-Stream = Callable[[Iterable[Partition]], Iterator[int | Made | Failed]]
-"""Makes partitions as they come; tells how many rows are done in between."""
+Stream = Callable[[Iterable[Partition]], Iterator[Advanced | Made | Failed]]
+"""Makes partitions as they come; tells how far it is in between."""
 
 
 @dataclass(frozen=True)

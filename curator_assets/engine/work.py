@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from curator_assets.engine.encoder import Encoder
 from curator_assets.engine.partitioning import ALL, MissingInputError, Partition, Partitioning
+from curator_assets.engine.progress import Watch
 from curator_assets.engine.weights import Weights
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Entry, Ledger
@@ -53,6 +54,8 @@ class Work:
         log: of the run.
         purpose: what is asked of the stages.
         device: to embed on, instead of the one that the settings mean.
+        n_bytes: shard -> size of its tar, as far as it was listed.
+        watch: who is told how far the work is.
     """
 
     settings: Settings
@@ -60,6 +63,8 @@ class Work:
     log: logging.Logger
     purpose: Purpose = Purpose.MAKE
     device: str | None = None
+    n_bytes: Mapping[str, int] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
 
     @cached_property
     def tars(self) -> Source:

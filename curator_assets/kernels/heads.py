@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curator_assets.errors import UserError
+
 _BATCH_ROWS = 1024
 
 
-class HeadMismatchError(ValueError):
+class HeadMismatchError(UserError, ValueError):
     """A head was put on embeddings of another width than it was trained on."""
 
     def __init__(self, head: str, head_dim: int, embedding_model: str, embedding_dim: int) -> None:

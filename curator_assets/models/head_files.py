@@ -7,11 +7,12 @@ import urllib.request
 from pathlib import Path
 from urllib.error import URLError
 
+from curator_assets.errors import UserError
 from curator_assets.models.hashes import Hashes
 from curator_assets.models.known_heads import KNOWN_HEADS
 
 
-class HeadUnavailableError(RuntimeError):
+class HeadUnavailableError(UserError):
     """A head's weights can't be had."""
 
 

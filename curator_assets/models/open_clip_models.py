@@ -1,6 +1,5 @@
 """Image encoders: any open_clip model's visual tower, with weights from wherever they lie."""
 
-import difflib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import open_clip
 from open_clip.pretrained import download_pretrained_from_hf
 
+from curator_assets.errors import UserError, did_you_mean
 from curator_assets.kernels.encode import DTYPES, EncoderModel, place_encoder
 from curator_assets.kernels.forward import EXECUTIONS
 from curator_assets.kernels.resize import Preprocessing
@@ -17,7 +17,7 @@ from curator_assets.models.identity import CONFIG, HF_HUB, LOCAL_DIR, files_iden
 from curator_assets.models.offline_folder import write_open_clip_folder
 
 
-class ModelUnavailableError(RuntimeError):
+class ModelUnavailableError(UserError):
     """A model's weights could not be had; the message names the ways out."""
 
 
@@ -92,7 +92,8 @@ def _load(name: str, pretrained: str, hashes: Hashes) -> tuple[Any, str]:
         return _create(name, str(path)), hashes.of(path)
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     if not tag:
-        raise LookupError("no such model, pretrained tag or file")
+        is_known = name in open_clip.list_models()
+        raise LookupError("no such tag or file" if is_known else "no such model")
     model = _create(name, pretrained)
     with hub.offline():
         return model, hashes.of(Path(open_clip.download_pretrained(tag)))
@@ -133,17 +134,19 @@ def _preprocessing(config: dict[str, Any]) -> Preprocessing:
 
 def _ways_out(name: str, pretrained: str, error: Exception) -> str:
     tags = open_clip.list_pretrained_tags_by_model(name)
-    names = difflib.get_close_matches(name, open_clip.list_models(), n=3)
-    known = f"a known tag of {name!r}: {', '.join(tags)}" if tags else ""
-    near = f"a known model, such as {', '.join(names)}" if names and name not in names else ""
-    path = "the path of a checkpoint (.pt or .safetensors) as the pretrained weights"
-    folder = "a folder as the model: 'local-dir:<folder>' (open_clip_config.json and weights)"
-    offline = (
-        f"without a network, model {offline_model.NAME!r} with weights "
-        f"{offline_model.PRETRAINED!r}, after {offline_model.INSTALL_COMMAND}"
-    )
-    ways = "\n".join(f"- {way}" for way in (known, near, path, folder, offline) if way)
+    if tags and not isinstance(error, LookupError):
+        near = ""
+    elif tags:
+        near = did_you_mean(pretrained, tags) or f"; its tags are {', '.join(tags)}"
+    elif name == offline_model.NAME:
+        near = did_you_mean(pretrained, [offline_model.PRETRAINED])
+    else:
+        near = did_you_mean(name, [*open_clip.list_models(), offline_model.NAME])
+    reason = " ".join(str(error).split())
     return (
-        f"model {name!r} with pretrained weights {pretrained!r} could not be loaded: "
-        f"{type(error).__name__}: {error}\nUse one of:\n{ways}"
+        f"model {name!r} with pretrained weights {pretrained!r} can't be loaded "
+        f"({type(error).__name__}: {reason}){near}. Weights may also be the path of a checkpoint "
+        "(.pt or .safetensors), the model a folder ('local-dir:<folder>' with open_clip_config."
+        f"json and weights); without a network there is {offline_model.NAME!r} with weights "
+        f"{offline_model.PRETRAINED!r}, after {offline_model.INSTALL_COMMAND}"
     )

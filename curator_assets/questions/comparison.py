@@ -13,6 +13,7 @@ from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS, kept_version
 from curator_assets.defs.output.verdicts import KEPT, kept_keys, verdict_table
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError
 from curator_assets.questions.stored_work import stored_work, unmade
 from curator_assets.settings import Settings
 from curator_assets.storage.tables import schemas
@@ -24,7 +25,7 @@ _DECISIONS = (
 )
 
 
-class NotComparableError(ValueError):
+class NotComparableError(UserError):
     """The verdicts with some settings can't be known from what is stored."""
 
 
@@ -106,13 +107,11 @@ def _require_stored(work: Work, second: Settings) -> None:
             "dataset; give both files the same"
         )
     if not work.made_shards(IMAGE_EMBEDDINGS):
-        raise NotComparableError(
-            "nothing is embedded yet; make it first: python -m curator_assets.refresh"
-        )
+        raise NotComparableError("nothing is embedded yet; make it first: curate refresh")
     if lacking := unmade(work):
         raise NotComparableError(
-            "what is stored is incomplete, or not of the first settings:\n"
-            f"{_listed(lacking)}\nmake it first: python -m curator_assets.refresh"
+            f"what is stored is incomplete, or not of the first settings ({_listed(lacking)}); "
+            "make it first: curate refresh"
         )
     max_eps = first.duplicates.max_eps
     if second.duplicates.max_eps < max_eps:  # its pairs are among those that are stored
@@ -120,18 +119,18 @@ def _require_stored(work: Work, second: Settings) -> None:
         second = second.model_copy(update={"duplicates": duplicates})
     if lacking := unmade(stored_work(second)):
         ask = {name: values for name, values in keys.items() if name not in _DECISIONS}
-        differ = [f"  {name}: {before} -> {after}" for name, (before, after) in ask.items()]
+        differ = [f"{name}: {before} -> {after}" for name, (before, after) in ask.items()]
         raise NotComparableError(
-            "the second settings need data that is not stored, so their verdicts can't be known.\n"
-            "Settings that differ, filters and the like apart:\n"
-            + "\n".join(differ or ["  none: files that they name have changed"])
-            + f"\nwould be made first:\n{_listed(lacking)}"
+            "the second settings need data that is not stored, so their verdicts can't be known; "
+            "settings that differ, filters and the like apart: "
+            + ("; ".join(differ) or "none, but files that they name have changed")
+            + f"; would be made first: {_listed(lacking)}"
         )
 
 
 def _listed(lacking: Mapping[str, Counter[str]]) -> str:
-    return "\n".join(
-        f"  {asset}: {n} {reason}"
+    return "; ".join(
+        f"{asset}: {n} {reason}"
         for asset, reasons in lacking.items()
         for reason, n in reasons.most_common(3)
     )

@@ -1,6 +1,5 @@
 """One sample by its image id, from its shard's tables alone."""
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.filter.filter_scores import FILTER_SCORES
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError, did_you_mean
 from curator_assets.kernels.rules import first_broken_rule
 from curator_assets.settings import STATISTIC_COLUMNS, FilterRule
 from curator_assets.storage import layout
@@ -20,10 +20,10 @@ from curator_assets.storage.tables.parquet import find_rows, read_table
 
 _COLUMNS = ("image_id", "key", "position", "ext", "format", "content_hash", "error")
 
-REFRESH = "python -m curator_assets.refresh"
+REFRESH = "curate refresh"
 
 
-class UnknownImageError(LookupError):
+class UnknownImageError(UserError):
     """No image of this id is stored; says which ids come close, or what has to be made."""
 
 
@@ -96,7 +96,7 @@ def _prefixes(image_id: str) -> Iterator[str]:
 def _unknown(work: Work, image_id: str, embedded: list[str]) -> str:
     if embedded:
         ids = read_table(work.store, layout.embeddings(embedded[0]), ["image_id"])
-        return f"shard {embedded[0]!r} holds no image {image_id!r}" + _closest(
+        return f"shard {embedded[0]!r} holds no image {image_id!r}" + did_you_mean(
             image_id, ids["image_id"].to_pylist()
         )
     for shard in _prefixes(image_id):
@@ -108,9 +108,4 @@ def _unknown(work: Work, image_id: str, embedded: list[str]) -> str:
     shards = list(read_arrivals(work.store))
     name = next(_prefixes(image_id), image_id)
     expected = "" if "/" in image_id else " (an image id is <shard>/<key>)"
-    return f"no shard of {image_id!r} is known{expected}" + _closest(name, shards)
-
-
-def _closest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
-    return f"; the closest: {', '.join(close)}" if close else ""
+    return f"no shard of {image_id!r} is known{expected}" + did_you_mean(name, shards)

@@ -18,13 +18,14 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from curator_assets.errors import UserError
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 
 MAX_OBJECTS = 100
 
 
-class ArrivalsDamagedError(RuntimeError):
+class ArrivalsDamagedError(UserError):
     """An object of the order of arrival is gone or can't be read; ranks must not change for it."""
 
 

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from curator_assets.errors import UserError
 from curator_assets.storage.store import Store
 
 
-class RefreshRunningError(RuntimeError):
+class RefreshRunningError(UserError):
     """Another refresh works on the same output."""
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageChops, ImageOps, ImageStat
 from tar_files import read_members
 
+from curator_assets.cli.demo import N_PHOTOGRAPHS
 from curator_assets.demo.photos import crops
-from curator_assets.demo.run import N_PHOTOGRAPHS
 from curator_assets.demo.samples import (
     BROKEN,
     COPIES,

@@ -9,6 +9,7 @@ from pipeline import Pipeline
 from registered import Registered
 from tar_files import write_members
 
+from curator_assets.cli.plan import planned, print_plan
 from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
@@ -21,7 +22,6 @@ from curator_assets.engine.intake import (
     register,
 )
 from curator_assets.engine.plan import plan
-from curator_assets.refresh import planned, print_plan
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals, record_arrivals
 from curator_assets.storage.ledger import Entry, Ledger

@@ -7,13 +7,13 @@ import pytest
 from pipeline import MODEL, Pipeline
 from tar_files import write_members
 
+from curator_assets.cli.plan import planned, print_plan
 from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
 from curator_assets.engine.encoder import Encoder
 from curator_assets.engine.plan import plan
 from curator_assets.engine.work import Purpose
-from curator_assets.refresh import planned, print_plan
 
 
 @pytest.fixture(scope="module")

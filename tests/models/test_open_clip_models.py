@@ -130,10 +130,10 @@ def test_a_hub_model_has_the_identity_of_the_files_that_were_loaded(
 @pytest.mark.parametrize(
     ("name", "pretrained", "says"),
     [
-        ("ViT-B-32", "opnai", "a known tag of 'ViT-B-32': openai, "),
-        ("ViT-B-32", "/no/such/file.pt", "no such model, pretrained tag or file"),
-        ("ViT-B-33", "openai", "a known model, such as ViT-B-32"),
-        ("ViT-B-32", "", "no such model, pretrained tag or file"),
+        ("ViT-B-32", "opnai", "no such tag or file); did you mean 'openai'"),
+        ("ViT-B-32", "/no/such/file.pt", "no such tag or file); its tags are openai, "),
+        ("ViT-B-33", "openai", "no such model); did you mean 'ViT-B-32'"),
+        ("ViT-B-32", "", "no such tag or file); its tags are openai, "),
         ("local-dir:/no/such/folder", "", "/no/such/folder"),
         ("efficientnet_lite0", "openai", "weights 'imagenet'"),
     ],

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from pipeline import MODEL
 
-from curator_assets.compare import Summary, main
+from curator_assets.cli.compare import Summary, print_comparison
+from curator_assets.cli.refresh import run
 from curator_assets.questions.comparison import NotComparableError, compare
-from curator_assets.refresh import run
-from curator_assets.settings import load_settings
+from curator_assets.settings import SettingsError, load_settings
 
 
 def settings_with(project, **changes):
@@ -130,7 +130,7 @@ def test_the_command_prints_the_matrix_and_writes_every_changed_image(
     changed = [s for shard in compare(project.settings, second) for s in shard.changed]
     monkeypatch.setenv("CURATOR_CONFIG", str(project.folder / "curator.yaml"))
     table = tmp_path / "changed.csv"
-    main([str(project.folder / "other.yaml"), "--csv", str(table)])
+    print_comparison([project.folder / "other.yaml"], table)
     printed = capsys.readouterr().out
     assert "duplicates.eps: 0.03 -> 0.0005" in printed
     assert "duplicate -> kept" in printed
@@ -138,8 +138,8 @@ def test_the_command_prints_the_matrix_and_writes_every_changed_image(
         rows = list(csv.DictReader(file))
     assert [row["image_id"] for row in rows] == [sample.image_id for sample in changed]
     assert {row["before"] for row in rows} == {"duplicate"}
-    with pytest.raises(SystemExit, match="no settings file at"):
-        main([str(tmp_path / "missing.yaml")])
+    with pytest.raises(SettingsError, match="no settings file at"):
+        print_comparison([tmp_path / "missing.yaml"], None)
     settings_with(project, duplicates={"max_eps": 0.4})
-    with pytest.raises(SystemExit, match="can't compare: the second settings need data"):
-        main([str(project.folder / "curator.yaml"), str(project.folder / "other.yaml")])
+    with pytest.raises(NotComparableError, match="the second settings need data"):
+        print_comparison([project.folder / "curator.yaml", project.folder / "other.yaml"], None)

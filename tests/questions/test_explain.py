@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 from tar_files import write_members
 
+from curator_assets.cli.explain import lines, print_explanation
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg, read_truth
-from curator_assets.explain import lines, main
 from curator_assets.questions.explanation import explain
 from curator_assets.questions.sample_lookup import UnknownImageError
 from curator_assets.questions.stored_work import stored_work
@@ -88,7 +88,7 @@ def test_rules_and_what_is_stale_are_told_with_the_settings_in_force(project):
 
 def test_an_unknown_image_is_refused_with_what_comes_close(project, work):
     image_id = planted(project, "re_encoded")
-    with pytest.raises(UnknownImageError, match=f"the closest: .*{image_id}"):
+    with pytest.raises(UnknownImageError, match=f"did you mean .*{image_id}"):
         explain(work, image_id + "x")
     with pytest.raises(UnknownImageError, match=r"no shard of 'a/00007/x' is known.*a/00001"):
         explain(work, "a/00007/x")
@@ -100,11 +100,11 @@ def test_the_pictures_show_an_image_beside_its_kept_one(project, monkeypatch, tm
     assert project.settings
     monkeypatch.setenv("CURATOR_CONFIG", str(project.folder / "curator.yaml"))
     path = tmp_path / "pair.jpg"
-    main([planted(project, "re_encoded"), "--pictures", str(path)])
+    print_explanation(planted(project, "re_encoded"), path)
     assert f"pictures    {path}: " in capsys.readouterr().out
     assert Image.open(BytesIO(path.read_bytes())).size == (2 * 324 + 4, 324 + 4)
-    with pytest.raises(SystemExit, match="the closest"):
-        main(["a/00000/nothing"])
+    with pytest.raises(UnknownImageError, match="holds no image"):
+        print_explanation("a/00000/nothing", None)
 
 
 def test_copies_of_one_embedding_are_neighbours_of_each_other_and_keys_may_have_slashes(
@@ -122,7 +122,9 @@ def test_copies_of_one_embedding_are_neighbours_of_each_other_and_keys_may_have_
         assert {n.cosine for n in found.neighbours.nearest} == {1.0}
     assert explain(work, "a/b/9").sample.address == ("a/b", 0)
     write_members(pipeline.folder / "tars/new.tar", [("x.jpg", photo)])
-    with pytest.raises(UnknownImageError, match="'new' was never embedded; make it: python -m"):
+    with pytest.raises(
+        UnknownImageError, match="'new' was never embedded; make it: curate refresh"
+    ):
         explain(work, "new/x")
     write_members(pipeline.folder / "tars/a.tar", [("b/0.jpg", photo)])
     assert "touched or replaced" in explain(work, "a/b/0").stale["tar_shards"]

@@ -103,6 +103,8 @@ def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
         ChangedTarError: a tar holds other images than when it was embedded.
         FileNotFoundError: a tar is gone.
     """
+    from curator_assets.kernels.augment import TRANSFORMS
+
     store, settings, seed = work.store, work.settings, work.settings.calibration.seed
     shards = calibration.choose_shards(embedded, seed=seed)
     chosen = calibration.choose_samples(
@@ -115,15 +117,18 @@ def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
     )
     arithmetic = chosen_arithmetic(work, weights_in_force(work), shards)
     decoder, model = work.encoder.load(arithmetic.precision)
-    progress = Progress(work.log, "images and copies", 1)
-    planted = _planted_cosines(images, decoder, model, progress)
+    n_chosen = sum(len(positions) for positions in chosen.values())
+    weights = {ALL: n_chosen * (1 + len(TRANSFORMS))}
+    with Progress(
+        "eps_calibration", "images and copies", weights, work.log, work.watch
+    ) as progress:
+        planted = _planted_cosines(images, decoder, model, progress)
+        progress.finish(ALL)
     embeddings, contents = calibration.embedding_pool(store, shards, seed=seed)
     random = random_pair_cosines(embeddings, contents, n_pairs=N_RANDOM_PAIRS, seed=seed)
     rows = {"transform": [calibration.RANDOM_PAIRS] * len(random), "cosine": random}
     table = pa.concat_tables([planted, pa.table(rows)], promote_options="default")
     write_table(store, layout.CALIBRATION_COSINES, table, schemas.CALIBRATION_COSINES)
-    progress.finish_partition()
-    n_chosen = sum(len(positions) for positions in chosen.values())
     n_sampled = len(planted["image_id"].unique())
     return {
         "n_sampled": n_sampled,
@@ -171,7 +176,7 @@ def _planted_cosines(
             elif image_id in originals:
                 cosine = min(float(originals[image_id] @ embedding), 1.0)
                 rows.append({"transform": transform, "image_id": image_id, "cosine": cosine})
-        progress.advance(len(batch))
+        progress.advance(ALL, len(batch), len(batch))
     return pa.Table.from_pylist(rows, schema=schemas.CALIBRATION_COSINES)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curator_assets.defs.embed.arithmetic import (
     ARITHMETIC,
@@ -21,7 +22,17 @@ from curator_assets.defs.embed.embedded_rows import UNIQUE_IDS, Begun, Ended, Ro
 from curator_assets.defs.embed.every_device import on_every_device
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.partitioning import PartitionError, Partitioning, UndecidedError
-from curator_assets.engine.stage import Check, Dep, Failed, Inputs, Made, Stage, Stream, Streamed
+from curator_assets.engine.stage import (
+    Advanced,
+    Check,
+    Dep,
+    Failed,
+    Inputs,
+    Made,
+    Stage,
+    Stream,
+    Streamed,
+)
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings
@@ -82,7 +93,7 @@ def _record_tar(work: Work, shard: str, signature: Signature, content: TarConten
 
 @contextmanager
 def _open(work: Work) -> Iterator[Stream]:
-    def stream(partitions: Iterable[str]) -> Iterator[int | Made | Failed]:
+    def stream(partitions: Iterable[str]) -> Iterator[Advanced | Made | Failed]:
         shards = list(partitions)
         weights = weights_in_force(work)
         arithmetic = chosen_arithmetic(work, weights, shards)
@@ -127,8 +138,8 @@ IMAGE_EMBEDDINGS = Stage(
 
 def embedded(
     work: Work, shards: Iterator[str], *, arithmetic: Arithmetic
-) -> Iterator[int | Made | Failed]:
-    """Embed shards on one device; the number of rows as they come, and each shard's outcome."""
+) -> Iterator[Advanced | Made | Failed]:
+    """Embed shards on one device; its rows as they come, and each shard's outcome."""
     from curator_assets.kernels.ahead import ahead
 
     decoder, model = work.encoder.load(arithmetic.precision)
@@ -176,7 +187,7 @@ def _written(
     work: Work,
     model: "EncoderModel",
     arithmetic: Arithmetic,
-) -> Iterator[int | Made | Failed]:
+) -> Iterator[Advanced | Made | Failed]:
     """Write the rows of each shard as they come."""
     last = time.perf_counter()
     for begun in events:
@@ -215,7 +226,7 @@ def _written(
 
 def _write_table(
     shard: str, rows: _RowsOfShard, work: Work, model: "EncoderModel", tally: _Tally
-) -> Generator[int, None, Ended]:
+) -> Generator[Advanced, None, Ended]:
     """Write the table of one shard.
 
     Raises:
@@ -231,7 +242,7 @@ def _write_table(
             writer.append(part.table)
             tally.add(part)
             tally.seconds["write"] += time.perf_counter() - started
-            yield len(part.table)
+            yield Advanced(shard, len(part.table), pc.sum(part.table["n_bytes"]).as_py() or 0)
         if isinstance(rows.end, Failed):
             raise PartitionError(rows.end.error, check=rows.end.check)
         _require_readable(shard, tally, work.settings)

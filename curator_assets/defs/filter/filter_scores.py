@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.partitioning import (
     MissingInputError,
-    PartitionError,
     Partitioning,
     UndecidedError,
 )
@@ -59,18 +58,13 @@ def _file(settings: Settings, score: str) -> Path:
 
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
-    from curator_assets.kernels.heads import HeadMismatchError
-
     settings, store = work.settings, work.store
     files = {score: _file(settings, score) for score in settings.heads}
-    heads = {score: _readable(score, path, settings) for score, path in files.items()}
+    heads = load_heads(settings)
 
     def make(shard: str) -> Made:
         parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "shard", "embedding"])
-        try:
-            scores = pa.concat_tables(_score_columns(part, heads, settings) for part in parts)
-        except HeadMismatchError as error:
-            raise PartitionError(str(error)) from error
+        scores = pa.concat_tables(_score_columns(part, heads, settings) for part in parts)
         name = layout.scores(shard)
         write_table(store, name, scores, schemas.scores(tuple(settings.heads)))
         metadata = {
@@ -103,13 +97,24 @@ FILTER_SCORES = Stage(
 )
 
 
+def load_heads(settings: Settings) -> dict[str, "Head"]:
+    """Every head of the settings, fetched if it is to be.
+
+    Raises:
+        HeadUnavailableError: there is no such file, it can't be fetched, or it is no head.
+    """
+    files = {score: _file(settings, score) for score in settings.heads}
+    return {score: _readable(score, path, settings) for score, path in files.items()}
+
+
 def _readable(score: str, path: Path, settings: Settings) -> "Head":
     try:
         return _load(score, path, settings)
     except Exception as error:  # torch raises whatever a file that is no state dict brings about
-        raise PartitionError(
-            f"heads.{score}: {path} can't be read as a head's state dict "
-            f"({type(error).__name__}: {error}); give the path of one that torch.save wrote"
+        about = f"{type(error).__name__}: {str(error).partition('. ')[0]}"
+        raise HeadUnavailableError(
+            f"heads.{score}: {path} can't be read as a head's state dict ({about}); "
+            "give the path of one that torch.save wrote"
         ) from error
 
 

@@ -80,6 +80,14 @@ DEDUPLICATED_SHARDS = Stage(
 )
 
 
+def counts_by_verdict(work: Work) -> Counter[str]:
+    """The samples of all shards that were curated, by verdict."""
+    counts = Counter[str]()
+    for entry in work.made_shards(DEDUPLICATED_SHARDS).values():
+        counts.update(entry.checks.get(_ACCOUNTING, {}))
+    return counts
+
+
 def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
     """Write the shard's table, and its tar if what it keeps has changed."""
     settings, store = work.settings, work.store

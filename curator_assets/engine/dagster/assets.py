@@ -21,6 +21,7 @@ from curator_assets.engine.freshness import examine
 from curator_assets.engine.intake import known_shards
 from curator_assets.engine.making import make
 from curator_assets.engine.partitioning import ALL, Partition, Partitioning
+from curator_assets.engine.progress import Watch
 from curator_assets.engine.stage import External, Failed, Graph, Stage, is_by_shard
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
@@ -44,8 +45,10 @@ def external_asset(external: External) -> dg.AssetSpec:
     )
 
 
-def stage_asset(stage: Stage, graph: Graph, settings: Settings) -> dg.AssetsDefinition:
-    """The asset of a stage of a graph, for some settings."""
+def stage_asset(
+    stage: Stage, graph: Graph, settings: Settings, watch: Watch | None = None
+) -> dg.AssetsDefinition:
+    """The asset of a stage of a graph, for some settings; its progress is told to `watch`."""
 
     @dg.asset(
         name=stage.name,
@@ -71,7 +74,7 @@ def stage_asset(stage: Stage, graph: Graph, settings: Settings) -> dg.AssetsDefi
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
         shards = known_shards(graph, settings, InstanceRegistry(context.instance))
-        work = Work(settings, shards, context.log)
+        work = Work(settings, shards, context.log, watch=watch or Watch())
         yield from ensure(context, stage, work, force=config.force)
 
     return asset

@@ -18,7 +18,7 @@ from curator_assets.engine.dagster.private_names import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
-from curator_assets.engine.making import Recorded
+from curator_assets.engine.making import Recorded, failure_lines
 from curator_assets.engine.partitioning import ALL, Partition
 from curator_assets.engine.stage import Failed, Observed, Stage
 from curator_assets.engine.work import Work
@@ -160,7 +160,7 @@ class EventReporter:
 
 def failure(what: str, failed: list[Failed]) -> dg.Failure:
     """The error of a run in which partitions failed: which, and why."""
-    lines = [f"{f.partition}: {f.error}" if f.partition else f.error for f in failed]
+    lines = list(failure_lines(failed))
     n_more = len(lines) - _FAILURES_SHOWN
     shown = lines[:_FAILURES_SHOWN] + [f"… and {n_more} more"] * (n_more > 0)
     return dg.Failure(

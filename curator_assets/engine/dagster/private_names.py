@@ -16,6 +16,7 @@ from dagster._core.definitions.source_asset import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as EVENTS_ARE_LOGGED,
 )
 from dagster._core.loader import LoadingContextForTest
+from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "DATA_VERSION_TAG",
     "DEFAULT_DATA_VERSION",
     "EVENTS_ARE_LOGGED",
+    "LOG_RECORD_METADATA_ATTR",
     "CachingStaleStatusResolver",
     "LoadingContextForTest",
     "extract_data_version_from_entry",

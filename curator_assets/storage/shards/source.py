@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
 import fsspec
 
+from curator_assets.errors import UserError
 from curator_assets.storage.shards.tars import BLOCK_BYTES
 
 READ_BLOCK_BYTES = 8 << 20
 END_BYTES = 2 * BLOCK_BYTES  # zeros, in a tar that was closed
 _WHOLE_BLOCK = 1000
+
+
+class MissingSourceError(UserError, FileNotFoundError):
+    """There is no source folder, or no tar in it."""
+
+
+def require_tars(location: str, tars: Collection[str]) -> None:
+    """Refuse a source in which no tar lies.
+
+    Raises:
+        MissingSourceError: says what was expected.
+    """
+    if not tars:
+        raise MissingSourceError(
+            f"source {location} holds no tar; expected webdataset shards, files that end in .tar, "
+            "at any depth below it: set 'source' in the settings to where they lie, or make some "
+            "of image files with `curate pack`"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,10 +53,10 @@ class Source:
         """Every shard below the root and its signature, in name order.
 
         Raises:
-            FileNotFoundError: there is no such folder.
+            MissingSourceError: there is no such folder.
         """
         if not self.fs.isdir(self.root):
-            raise FileNotFoundError(
+            raise MissingSourceError(
                 f"source {self.location} is not a folder; set 'source' in the settings to where "
                 "the tars lie"
             )

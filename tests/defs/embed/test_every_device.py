@@ -11,6 +11,7 @@ from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
 from curator_assets.engine.encoder import Encoder
 from curator_assets.engine.making import Finished, finished
+from curator_assets.engine.stage import Advanced
 
 
 def test_two_processes_write_what_one_writes(pipeline, monkeypatch, device):
@@ -25,7 +26,8 @@ def test_two_processes_write_what_one_writes(pipeline, monkeypatch, device):
         """The table of each shard, once made."""
         monkeypatch.setattr(Encoder, "devices", lambda _: [place] * n_processes)
         work = pipeline.work()
-        found = [o for o in finished(IMAGE_EMBEDDINGS, work.shards, work) if not isinstance(o, int)]
+        outcomes = finished(IMAGE_EMBEDDINGS, work.shards, work)
+        found = [outcome for outcome in outcomes if not isinstance(outcome, Advanced)]
         assert all(isinstance(outcome, Finished) for outcome in found), found
         tables = {
             o.made.partition: pipeline.folder / "curated" / next(iter(o.files)) for o in found

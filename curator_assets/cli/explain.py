@@ -1,17 +1,15 @@
-"""`python -m curator_assets.explain`: the path of one image through the pipeline, and why."""
+"""`curate explain`: the path of one image through the pipeline, and why."""
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
+from curator_assets.cli.console import say
 from curator_assets.engine.work import Work
 from curator_assets.kernels.thumbnails import contact_sheet
-from curator_assets.models.head_files import HeadUnavailableError
 from curator_assets.questions.explanation import Explanation, Neighbours, explain
-from curator_assets.questions.sample_lookup import REFRESH, Sample, UnknownImageError
+from curator_assets.questions.sample_lookup import REFRESH, Sample
 from curator_assets.questions.stored_work import stored_work
-from curator_assets.settings import STATISTIC_COLUMNS, FilterRule, Settings, SettingsError
+from curator_assets.settings import STATISTIC_COLUMNS, FilterRule, Settings
 from curator_assets.settings import load_settings as load
 from curator_assets.storage.shards.pixels import Address, read_images
 
@@ -20,29 +18,14 @@ N_PICTURED = 4
 N_LISTED = 10
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m curator_assets.explain",
-        description="Say what became of an image, and why: from its tar to its verdict.",
-    )
-    parser.add_argument("image_id", help="<shard>/<key>, as in any of the tables")
-    parser.add_argument(
-        "--pictures",
-        type=Path,
-        metavar="PATH.jpg",
-        help="write the image beside its kept one, or beside those that it stands for",
-    )
-    parsed = parser.parse_args(arguments)
-    try:
-        work = stored_work(load())
-        explanation = explain(work, parsed.image_id)
-    except (SettingsError, UnknownImageError, HeadUnavailableError) as error:
-        sys.exit(str(error))
+def print_explanation(image_id: str, pictures: Path | None) -> None:
+    """Print the path of an image, and write it beside those of its group."""
+    work = stored_work(load())
+    explanation = explain(work, image_id)
     for line in lines(explanation, work):
-        print(line)
-    if parsed.pictures:
-        print(_paragraph("pictures", write_pictures(parsed.pictures, explanation, work)))
+        say(line)
+    if pictures:
+        say(_paragraph("pictures", write_pictures(pictures, explanation, work)))
 
 
 def lines(explanation: Explanation, work: Work) -> Iterator[str]:
@@ -166,7 +149,3 @@ def write_pictures(path: Path, explanation: Explanation, work: Work) -> str:
     missing = [name for name, address in shown if address not in images]
     note = f"; missing: {', '.join(missing)}" if missing else ""
     return f"{path}: {', '.join(name for name, _ in shown)}{note}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,6 @@
-"""`python -m curator_assets.compare`: which images other settings would keep or drop."""
+"""`curate compare`: which images other settings would keep or drop."""
 
-import argparse
 import csv
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -11,52 +9,37 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from curator_assets.cli.console import say
 from curator_assets.defs.output.verdicts import KEPT, VERDICTS, cause
-from curator_assets.models.head_files import HeadUnavailableError
 from curator_assets.questions.comparison import (
     ChangedSample,
-    NotComparableError,
     ShardChange,
     changed_keys,
     compare,
 )
-from curator_assets.settings import FilterRule, SettingsError, load_settings
+from curator_assets.settings import FilterRule, load_settings
 
 N_SHOWN = 10
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m curator_assets.compare",
-        description="Say which images would get another verdict with other filters, eps, keep, "
-        "best_by, rule or seed, from what is stored. Nothing is written under output.",
-    )
-    parser.add_argument(
-        "settings",
-        nargs="+",
-        type=Path,
-        metavar="SETTINGS.yaml",
-        help="one file: compared with the settings in force; two: the second with the first",
-    )
-    parser.add_argument("--csv", type=Path, help="write every image that changes to this file")
-    parsed = parser.parse_args(arguments)
-    if len(parsed.settings) > 2:
-        parser.error(f"expected one or two files, got {len(parsed.settings)}")
-    before, after = parsed.settings if len(parsed.settings) == 2 else (None, *parsed.settings)
-    try:
-        first, second = load_settings(before), load_settings(after)
-        with ExitStack() as stack:
-            shards = compare(first, second)
-            if parsed.csv:
-                file = stack.enter_context(parsed.csv.open("w", newline=""))
-                shards = written(shards, csv.writer(file))
-            summary = Summary.of(shards)
-    except (SettingsError, NotComparableError, HeadUnavailableError) as error:
-        sys.exit(f"can't compare: {error}")
+def print_comparison(paths: Sequence[Path], csv_file: Path | None) -> None:
+    """Print what other settings would change, and write every image that changes.
+
+    Args:
+        paths: one file, compared with the settings in force; or two, the second with the first.
+        csv_file: to write to.
+    """
+    before, after = (paths[0], paths[1]) if len(paths) == 2 else (None, paths[0])
+    first, second = load_settings(before), load_settings(after)
+    with ExitStack() as stack:
+        shards = compare(first, second)
+        if csv_file:
+            file = stack.enter_context(csv_file.open("w", newline=""))
+            shards = written(shards, csv.writer(file))
+        summary = Summary.of(shards)
     print_summary(summary, changed_keys(first, second))
-    if parsed.csv:
-        print(f"\nall changed images: {parsed.csv}")
+    if csv_file:
+        say(f"\nall changed images: {csv_file}")
 
 
 def written(shards: Iterable[ShardChange], writer: Any) -> Iterator[ShardChange]:
@@ -129,25 +112,25 @@ def causes_of(sample: ChangedSample) -> tuple[str, str]:
 
 def print_summary(summary: Summary, keys: dict[str, tuple[Any, Any]]) -> None:
     """The matrix of verdicts, what is kept, why samples change, and a few of them."""
-    print(f"{summary.verdicts.total():,} samples of {summary.n_shards:,} shards, as stored")
+    say(f"{summary.verdicts.total():,} samples of {summary.n_shards:,} shards, as stored")
     for name, (before, after) in keys.items():
-        print(f"  {name}: {_shown(name, before)} -> {_shown(name, after)}")
-    print(f"\n{'before / after':<16}" + "".join(f"{verdict:>12}" for verdict in VERDICTS))
+        say(f"  {name}: {_shown(name, before)} -> {_shown(name, after)}")
+    say(f"\n{'before / after':<16}" + "".join(f"{verdict:>12}" for verdict in VERDICTS))
     for verdict in VERDICTS:
         counts = (summary.verdicts[verdict, other] for other in VERDICTS)
-        print(f"{verdict:<16}" + "".join(f"{n:>12,}" for n in counts))
+        say(f"{verdict:<16}" + "".join(f"{n:>12,}" for n in counts))
     _print_kept(summary)
-    print(f"\n{summary.causes.total():,} samples get another verdict")
+    say(f"\n{summary.causes.total():,} samples get another verdict")
     for (before, after), n in summary.causes.most_common(N_SHOWN):
-        print(f"{n:>8,}  {before} -> {after}")
+        say(f"{n:>8,}  {before} -> {after}")
     if summary.n_other_reason:
-        print(f"{summary.n_other_reason:,} keep theirs, for another reason or another kept image")
+        say(f"{summary.n_other_reason:,} keep theirs, for another reason or another kept image")
     if summary.shown:
-        print("\nsome of them")
+        say("\nsome of them")
     for sample in sorted(summary.shown, key=lambda sample: sample.image_id):
         before, after = causes_of(sample)
         of = f" of {sample.kept_id} at cosine {sample.cosine:.4f}" if sample.kept_id else ""
-        print(f"  {sample.image_id}: {before} -> {after}{of}")
+        say(f"  {sample.image_id}: {before} -> {after}{of}")
 
 
 def _shown(name: str, value: Any) -> str:
@@ -159,17 +142,17 @@ def _shown(name: str, value: Any) -> str:
 
 def _print_kept(summary: Summary) -> None:
     n_kept = summary.n_with(KEPT)
-    print(f"\n{'':<16}{'before':>12}{'after':>12}{'':>5}change")
-    print(_row("kept", n_kept, 1, ""))
-    print(_row("image bytes", summary.kept_bytes, 1e6, " MB"))
-    print(f"\ntars to be rewritten: {len(summary.rewritten):,} of {summary.n_shards:,}")
+    say(f"\n{'':<16}{'before':>12}{'after':>12}{'':>5}change")
+    say(_row("kept", n_kept, 1, ""))
+    say(_row("image bytes", summary.kept_bytes, 1e6, " MB"))
+    say(f"\ntars to be rewritten: {len(summary.rewritten):,} of {summary.n_shards:,}")
     by_loss = sorted(summary.rewritten.items(), key=lambda item: item[1][1] - item[1][0])
     for shard, (before, after) in by_loss[:N_SHOWN]:
-        print(f"  {shard}: {before:,} -> {after:,} kept")
+        say(f"  {shard}: {before:,} -> {after:,} kept")
     if len(by_loss) > N_SHOWN:
-        print(f"  … and {len(by_loss) - N_SHOWN:,} more")
+        say(f"  … and {len(by_loss) - N_SHOWN:,} more")
     if summary.n_pending:
-        print(
+        say(
             f"{summary.n_pending:,} tars, as they lie, are not those of the first settings either: "
             "a refresh is due"
         )
@@ -180,7 +163,3 @@ def _row(name: str, values: tuple[int, int], unit: float, suffix: str) -> str:
     cells = "".join(f"{f'{value / unit:,.{digits}f}{suffix}':>12}" for value in values)
     change = (values[1] - values[0]) / max(values[0], 1)
     return f"{name:<16}{cells}{'':>5}{change:+.1%}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,73 @@
+"""`curate demo`: sample tars, every asset, and what was found against what was planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from curator_assets.cli.console import say
+from curator_assets.cli.errors import FAILED
+from curator_assets.cli.init import DEFAULT_SOURCE, FILES, init, settings_text
+from curator_assets.cli.instance import project_instance
+from curator_assets.cli.refresh import shown_refresh
+from curator_assets.demo.samples import make_shards, write_truth
+from curator_assets.demo.summary import print_planted
+from curator_assets.errors import UserError
+from curator_assets.models import offline_model
+from curator_assets.project import SETTINGS
+from curator_assets.settings import load_settings
+
+N_PHOTOGRAPHS = 313
+
+TRUTH = "truth.json"
+
+_OWN = {SETTINGS, TRUTH, ".env", ".dagster", "tars", "curated", "__pycache__", *FILES}
+
+
+class FolderTakenError(UserError):
+    """The folder of a demo holds something else."""
+
+
+def demo(folder: Path) -> int:
+    """Make a project of sample tars, refresh it, and print what was found; the exit status.
+
+    Neither `curator.yaml` here nor $CURATOR_CONFIG nor $DAGSTER_HOME is looked at.
+
+    Raises:
+        FolderTakenError: the folder holds something else than an earlier demo.
+    """
+    folder = folder.absolute()
+    _require_free(folder)
+    init(folder, None)
+    settings_file = folder / SETTINGS
+    settings = load_settings(settings_file)
+    say(f"{N_PHOTOGRAPHS} photographs, altered copies and broken files go to {settings.source}")
+    tars = Path(settings.source)
+    write_truth(folder / TRUTH, make_shards(tars, n_samples=N_PHOTOGRAPHS, seed=0))
+    say(offline_model.NOTE)
+    say(f"$ cd {folder} && curate refresh")
+    with project_instance(settings_file, own=True) as instance:
+        status = shown_refresh(instance, settings, (), force=False)
+    if status:
+        return status
+    say()
+    is_found = print_planted(settings, folder / TRUTH)
+    say(f"\nlook around: cd {folder}, then `curate ui`, `curate plan` or")
+    say("`curate explain a/00001/copy_resized4 --pictures pair.jpg`")
+    return 0 if is_found else FAILED
+
+
+def _require_free(folder: Path) -> None:
+    """Refuse a folder that holds anything but an earlier demo, as the demo wrote it."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    others = sorted(names - _OWN)
+    if names and (TRUTH not in names or others):
+        what = ", ".join((others or sorted(names))[:5])
+        raise FolderTakenError(
+            f"{folder} holds something else ({what}); expected a new or empty folder, or that of "
+            "an earlier demo: name another, as in `curate demo FOLDER`"
+        )
+    if SETTINGS in names and (folder / SETTINGS).read_text() != settings_text(DEFAULT_SOURCE):
+        raise FolderTakenError(
+            f"{folder / SETTINGS} was changed since the demo wrote it; run `curate refresh` in "
+            "that folder to go on with it, or name another folder for a new demo"
+        )

@@ -1,0 +1,122 @@
+"""`curate refresh`: make exactly what is stale or missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from curator_assets.cli.console import print_table, say
+from curator_assets.cli.errors import FAILED, MEND, tell_error
+from curator_assets.cli.instance import project_instance
+from curator_assets.cli.plan import print_not_taken
+from curator_assets.cli.progress import ShownProgress, terminal_loggers
+from curator_assets.defs.output.curation_report import CURATION_REPORT
+from curator_assets.defs.output.deduplicated_shards import counts_by_verdict
+from curator_assets.defs.output.verdicts import VERDICTS
+from curator_assets.defs.stages import GRAPH
+from curator_assets.engine.dagster.job import OP, Observer, refresh_job
+from curator_assets.engine.intake import Intake
+from curator_assets.engine.making import failure_lines
+from curator_assets.engine.refresh import Pass
+from curator_assets.engine.work import Work
+from curator_assets.settings import Settings, load_settings, settings_file
+from curator_assets.storage import layout
+from curator_assets.storage.shards.source import Source, require_tars
+from curator_assets.storage.store import Store
+
+
+def refresh(shards: Sequence[str], *, force: bool) -> int:
+    """Refresh the project of the settings in force, and tell what came of it.
+
+    Args:
+        shards: names and ranges that stages by shard are limited to; none: all.
+        force: make all of it again.
+
+    Returns:
+        The exit status.
+    """
+    settings = load_settings()
+    Store(settings.output).require_writable()
+    require_tars(settings.source, Source(settings.source).list_shards())
+    with project_instance(settings_file()) as instance:
+        return shown_refresh(instance, settings, shards, force=force)
+
+
+def shown_refresh(
+    instance: dg.DagsterInstance, settings: Settings, shards: Sequence[str], *, force: bool
+) -> int:
+    """Run the job with its progress shown, and tell what came of it; the exit status."""
+    with ShownProgress() as shown:
+        run(
+            instance,
+            settings,
+            force=force,
+            shards=shards,
+            observer=shown,
+            loggers=terminal_loggers(),
+        )
+    assert shown.intake and shown.result, "the refresh ended without an error or a result"
+    return _tell(shown.intake, shown.result)
+
+
+def run(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    *,
+    force: bool = False,
+    shards: Sequence[str] = (),
+    observer: Observer | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+) -> bool:
+    """Run the refresh job in this process, recorded in the instance; whether all was made.
+
+    Raises:
+        UserError: nothing could be done.
+    """
+    job = refresh_job(GRAPH, settings, observer, loggers)
+    config = {
+        "ops": {OP: {"config": {"force": force, "shards": list(shards)}}},
+        "loggers": {"console": {"config": {} if loggers else {"log_level": "INFO"}}},
+    }
+    try:
+        job.execute_in_process(instance=instance, run_config=config)
+    except dg.Failure:  # partitions failed; the observer and the instance know which
+        return False
+    return True
+
+
+def _tell(intake: Intake, result: Pass) -> int:
+    """Print what came of a refresh; its exit status."""
+    work = result.work
+    if result.waiting:
+        waiting = ", ".join(stage.name for stage in result.waiting)
+        say(f"waiting for shards that were not chosen: {waiting}; `curate refresh` makes all")
+    elif not result.failed and not any(result.made.values()):
+        say("nothing to make: all is up to date")
+    _print_counts(work)
+    print_not_taken(intake)
+    _print_places(result)
+    for stage, failed in result.failed.items():
+        for line in failure_lines(failed):
+            tell_error(f"{stage.name}: {line}")
+    if any(one.is_of_all for failed in result.failed.values() for one in failed):
+        return MEND
+    return FAILED if result.failed else 0
+
+
+def _print_counts(work: Work) -> None:
+    counts = counts_by_verdict(work)
+    n = counts.total()
+    if not n:
+        return
+    rows = [(verdict, f"{counts[verdict]:,}", f"{counts[verdict] / n:.1%}") for verdict in VERDICTS]
+    print_table(["verdict", "images", "share"], [*rows, ("samples read", f"{n:,}", "")])
+
+
+def _print_places(result: Pass) -> None:
+    work = result.work
+    say(f"curated tars  {work.store.url('shards')}")
+    if work.entry(CURATION_REPORT):
+        is_old = CURATION_REPORT in result.waiting or CURATION_REPORT in result.failed
+        say(f"report        {work.store.url(layout.REPORT)}" + ", as it was before" * is_old)

@@ -1,0 +1,43 @@
+"""`curate ui`: Dagster's UI and daemon on a project."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from curator_assets.cli.console import say
+from curator_assets.cli.instance import project_instance
+from curator_assets.errors import UserError
+from curator_assets.settings import load_settings, settings_file
+
+HOST = "127.0.0.1"
+
+
+class PortTakenError(UserError):
+    """Another program listens on the port."""
+
+
+def serve(port: int) -> None:
+    """Become `dagster dev` on this project.
+
+    Raises:
+        PortTakenError: the page's port is in use.
+        SettingsError: the settings can't be read, or the instance is another project's.
+    """
+    load_settings()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise PortTakenError(
+                f"port {port} can't be used ({error.strerror}): the UI may run already; open "
+                f"http://{HOST}:{port}, or choose another with --port"
+            ) from None
+    with project_instance(settings_file()):
+        pass  # its tables are there before the two processes that `dagster dev` starts
+    say(f"Dagster's UI: http://{HOST}:{port} (once it says that it is serving; Ctrl-C ends it)")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "curator_assets.definitions"]
+    os.execv(sys.executable, [*command, "-h", HOST, "-p", str(port)])

@@ -1,0 +1,33 @@
+"""A sample that is to be packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from curator_assets.errors import UserError
+
+
+class PackError(UserError):
+    """What lies in a folder can't be packed as it is."""
+
+
+@dataclass(frozen=True)
+class Packable:
+    """A sample that is to be packed, not read yet.
+
+    Attributes:
+        key: of the sample, as `safe_key` gives it.
+        read: its members, as pairs of the extension and the bytes; the image first.
+        changed_ns: when its files were changed last, nanoseconds since 1970.
+    """
+
+    key: str
+    read: Callable[[], list[tuple[str, bytes]]]
+    changed_ns: int
+
+
+def safe_key(path: str) -> str:
+    """A path without its last extension as a key: a reader ends the key at the name's first dot."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{name.replace('%', '%25').replace('.', '%2E')}"
