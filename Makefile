@@ -1,7 +1,6 @@
 .PHONY: install demo ui test lint format clean
 .DELETE_ON_ERROR:
 
-export DAGSTER_HOME := $(CURDIR)/.dagster
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_COMPILE_BYTECODE := 1
 
@@ -9,8 +8,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := .uv/bin/uv
 FAISS ?= faiss-gpu
+DEMO := data/demo
 
-install: .venv/.installed $(DAGSTER_HOME)/dagster.yaml
+install: .venv/.installed
 
 $(UV):
 	$(PYTHON) -m venv .uv
@@ -20,16 +20,12 @@ $(UV):
 	$(UV) sync --locked --python $(PYTHON) --extra $(FAISS) --extra demo
 	touch $@
 
-$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
-	mkdir -p $(DAGSTER_HOME)
-	ln -sf ../dagster.yaml $@
-
 demo: install
-	$(BIN)/python -m curator_assets.demo.run
+	$(BIN)/curate demo $(DEMO)
 
 ui: install
-	$(BIN)/dagster instance info > /dev/null
-	$(BIN)/dagster dev -w workspace.yaml
+	test -d $(DEMO) || $(BIN)/curate demo $(DEMO)
+	cd $(DEMO) && $(CURDIR)/$(BIN)/curate ui
 
 lint: install
 	$(BIN)/ruff check .
@@ -45,4 +41,4 @@ test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 clean:
-	rm -rf .venv .uv .dagster data/demo
+	rm -rf .venv .uv .dagster $(DEMO)

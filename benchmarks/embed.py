@@ -374,12 +374,12 @@ def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
 def embedded(work: Work) -> list[Made]:
     """What became of each shard; all must be made."""
     from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
-    from curator_assets.engine.stage import Made, Streamed
+    from curator_assets.engine.stage import Advanced, Made, Streamed
 
     making = IMAGE_EMBEDDINGS.making
     assert isinstance(making, Streamed)
     with making.open(work) as stream:
-        outcomes = [outcome for outcome in stream(work.shards) if not isinstance(outcome, int)]
+        outcomes = [outcome for outcome in stream(work.shards) if not isinstance(outcome, Advanced)]
     made = [outcome for outcome in outcomes if isinstance(outcome, Made)]
     if len(made) < len(work.shards):
         sys.exit(f"not everything was embedded: {outcomes}")

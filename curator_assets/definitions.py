@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 
 import dagster as dg
@@ -12,7 +13,8 @@ from curator_assets.engine.dagster.assets import external_asset, stage_asset
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.dagster.job import refresh_job
 from curator_assets.engine.intake import look, register
-from curator_assets.settings import Settings, load_settings
+from curator_assets.project import home_in_force
+from curator_assets.settings import Settings, SettingsError, load_settings, settings_file
 
 # Pinned below the next minor release; without these every command prints a page of warnings.
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*(backfill_policy|owners)")
@@ -29,8 +31,17 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The definitions for the settings file in force; new tars become partitions."""
-    settings = load_settings()
+    """The definitions for the settings file in force; new tars become partitions.
+
+    Raises:
+        SettingsError: the settings can't be read, or the instance is another project's.
+    """
+    try:
+        settings = load_settings()
+        home_in_force(settings_file())
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)  # before the traceback of whoever loads this
+        raise
     register_at_load(settings)
     refresh = refresh_job(GRAPH, settings)
     return dg.Definitions(

@@ -309,7 +309,7 @@ def parse_settings(text: str, path: Path) -> Settings:
 
 def settings_file() -> Path:
     """The absolute path of the settings file in force."""
-    return Path(os.environ.get("CURATOR_CONFIG", "curator.yaml")).absolute()
+    return Path(os.environ.get("CURATOR_CONFIG") or "curator.yaml").absolute()
 
 
 def _parsed(text: str, path: Path) -> object:
@@ -329,7 +329,9 @@ def _explain(error: object) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key{_did_you_mean_key(error['loc'])}"
-    if error["type"] in {"value_error", "missing"}:
+    if error["type"] == "missing":
+        return f"{where}: required, but missing"
+    if error["type"] == "value_error":
         return f"{where}: {message}"
     return f"{where}: {message}, got {error['input']!r}"
 

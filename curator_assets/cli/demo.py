@@ -37,6 +37,8 @@ def demo(folder: Path) -> int:
     """
     folder = folder.absolute()
     _require_free(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_truth(folder / TRUTH, [])  # first of all: it tells that the folder is a demo's
     init(folder, None)
     settings_file = folder / SETTINGS
     settings = load_settings(settings_file)

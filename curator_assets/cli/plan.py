@@ -23,7 +23,8 @@ def show_plan() -> None:
     settings = load_settings()
     with looked_at_instance(settings_file()) as instance:
         intake, work = planned(instance, settings)
-        require_tars(settings.source, intake.n_bytes)
+        if not intake.removed:
+            require_tars(intake.source, intake.n_bytes)
         print_plan(plan(GRAPH.stages, work), intake, work)
 
 

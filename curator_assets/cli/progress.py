@@ -16,6 +16,7 @@ from curator_assets.engine.intake import Intake
 from curator_assets.engine.progress import Progress as StageProgress
 from curator_assets.engine.progress import duration
 from curator_assets.engine.refresh import Pass
+from curator_assets.storage.shards.source import require_tars
 
 
 class ShownProgress(Observer):
@@ -47,8 +48,14 @@ class ShownProgress(Observer):
         self._bar.stop()
 
     def looked(self, intake: Intake) -> None:
-        """The source was looked at."""
+        """The source was looked at.
+
+        Raises:
+            MissingSourceError: no tar is there, nor ever was.
+        """
         self.intake = intake
+        if not intake.removed:
+            require_tars(intake.source, intake.n_bytes)
 
     def passed(self, this: Pass) -> None:
         """All stages are through."""

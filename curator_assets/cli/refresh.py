@@ -20,9 +20,9 @@ from curator_assets.engine.intake import Intake
 from curator_assets.engine.making import failure_lines
 from curator_assets.engine.refresh import Pass
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError
 from curator_assets.settings import Settings, load_settings, settings_file
 from curator_assets.storage import layout
-from curator_assets.storage.shards.source import Source, require_tars
 from curator_assets.storage.store import Store
 
 
@@ -38,7 +38,6 @@ def refresh(shards: Sequence[str], *, force: bool) -> int:
     """
     settings = load_settings()
     Store(settings.output).require_writable()
-    require_tars(settings.source, Source(settings.source).list_shards())
     with project_instance(settings_file()) as instance:
         return shown_refresh(instance, settings, shards, force=force)
 
@@ -81,8 +80,10 @@ def run(
     }
     try:
         job.execute_in_process(instance=instance, run_config=config)
-    except dg.Failure:  # partitions failed; the observer and the instance know which
-        return False
+    except dg.Failure as failure:
+        if isinstance(failure.__cause__, UserError):
+            raise failure.__cause__ from None
+        return False  # partitions failed; the observer and the instance know which
     return True
 
 
@@ -97,12 +98,22 @@ def _tell(intake: Intake, result: Pass) -> int:
     _print_counts(work)
     print_not_taken(intake)
     _print_places(result)
+    return _tell_failures(result)
+
+
+def _tell_failures(result: Pass) -> int:
+    """Print what failed, but for what failed because something else did; the exit status."""
+    all_of_it = [one for failed in result.failed.values() for one in failed]
+    causes = [one for one in all_of_it if not one.lacks_input]
     for stage, failed in result.failed.items():
-        for line in failure_lines(failed):
+        for line in failure_lines(one for one in failed if one in causes or not causes):
             tell_error(f"{stage.name}: {line}")
-    if any(one.is_of_all for failed in result.failed.values() for one in failed):
+    others = [stage.name for stage, failed in result.failed.items() if not {*failed} & {*causes}]
+    if causes and others:
+        say(f"not made, for want of what they are made from: {', '.join(others)}")
+    if any(one.is_of_all for one in causes):
         return MEND
-    return FAILED if result.failed else 0
+    return FAILED if all_of_it else 0
 
 
 def _print_counts(work: Work) -> None:
@@ -116,6 +127,8 @@ def _print_counts(work: Work) -> None:
 
 def _print_places(result: Pass) -> None:
     work = result.work
+    if not counts_by_verdict(work):
+        return
     say(f"curated tars  {work.store.url('shards')}")
     if work.entry(CURATION_REPORT):
         is_old = CURATION_REPORT in result.waiting or CURATION_REPORT in result.failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from pathlib import Path
 
 from curator_assets.cli.console import say
 from curator_assets.cli.instance import project_instance
@@ -12,6 +13,7 @@ from curator_assets.errors import UserError
 from curator_assets.settings import load_settings, settings_file
 
 HOST = "127.0.0.1"
+WORKSPACE = "workspace.yaml"
 
 
 class PortTakenError(UserError):
@@ -39,5 +41,11 @@ def serve(port: int) -> None:
         pass  # its tables are there before the two processes that `dagster dev` starts
     say(f"Dagster's UI: http://{HOST}:{port} (once it says that it is serving; Ctrl-C ends it)")
     sys.stdout.flush()
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "curator_assets.definitions"]
-    os.execv(sys.executable, [*command, "-h", HOST, "-p", str(port)])
+    file = settings_file()
+    os.environ["CURATOR_CONFIG"] = str(file)
+    os.chdir(file.parent)  # where Dagster looks for the project's own files
+    target = (
+        ["-w", WORKSPACE] if Path(WORKSPACE).is_file() else ["-m", "curator_assets.definitions"]
+    )
+    command = [sys.executable, "-m", "dagster", "dev", *target, "-h", HOST, "-p", str(port)]
+    os.execv(sys.executable, command)

@@ -94,7 +94,8 @@ def examine(
         try:
             reason = "forced" if force else why_stale(stage, work, partition)
         except (MissingInputError, OSError) as error:
-            examined.failed.append(Failed(partition, str(error)))
+            lacks_input = isinstance(error, MissingInputError)
+            examined.failed.append(Failed(partition, str(error), lacks_input=lacks_input))
             continue
         except UndecidedError as error:
             examined.undecided[partition] = str(error)

@@ -50,6 +50,7 @@ class Intake:
     """What one look at the source, the output and the instance found.
 
     Attributes:
+        source: where the tars lie.
         shards: those that are whole or known, and there, in order of arrival.
         unranked: those of them without a rank, in the order in which they get one.
         unregistered: those of them that are no partitions yet, in order of arrival.
@@ -59,6 +60,7 @@ class Intake:
         held: shards of which the output has an entry, readable or not.
     """
 
+    source: str
     shards: tuple[str, ...]
     unranked: tuple[str, ...]
     unregistered: tuple[str, ...]
@@ -88,6 +90,7 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
     order = {shard: rank for rank, shard in enumerate([*ranks, *unranked])}
     shards = sorted(present, key=order.__getitem__)
     return Intake(
+        source=settings.source,
         shards=tuple(shards),
         unranked=tuple(unranked),
         unregistered=tuple(shard for shard in shards if shard not in registered),

@@ -79,7 +79,9 @@ def make(
                 yield result
         except Exception as error:  # of what all of them need: a damaged file of weights, say
             message = told(error, work, f"{stage.name} can't be begun")
-            yield from (Failed(partition, message, is_of_all=True) for partition in left)
+            lacks_input = isinstance(error, MissingInputError)
+            for partition in left:
+                yield Failed(partition, message, is_of_all=True, lacks_input=lacks_input)
     work.forget()
     yield from _observed(stage, work)
 
@@ -88,9 +90,8 @@ def failure_lines(failed: Iterable[Failed]) -> Iterator[str]:
     """A line an error: the partitions that it cost, and what it is."""
     partitions = defaultdict[str, list[Partition]](list)
     for one in failed:
-        partitions[one.error].append(one.partition)
-    for error, costs in partitions.items():
-        named = [partition for partition in costs if partition]
+        partitions[one.error] += [one.partition] if one.partition and not one.is_of_all else []
+    for error, named in partitions.items():
         more = f" and {len(named) - _N_NAMED} more" if len(named) > _N_NAMED else ""
         yield f"{', '.join(named[:_N_NAMED])}{more}: {error}" if named else error
 
@@ -157,8 +158,12 @@ def _unless_it_fails(
     except UserError:  # of what all of them need
         raise
     except Exception as error:  # whatever one partition does, the others are made
-        check = error.check if isinstance(error, PartitionError) else None
-        return Failed(partition, told(error, work, f"{what} failed"), check)
+        return Failed(
+            partition,
+            told(error, work, f"{what} failed"),
+            check=error.check if isinstance(error, PartitionError) else None,
+            lacks_input=isinstance(error, MissingInputError),
+        )
 
 
 def _with_files(stage: Stage, made: Made, work: Work) -> Finished:

@@ -124,6 +124,9 @@ class Pass:
         return set(found)
 
     def _log(self, stage: Stage, examined: Examined) -> None:
+        if stage in self.waiting:
+            self.work.log.info("%s: waits for shards that were not chosen", stage.name)
+            return
         reasons = Counter(examined.stale.values())
         why = "".join(f"; {n} {reason}" for reason, n in reasons.most_common(5))
         n_fresh, n_stale = len(examined.fresh), len(examined.stale)

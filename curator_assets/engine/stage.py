@@ -84,12 +84,14 @@ class Failed:
     Attributes:
         check: that it failed, if it was one.
         is_of_all: what failed is needed by every partition of the stage: none could be begun.
+        lacks_input: something that it is made from was not made.
     """
 
     partition: Partition
     error: str
     check: str | None = None
     is_of_all: bool = False
+    lacks_input: bool = False
 
 
 @dataclass(frozen=True)

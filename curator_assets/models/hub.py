@@ -12,13 +12,14 @@ _constants = huggingface_hub.constants
 
 
 @contextmanager
-def offline_if_unreachable() -> Iterator[None]:
-    """Keep the hub client to its cache when the hub cannot be reached.
+def offline_if_unreachable() -> Iterator[bool]:
+    """Keep the hub client to its cache when the hub cannot be reached; tells whether it can't.
 
     It would retry each file for 25 seconds otherwise.
     """
-    with _offline(_constants.HF_HUB_OFFLINE or not _reachable(_constants.ENDPOINT)):
-        yield
+    is_offline = _constants.HF_HUB_OFFLINE or not _reachable(_constants.ENDPOINT)
+    with _offline(is_offline):
+        yield is_offline
 
 
 @contextmanager

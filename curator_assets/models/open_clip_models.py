@@ -1,6 +1,9 @@
 """Image encoders: any open_clip model's visual tower, with weights from wherever they lie."""
 
+import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +111,36 @@ def _hub_files(repository: str) -> list[Path]:
 
 def _create(name: str, pretrained: str | None) -> Any:
     tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-    with hub.offline_if_unreachable():
-        return open_clip.create_model_from_pretrained(
-            name,
-            pretrained,
-            return_transform=False,
-            force_quick_gelu=tag.get("quick_gelu", False),
-        )
+    is_from_hub = bool(tag) or name.startswith(HF_HUB)
+    with hub.offline_if_unreachable() as is_offline, _silent_root():
+        try:
+            return open_clip.create_model_from_pretrained(
+                name,
+                pretrained,
+                return_transform=False,
+                force_quick_gelu=tag.get("quick_gelu", False),
+            )
+        except Exception as error:
+            if is_offline and is_from_hub:
+                raise ConnectionError(
+                    "they are not in the hub's cache, and the hub can't be reached from here"
+                ) from error
+            raise
+
+
+@contextmanager
+def _silent_root() -> Iterator[None]:
+    """What open_clip logs on the root logger is what it raises as well."""
+    root = logging.getLogger()
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    root.addFilter(nothing)
+    try:
+        yield
+    finally:
+        root.removeFilter(nothing)
 
 
 def _preprocessing(config: dict[str, Any]) -> Preprocessing:
@@ -137,7 +163,7 @@ def _ways_out(name: str, pretrained: str, error: Exception) -> str:
     if tags and not isinstance(error, LookupError):
         near = ""
     elif tags:
-        near = did_you_mean(pretrained, tags) or f"; its tags are {', '.join(tags)}"
+        near = did_you_mean(pretrained, tags) or f"; its tags are {', '.join(tags)}."
     elif name == offline_model.NAME:
         near = did_you_mean(pretrained, [offline_model.PRETRAINED])
     else:
@@ -145,8 +171,8 @@ def _ways_out(name: str, pretrained: str, error: Exception) -> str:
     reason = " ".join(str(error).split())
     return (
         f"model {name!r} with pretrained weights {pretrained!r} can't be loaded "
-        f"({type(error).__name__}: {reason}){near}. Weights may also be the path of a checkpoint "
-        "(.pt or .safetensors), the model a folder ('local-dir:<folder>' with open_clip_config."
-        f"json and weights); without a network there is {offline_model.NAME!r} with weights "
-        f"{offline_model.PRETRAINED!r}, after {offline_model.INSTALL_COMMAND}"
+        f"({type(error).__name__}: {reason}){near or '.'} Weights may also be the path of a "
+        "checkpoint (.pt or .safetensors), the model a folder ('local-dir:<folder>' with "
+        f"open_clip_config.json and weights); without a network there is {offline_model.NAME!r} "
+        f"with weights {offline_model.PRETRAINED!r}, after {offline_model.INSTALL_COMMAND}"
     )

@@ -140,7 +140,7 @@ class Store:
             self.fs.rm_file(name)
         except Exception as error:  # each kind of storage raises its own
             reason = getattr(error, "strerror", None) or str(error)
-            where = getattr(error, "filename", None) or self.root
+            where = self._nearest() if self.is_local else self.root
             raise OutputError(
                 f"output {self.location}: nothing can be written there ({reason}: {where}); "
                 "expected a folder that this user may write to, on a disk that is mounted for "
@@ -153,11 +153,15 @@ class Store:
 
     def _nearest_folder(self) -> Path:
         """The root, or what is there of the path to it; raises NotADirectoryError for a file."""
+        path = self._nearest()
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        return path
+
+    def _nearest(self) -> Path:
         path = Path(self.root)
         while not path.exists():
             path = path.parent
-        if not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         return path
 
     def remove(self, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from curator_assets.engine.dagster.columns import column_schema
-from curator_assets.engine.dagster.events import EventReporter, failure
+from curator_assets.engine.dagster.events import EventReporter, failure, paragraph_first
 from curator_assets.engine.dagster.instance_partitions import (
     SHARDS,
     InstanceRegistry,
@@ -24,7 +24,10 @@ from curator_assets.engine.partitioning import ALL, Partition, Partitioning
 from curator_assets.engine.progress import Watch
 from curator_assets.engine.stage import External, Failed, Graph, Stage, is_by_shard
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError
 from curator_assets.settings import Settings
+
+PARTITION_RANGE_TAG = "dagster/asset_partition_range"
 
 
 class EnsureConfig(dg.Config):
@@ -73,9 +76,10 @@ def stage_asset(
         description=stage.description,
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
-        shards = known_shards(graph, settings, InstanceRegistry(context.instance))
-        work = Work(settings, shards, context.log, watch=watch or Watch())
-        yield from ensure(context, stage, work, force=config.force)
+        with paragraph_first():
+            shards = known_shards(graph, settings, InstanceRegistry(context.instance))
+            work = Work(settings, shards, context.log, watch=watch or Watch())
+            yield from ensure(context, stage, work, force=config.force)
 
     return asset
 
@@ -121,9 +125,10 @@ def _selected(context: dg.AssetExecutionContext) -> list[Partition]:
         return [ALL]
     keys = list(context.partition_keys)
     if not keys:
-        raise dg.Failure(
-            "the partition range holds no partition; its first key must have been registered "
-            "before its last",
-            allow_retries=False,
+        asked = context.run.tags
+        first, last = (asked.get(f"{PARTITION_RANGE_TAG}_{end}", "?") for end in ("start", "end"))
+        raise UserError(
+            f"the range {first}...{last} runs backwards: {last!r} was registered before {first!r}; "
+            f"expected the earlier one first: {last}...{first}"
         )
-    return list(keys)
+    return keys

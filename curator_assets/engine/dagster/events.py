@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from curator_assets.engine.making import Recorded, failure_lines
 from curator_assets.engine.partitioning import ALL, Partition
 from curator_assets.engine.stage import Failed, Observed, Stage
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError
 from curator_assets.report.pictures.data_uri import data_uri
 from curator_assets.storage.ledger import Entry, Picture
 
@@ -156,6 +158,15 @@ class EventReporter:
             tags[get_input_data_version_tag(dep)] = (version or DEFAULT_DATA_VERSION).value
             tags[get_input_event_pointer_tag(dep)] = str(record.storage_id) if record else "NULL"
         return tags
+
+
+@contextmanager
+def paragraph_first() -> Iterator[None]:
+    """What a user can mend comes as a failure: the UI shows its text before anything else."""
+    try:
+        yield
+    except UserError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def failure(what: str, failed: list[Failed]) -> dg.Failure:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from curator_assets.engine.chosen import chosen_shards
 from curator_assets.engine.dagster.assets import EnsureConfig
-from curator_assets.engine.dagster.events import EventReporter, failure
+from curator_assets.engine.dagster.events import EventReporter, failure, paragraph_first
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.intake import Intake, let_go, look, register, unread_warning
 from curator_assets.engine.progress import Watch
@@ -59,7 +59,7 @@ def refresh_job(
     def refresh_stale_partitions(
         context: dg.OpExecutionContext, config: RefreshConfig
     ) -> Iterator[Any]:
-        with hold_refresh_lock(Store(settings.output), context.run_id):
+        with paragraph_first(), hold_refresh_lock(Store(settings.output), context.run_id):
             registry = InstanceRegistry(context.instance)
             intake = look(graph, settings, registry)
             chosen = None
@@ -78,9 +78,6 @@ def refresh_job(
                 if not stage.is_optional:
                     yield from this.over(stage, EventReporter(context, stage, work))
             work.weights.remember()
-        for stage, deps in this.waiting.items():
-            names = ", ".join(dep.name for dep in deps)
-            context.log.info("%s waits for what was not chosen of %s", stage.name, names)
         watch.passed(this)
         if this.failed:
             raise failure("refresh", [one for failed in this.failed.values() for one in failed])
