@@ -224,16 +224,6 @@ class Settings(_Section):
         return head.head or find_known_head(score, model.name, model.pretrained)
 
     @model_validator(mode="after")
-    def _output_is_apart(self) -> Self:
-        source, output = self.source.rstrip("/") + "/", self.output.rstrip("/") + "/"
-        if output.startswith(source):
-            raise ValueError(
-                f"output {self.output!r} lies inside source {self.source!r}: curated tars would be "
-                "taken for new ones; choose a folder outside it"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         for score, head in self.heads.items():
             if head.embedding_model:
@@ -304,7 +294,9 @@ def parse_settings(text: str, path: Path) -> Settings:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
         raise SettingsError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from None
-    return _anchored(settings, path.parent)
+    settings = _anchored(settings, path.parent)
+    _require_apart(settings, path)
+    return settings
 
 
 def settings_file() -> Path:
@@ -348,6 +340,15 @@ def _did_you_mean_key(location: tuple[str | int, ...]) -> str:
         return ""
     known = list(section.model_fields)
     return did_you_mean(str(location[-1]), known) or f"; known here: {', '.join(known)}"
+
+
+def _require_apart(settings: Settings, path: Path) -> None:
+    source, output = settings.source.rstrip("/") + "/", settings.output.rstrip("/") + "/"
+    if output.startswith(source):
+        raise SettingsError(
+            f"{path}: output {settings.output} lies inside source {settings.source}: curated tars "
+            "would be taken for new ones; choose a folder outside it"
+        )
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:

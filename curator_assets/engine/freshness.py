@@ -17,6 +17,7 @@ from curator_assets.engine.partitioning import (
 )
 from curator_assets.engine.stage import Failed, Inputs, Stage
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError
 from curator_assets.storage.ledger import Entry
 
 CODE = "settings or code"
@@ -90,13 +91,17 @@ def examine(
     examined = Examined({}, {}, {}, [])
     if stage.by is not Partitioning.WHOLE:
         work.ledger.read_all(stage.name)  # in bulk, not one by one
-    for partition in partitions:
+    left = list(partitions)
+    for i, partition in enumerate(left):
         try:
             reason = "forced" if force else why_stale(stage, work, partition)
         except (MissingInputError, OSError) as error:
             lacks_input = isinstance(error, MissingInputError)
             examined.failed.append(Failed(partition, str(error), lacks_input=lacks_input))
             continue
+        except UserError as error:  # the same for all of them
+            examined.failed.extend(Failed(p, str(error), is_of_all=True) for p in left[i:])
+            break
         except UndecidedError as error:
             examined.undecided[partition] = str(error)
             continue

@@ -50,7 +50,7 @@ def plan(stages: Sequence[Stage], work: Work) -> list[StagePlan]:
         waits = _waiting(stage, partitions, waiting)
         found = examine(stage, work, [p for p in partitions if p not in waits])
         undecided = dict.fromkeys(waits, LATER) | found.undecided
-        undecided |= {failed.partition: LATER for failed in found.failed}
+        undecided |= {f.partition: LATER if f.lacks_input else f.error for f in found.failed}
         waiting[stage] = set(found.stale) | set(undecided)
         plans.append(StagePlan(stage, len(found.fresh), found.stale, undecided))
     return plans

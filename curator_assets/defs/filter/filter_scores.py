@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.partitioning import (
-    MissingInputError,
     Partitioning,
     UndecidedError,
 )
@@ -39,13 +38,10 @@ def _inputs(work: Work, shard: str) -> Inputs:
 
 
 def _identity(work: Work, score: str) -> str:
-    try:
+    identity = work.weights.head(score)
+    if identity is None and work.purpose is Purpose.MAKE:
+        _file(work.settings, score)
         identity = work.weights.head(score)
-        if identity is None and work.purpose is Purpose.MAKE:
-            _file(work.settings, score)
-            identity = work.weights.head(score)
-    except HeadUnavailableError as error:
-        raise MissingInputError(str(error)) from error
     if identity is None:
         raise UndecidedError(UNDECIDED)
     return identity

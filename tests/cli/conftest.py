@@ -1,0 +1,55 @@
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from curator_assets.cli.main import curate
+from curator_assets.demo.samples import make_shards
+
+Curate = Callable[..., Result]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in; no environment variable names a project."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DAGSTER_HOME", "CURATOR_CONFIG"):
+        monkeypatch.setenv(name, "")  # or a command that sets it would set it for later tests
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.fixture
+def run(here: Path) -> Curate:
+    """Runs `curate`, as from a shell: what it sets in the environment does not last."""
+
+    def run(*arguments: str) -> Result:
+        before = dict(os.environ)
+        try:
+            result = CliRunner().invoke(curate, list(arguments), catch_exceptions=False)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample_tars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("sample_tars")
+    make_shards(folder, n_samples=30, seed=0)
+    yield folder
+
+
+def assert_one_paragraph(result: Result, status: int, *words: str) -> None:
+    """One line on stderr with these words, no traceback, this exit status."""
+    assert result.exit_code == status, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert len(lines[0].split()) < 80
+    for word in words:
+        assert word in lines[0]

@@ -1,0 +1,180 @@
+"""`curate refresh` and `curate plan` as a user sees them."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from cli.conftest import assert_one_paragraph
+from pipeline import MODEL
+from tar_files import write_members
+
+from curator_assets.demo.photos import crops
+from curator_assets.demo.samples import _jpeg
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[bytes]:
+    return [_jpeg(crop.image) for crop in crops()[:240:40]]
+
+
+@pytest.fixture
+def project(here) -> Path:
+    settings = {
+        "source": "tars",
+        "output": "out",
+        "model": MODEL,
+        "clusters": {"n_clusters": 2, "n_cell_groups": 2},
+    }
+    (here / "curator.yaml").write_text(yaml.safe_dump(settings))
+    return here
+
+
+def drop(project: Path, name: str, *images: bytes) -> Path:
+    path = project / "tars" / f"{name}.tar"
+    write_members(path, [(f"{i}.jpg", image) for i, image in enumerate(images)])
+    return path
+
+
+def made(project: Path, pattern: str) -> set[str]:
+    return {path.stem for path in (project / "out").glob(pattern)}
+
+
+def test_it_ends_with_the_counts_the_tars_not_taken_and_the_report(run, project, photos):
+    drop(project, "a", photos[0], photos[1])
+    drop(project, "b", photos[0], b"broken")
+    half = drop(project, "c", photos[2])
+    half.write_bytes(half.read_bytes()[:3000])
+    result = run("refresh")
+    assert result.exit_code == 0, result.output
+    end = result.stdout.partition("verdict")[2]
+    rows = [line.split() for line in end.splitlines()]
+    for row in (["kept", "2", "50.0%"], ["duplicate", "1", "25.0%"], ["unreadable", "1", "25.0%"]):
+        assert row in rows
+    assert ["samples", "read", "4"] in rows
+    assert "1 not taken up yet: c.tar: it does not end as tars end" in end
+    assert f"report        {project}/out/report/index.html" in end
+    assert "image_embeddings: 4 images" in result.stdout
+    assert " - dagster - " not in result.output  # lines without the prefix of a log
+    assert result.stderr == ""
+    result = run("refresh")
+    assert "nothing to make: all is up to date" in result.stdout
+
+
+def test_dagsters_log_keeps_its_lines(run, project, photos):
+    import dagster as dg
+
+    drop(project, "a", photos[0])
+    assert run("refresh").exit_code == 0
+    with dg.DagsterInstance.from_ref(
+        dg._core.instance.ref.InstanceRef.from_dir(str(project / ".dagster"))
+    ) as instance:
+        (found,) = instance.get_runs()
+        lines = [entry.message for entry in instance.all_logs(found.run_id)]
+    assert "image_embeddings: 0 fresh, 1 to make; 1 never made" in lines
+
+
+def test_shards_limit_the_work_and_what_rests_on_the_others_waits(run, project, photos):
+    for i, name in enumerate("abc"):
+        drop(project, name, photos[i], photos[i + 1])
+    result = run("refresh", "b")
+    assert result.exit_code == 0, result.output
+    assert made(project, "embeddings/*") == made(project, "scores/*") == {"b"}
+    assert made(project, "shards/*") == set()
+    assert "waiting for shards that were not chosen: centroids, " in result.stdout
+    assert "curated tars" not in result.stdout
+    result = run("refresh", "a...c")
+    assert "waiting" not in result.stdout
+    assert made(project, "shards/*.tar") == {"a", "b", "c"}
+
+    drop(project, "d", photos[4])
+    drop(project, "e", photos[5])
+    result = run("refresh", "e")
+    assert made(project, "embeddings/*") == {"a", "b", "c", "e"}
+    assert made(project, "clusters/assignments/*") == {"a", "b", "c", "e"}  # the codebook stands
+    waiting = next(line for line in result.stdout.splitlines() if line.startswith("waiting"))
+    assert "near_duplicate_pairs, duplicate_groups, duplicate_ids, deduplicated_shards" in waiting
+    assert "cluster_assignments" not in waiting
+    assert ", as it was before" in result.stdout
+    result = run("refresh", "d")  # now no embedding is left out
+    assert "waiting for shards that were not chosen: curation_report;" in result.stdout
+    assert made(project, "shards/*.tar") == {"a", "b", "c", "d"}
+    assert "waiting" not in run("refresh").stdout
+    assert made(project, "shards/*.tar") == {"a", "b", "c", "d", "e"}
+
+
+def test_force_makes_chosen_shards_again_and_nothing_else(run, project, photos):
+    drop(project, "a", photos[0])
+    drop(project, "b", photos[1])
+    assert run("refresh").exit_code == 0
+    result = run("refresh", "--force", "b")
+    assert result.exit_code == 0
+    assert "image_embeddings: 1 fresh, 1 to make; 1 forced" in result.stdout
+    assert "centroids: 1 fresh, 0 to make" in result.stdout
+    result = run("refresh", "--force")
+    assert "image_embeddings: 0 fresh, 2 to make; 2 forced" in result.stdout
+    assert "centroids: 0 fresh, 1 to make; 1 forced" in result.stdout
+
+
+def test_a_partition_that_fails_is_named_and_the_status_is_1(run, project, photos):
+    drop(project, "a", photos[0])
+    tar = drop(project, "b", photos[1])
+    assert run("refresh").exit_code == 0
+    tar.write_bytes(tar.read_bytes()[:700])
+    result = run("refresh")
+    assert_one_paragraph(result, 1, "image_embeddings: b: shard 'b'")
+    assert made(project, "shards/*.tar") == {"a", "b"}  # what stood there stands
+
+
+def test_removals_are_held_back_when_the_source_is_empty(run, project, photos):
+    tar = drop(project, "a", photos[0])
+    assert run("refresh").exit_code == 0
+    tar.unlink()
+    assert_one_paragraph(run("refresh"), 3, "lists no tar, but 1 shards are known")
+    assert made(project, "shards/*.tar") == {"a"}
+    assert "1 tars are gone: a" in run("plan").stdout
+
+
+def test_plan_makes_nothing_at_all(run, project, photos):
+    drop(project, "a", photos[0])
+    before = sorted(project.rglob("*"))
+    result = run("plan")
+    assert result.exit_code == 0, result.output
+    assert "1 new shards: a" in result.stdout
+    assert ["image_embeddings", "0", "1", "0"] in [x.split() for x in result.stdout.splitlines()]
+    assert run("check").exit_code == 0
+    assert sorted(project.rglob("*")) == before
+
+
+def test_two_projects_never_meet(run, here, photos, monkeypatch):
+    for name, photo in (("one", photos[0]), ("two", photos[1])):
+        run("init", name)
+        drop(here / name, f"of_{name}", photo)
+    for name in ("one", "two", "one"):
+        monkeypatch.chdir(here / name)
+        assert run("refresh").exit_code == 0
+    for name in ("one", "two"):
+        tables = pl.read_parquet(here / name / "curated/shards/*.parquet")
+        assert tables["shard"].to_list() == [f"of_{name}"]
+        assert not (here / name / "curated/trash").exists()
+
+    monkeypatch.chdir(here / "two")
+    monkeypatch.setenv("DAGSTER_HOME", str(here / "one/.dagster"))
+    words = ["the instance of the project in", "unset it", "go to that project"]
+    assert_one_paragraph(run("refresh"), 2, *words)
+    monkeypatch.setenv("DAGSTER_HOME", str(here / "nowhere"))
+    assert_one_paragraph(run("refresh"), 2, "expected the absolute path of a folder")
+
+    monkeypatch.delenv("DAGSTER_HOME")
+    shutil.copytree(here / "one", here / "copy", symlinks=True)
+    monkeypatch.chdir(here / "copy")
+    assert run("refresh").exit_code == 0  # its instance is its own, whatever .env says
+
+
+def test_without_an_env_file_the_line_to_export_is_told_once(run, project, photos):
+    drop(project, "a", photos[0])
+    line = f"Dagster's own commands find this project after: export DAGSTER_HOME={project}/.dagster"
+    assert line in run("refresh").stdout
+    assert "export" not in run("refresh").stdout
+    assert "enabled: false" in (project / ".dagster/dagster.yaml").read_text()

@@ -1,0 +1,249 @@
+"""Image files and Parquet become shards that hold their very bytes."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import webdataset as wds
+
+from curator_assets.cli.pack import pack
+from curator_assets.demo.photos import crops
+from curator_assets.demo.samples import _encoded, _jpeg
+from curator_assets.packing.packable import PackError, safe_key
+from curator_assets.storage.shards.tars import TarContent
+
+
+def photographs(folder: Path, n: int = 7) -> None:
+    """Images in folders, with captions beside them, and files that belong to none."""
+    for i, crop in enumerate(crops()[:n]):
+        path = folder / ("a" if i % 2 else "b.v1") / f"photo {i}.JPG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_jpeg(crop.image, quality=30))
+        path.with_suffix(".txt").write_text(f"caption {i}")
+        if i % 3 == 0:
+            path.with_suffix(".json").write_text(json.dumps({"i": i}))
+    (folder / "README").write_text("nothing")
+    (folder / "a/.hidden.jpg").write_bytes(b"x")
+    (folder / "a/alone.txt").write_text("of no image")
+
+
+def shards(into: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(into.glob("*.tar"))}
+
+
+def members(into: Path) -> dict[str, bytes]:
+    found = {}
+    for data in shards(into).values():
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            found |= {info.name: tar.extractfile(info).read() for info in tar}
+    return found
+
+
+def test_every_byte_is_there_once_and_what_belongs_to_no_image_is_named(tmp_path, capsys):
+    folder, into = tmp_path / "photos", tmp_path / "tars"
+    photographs(folder)
+    pack(folder, into, 3)
+    printed = capsys.readouterr().out
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("photo *")
+    }
+    assert members(into) == files
+    assert sorted(shards(into)) == ["00000.tar", "00001.tar", "00002.tar"]
+    assert "7 samples packed" in printed
+    assert "2 files belong to no image, left out: " in printed
+    assert "README" in printed and "alone.txt" in printed
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset's
+def test_webdataset_and_the_pipelines_own_reader_read_them(tmp_path):
+    photographs(tmp_path / "photos")
+    pack(tmp_path / "photos", tmp_path / "tars", 100)
+    path = tmp_path / "tars/00000.tar"
+    dataset = wds.WebDataset(str(path), shardshuffle=False, empty_check=False)
+    read = {sample["__key__"]: sample for sample in dataset}
+    assert len(read) == 7
+    assert read["a/photo 1"]["txt"] == b"caption 1"
+    with path.open("rb") as file:
+        samples = list(TarContent("00000").samples(file))
+    assert [sample.key for sample in samples] == sorted(read)
+    assert all(sample.image and sample.caption for sample in samples)
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
+    folder = tmp_path / "photos"
+    photographs(folder, 40)
+    pack(folder, tmp_path / "whole", 3)
+    expected = shards(tmp_path / "whole")
+    assert len(expected) == 14
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "import curator_assets.packing.shards as shards\n"
+        "from curator_assets.cli.pack import pack\n"
+        "real, n = shards.write_tar, [0]\n"
+        "def write(file, samples):\n"
+        "    n[0] += 1\n"
+        "    real(file, samples[: 2 if n[0] == 6 else None])\n"
+        "    if n[0] == 6:\n"
+        "        file.flush()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "shards.write_tar = write\n"
+        "pack(Path(sys.argv[1]), Path(sys.argv[2]), 3)\n"
+    )
+    into = tmp_path / "killed"
+    command = [sys.executable, "-c", script, str(folder), str(into)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert len(shards(into)) == 5
+    pack(folder, into, 3)
+    assert shards(into) == expected
+    assert [path.name for path in into.iterdir() if "partial" in path.name] == []
+
+
+def test_what_is_added_goes_to_new_shards_and_nothing_else_happens(tmp_path, capsys):
+    folder, into = tmp_path / "photos", tmp_path / "tars"
+    photographs(folder)
+    pack(folder, into, 5)
+    before = shards(into)
+    pack(folder, into, 5)
+    assert "nothing to pack" in capsys.readouterr().out
+    assert shards(into) == before
+    (folder / "a/first.png").write_bytes(_encoded(crops()[9].image, "PNG"))
+    pack(folder, into, 5)
+    after = shards(into)
+    assert after.keys() - before.keys() == {"00002.tar"}
+    assert {name: after[name] for name in before} == before
+    assert "a/first.png" in members(into)
+
+
+def test_a_sample_that_was_changed_is_named_and_a_touched_one_is_not(tmp_path):
+    folder, into = tmp_path / "photos", tmp_path / "tars"
+    photographs(folder)
+    pack(folder, into, 5)
+    before = shards(into)
+    for path in folder.rglob("*"):
+        os.utime(path, (4e9, 4e9))
+    pack(folder, into, 5)
+    (folder / "a/photo 1.txt").write_text("another caption")
+    os.utime(folder / "a/photo 1.txt", (4e9, 4e9))
+    with pytest.raises(PackError, match=r"1 samples were changed .*\(a/photo 1\)"):
+        pack(folder, into, 5)
+    assert shards(into) == before
+
+
+def test_shards_of_another_folder_or_size_are_not_mixed(tmp_path):
+    photographs(tmp_path / "photos")
+    photographs(tmp_path / "others")
+    pack(tmp_path / "photos", tmp_path / "tars", 5)
+    with pytest.raises(PackError, match="packed otherwise"):
+        pack(tmp_path / "others", tmp_path / "tars", 5)
+    with pytest.raises(PackError, match=r"5 samples a shard from .* \(6 samples a shard"):
+        pack(tmp_path / "photos", tmp_path / "tars", 6)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/00000.tar").write_bytes((tmp_path / "tars/00000.tar").read_bytes())
+    with pytest.raises(PackError, match="unknown"):
+        pack(tmp_path / "photos", tmp_path / "foreign", 5)
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    photographs(tmp_path / "photos")
+    (tmp_path / "photos/a/photo 1.png").write_bytes(b"x")
+    with pytest.raises(PackError, match=r"photo 1.JPG, .*photo 1.png; rename"):
+        pack(tmp_path / "photos", tmp_path / "tars", 5)
+    assert not (tmp_path / "tars").exists()
+
+
+@pytest.mark.parametrize("name", ["v1.2 final.jpg", "100%.png", "ünï.webp", "x" * 150 + ".jpg"])
+def test_names_that_would_end_a_key_too_early_are_safe(tmp_path, name):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / name).write_bytes(b"1")
+    (folder / f"{Path(name).stem}.txt").write_bytes(b"2")
+    pack(folder, tmp_path / "tars", 5)
+    with (tmp_path / "tars/00000.tar").open("rb") as file:
+        (sample,) = TarContent("00000").samples(file)
+    assert sample.key == safe_key(Path(name).stem)
+    assert (sample.image.data, sample.caption.data) == (b"1", b"2")
+
+
+def test_keys_of_different_names_differ():
+    names = ["a.b", "a%2Eb", "a%b", "a%25b", "a", "d.e/a"]
+    assert len({safe_key(name) for name in names}) == len(names)
+
+
+def test_the_shards_may_lie_inside_the_folder(tmp_path):
+    photographs(tmp_path)
+    pack(tmp_path, tmp_path / "tars", 5)
+    before = shards(tmp_path / "tars")
+    pack(tmp_path, tmp_path / "tars", 5)
+    assert shards(tmp_path / "tars") == before
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(PackError, match="holds no image file and no Parquet"):
+        pack(tmp_path / "photos", tmp_path / "tars", 5)
+
+
+IMAGES = [_jpeg(crop.image, quality=20) for crop in crops()[:5]]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("jpg", IMAGES),
+        ("image", [{"bytes": data, "path": f"{i}.jpg"} for i, data in enumerate(IMAGES)]),
+    ],
+)
+def test_rows_of_parquet_are_samples(tmp_path, column, values):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    columns = {"url": [f"u{i}" for i in range(5)], "TEXT": list("abcde"), "blob": [b"\0"] * 5}
+    table = pa.table(columns | {column: values})
+    pq.write_table(table, folder / "part.0.parquet", row_group_size=2)
+    pack(folder, tmp_path / "tars", 2)
+    with (tmp_path / "tars/00000.tar").open("rb") as file:
+        samples = list(TarContent("00000").samples(file))
+    assert [sample.key for sample in samples] == [f"part%2E0/{i:09d}" for i in range(2)]
+    assert [sample.image.data for sample in samples] == IMAGES[:2]
+    assert [sample.caption.data for sample in samples] == [b"a", b"b"]
+    about = json.loads(samples[1].members[2].data)
+    assert about["url"] == "u1" and about["blob"] == "00"
+    assert about.get("image") == (None if column == "jpg" else {"path": "1.jpg"})
+    (tmp_path / "tars/00002.tar").unlink()  # as if killed
+    expected = shards(tmp_path / "tars")
+    pack(folder, tmp_path / "tars", 2)
+    assert shards(tmp_path / "tars").items() > expected.items()
+    assert len(members(tmp_path / "tars")) == 15
+
+
+def test_parquet_without_images_or_damaged_is_refused_by_name(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    pq.write_table(pa.table({"a": [b"no image"], "b": ["x"]}), folder / "x.parquet")
+    with pytest.raises(PackError, match=r"x.parquet: no column .* got a \(binary\), b \(string\)"):
+        pack(folder, tmp_path / "tars", 5)
+    (folder / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(PackError, match=r"x.parquet can't be read as Parquet"):
+        pack(folder, tmp_path / "tars", 5)
+
+
+def test_rows_without_an_image_keep_what_they_have(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    table = pa.table({"image": [IMAGES[0], None, b"not an image"], "text": [None, "b", "c"]})
+    pq.write_table(table, folder / "x.parquet")
+    pack(folder, tmp_path / "tars", 5)
+    assert {name: len(data) for name, data in members(tmp_path / "tars").items()} == {
+        "x/000000000.jpg": len(IMAGES[0]),
+        "x/000000001.txt": 1,
+        "x/000000002.jpg": 12,
+        "x/000000002.txt": 1,
+    }
