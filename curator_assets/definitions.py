@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import warnings
 
 import dagster as dg
 
@@ -15,10 +14,6 @@ from curator_assets.engine.dagster.job import refresh_job
 from curator_assets.engine.intake import look, register
 from curator_assets.project import home_in_force
 from curator_assets.settings import Settings, SettingsError, load_settings, settings_file
-
-# Pinned below the next minor release; without these every command prints a page of warnings.
-warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*(backfill_policy|owners)")
-warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*AssetCheckSpec")
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:

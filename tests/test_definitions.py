@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -45,7 +46,10 @@ def test_every_asset_says_what_it_is(settings_file):
         assert asset.group_name != "default", key
         assert asset.kinds, key
         table = asset.metadata.get("dagster/column_schema")
-        assert all(column.description for column in table.columns) if table else True, key
+        columns = table.columns if table else []
+        assert all(column.description for column in columns), key
+        for text in (asset.description, *(column.description for column in columns)):
+            assert "<" not in re.sub("`.*?`", "", text), text  # the UI would take it for HTML
 
 
 def test_columns_of_heads_are_described(settings_file):

@@ -43,7 +43,8 @@ def _place(name: str, shards: Sequence[str]) -> int:
     try:
         return shards.index(name)
     except ValueError:
+        such_as = f", such as {shards[0]!r}" if shards else ""
+        known = did_you_mean(name, shards) or f"; {len(shards):,} are known{such_as}"
         raise UnknownShardError(
-            f"no shard {name!r}: expected a tar's path below the source without .tar"
-            f"{did_you_mean(name, shards) or f'; {len(shards):,} are known, such as {shards[0]!r}'}"
+            f"no shard {name!r}: expected a tar's path below the source without .tar{known}"
         ) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,10 +32,14 @@ _N_NAMED = 5
 
 @dataclass(frozen=True)
 class Finished:
-    """A partition that was made, and its files as they were written."""
+    """A partition that was made, and its files as they were written.
+
+    `n_rows` of it were not told of before.
+    """
 
     made: Made
     files: Mapping[str, StoredFile]
+    n_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def make(
                 result: Recorded | Failed
                 result = outcome if isinstance(outcome, Failed) else recorded(stage, outcome, work)
                 del left[result.partition]
-                progress.finish(result.partition)
+                n_rows = outcome.n_rows if isinstance(outcome, Finished) else 0
+                progress.finish(result.partition, n_rows)
                 yield result
         except Exception as error:  # of what all of them need: a damaged file of weights, say
             message = told(error, work, f"{stage.name} can't be begun")
@@ -127,11 +132,7 @@ def finished(
     if isinstance(making, OneByOne):
         with making.open(work) as make_one:
             contained = partial(_contained, stage, make_one, work)
-            for result in in_threads(contained, partitions, n_threads=making.n_threads):
-                if isinstance(result, Finished):
-                    n_rows = int(result.made.metadata.get("dagster/row_count", 1))
-                    yield Advanced(result.made.partition, n_rows)
-                yield result
+            yield from in_threads(contained, partitions, n_threads=making.n_threads)
         return
     with making.open(work) as stream:
         for outcome in stream(partitions):
@@ -144,7 +145,9 @@ def finished(
 
 def _contained(stage: Stage, make_one: Make, work: Work, partition: Partition) -> Finished | Failed:
     def attempt() -> Finished:
-        return _with_files(stage, make_one(partition), work)
+        made = make_one(partition)
+        n_rows = int(made.metadata.get("dagster/row_count", 1))
+        return replace(_with_files(stage, made, work), n_rows=n_rows)
 
     return _unless_it_fails(partition, attempt, work)
 

@@ -100,8 +100,9 @@ class Progress:
         self._begun[partition] = min(begun, self._weights.get(partition, 0.0))
         self._tell()
 
-    def finish(self, partition: Partition) -> None:
-        """Count a partition as finished."""
+    def finish(self, partition: Partition, n: int = 0) -> None:
+        """Count a partition as finished, and `n` units of it that were not counted before."""
+        self._n += n
         self.n_finished += 1
         self._begun.pop(partition, None)
         self._finished += self._weights.get(partition, 0.0)
@@ -111,7 +112,8 @@ class Progress:
         self._watch.advanced(self)
         now = time.monotonic()
         is_all = self.n_finished == self.n_partitions
-        if not is_all and now - self._last_line < SECONDS_BETWEEN_LINES:
+        is_one = self.n_partitions == 1 and self._n <= 1  # and has no pace
+        if is_one or (not is_all and now - self._last_line < SECONDS_BETWEEN_LINES):
             return
         self._last_line, left = now, self.seconds_left
         self._log.info(

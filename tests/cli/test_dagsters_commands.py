@@ -41,7 +41,7 @@ def test_dg_lists_and_checks_the_definitions(project):
     listed = run(project, "dg", "list", "defs", "--json")
     assert listed.returncode == 0, listed.stderr
     found = json.loads(listed.stdout)
-    assert "deduplicated_shards" in {asset["key"] for asset in found["assets"]}
+    assert "deduplicated_shards" in {asset["asset_key"] for asset in found["assets"]}
     assert [sensor["name"] for sensor in found["sensors"]] == ["tar_drops"]
     checked = run(project, "dg", "check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -4,6 +4,7 @@ What is fresh is reported, what is not is made, and nothing else; so any trigger
 everything twice does the work once.
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,10 @@ from curator_assets.engine.stage import External, Failed, Graph, Stage, is_by_sh
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
 from curator_assets.settings import Settings
+
+# Pinned below the next minor release; without these every command prints a page of warnings.
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*(backfill_policy|owners)")
+warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*AssetCheckSpec")
 
 PARTITION_RANGE_TAG = "dagster/asset_partition_range"
 
