@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Self
+import os
+import sys
+from typing import IO, Self
 
 import dagster as dg
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -30,6 +32,7 @@ class ShownProgress(Observer):
     def __init__(self) -> None:
         self.intake: Intake | None = None
         self.result: Pass | None = None
+        self._terminal: IO[str] | None = None
         self._tasks = dict[StageProgress, TaskID]()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -41,11 +44,16 @@ class ShownProgress(Observer):
         )
 
     def __enter__(self) -> Self:
+        if console.is_terminal:  # Dagster puts a pipe in the terminal's place while a step runs
+            self._terminal = console.file = os.fdopen(os.dup(console.file.fileno()), "w")
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        if self._terminal is not None:
+            console.file = sys.stdout
+            self._terminal.close()
 
     def looked(self, intake: Intake) -> None:
         """The source was looked at.

@@ -1,6 +1,11 @@
 """`curate refresh` and `curate plan` as a user sees them."""
 
+import contextlib
+import os
+import pty
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -178,3 +183,23 @@ def test_without_an_env_file_the_line_to_export_is_told_once(run, project, photo
     assert line in run("refresh").stdout
     assert "export" not in run("refresh").stdout
     assert "enabled: false" in (project / ".dagster/dagster.yaml").read_text()
+
+
+def test_on_a_terminal_a_bar_takes_the_place_of_lines_of_progress(project, photos, tmp_path):
+    drop(project, "a", *photos)
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "curator_assets", "refresh"]
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    with subprocess.Popen(
+        command, stdin=child, stdout=child, stderr=child, env=environment | {"TERM": "xterm"}
+    ) as process:
+        os.close(child)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(parent, 65536):
+                shown += data
+    os.close(parent)
+    assert process.returncode == 0, shown.decode()
+    assert "image_embeddings \x1b" in shown.decode()  # a bar, in colours
+    assert "images/s" in shown.decode()
+    assert "partitions finished" not in shown.decode()
