@@ -20,7 +20,7 @@ import yaml
 
 from curator_assets.cli.refresh import run
 from curator_assets.demo.samples import make_shards
-from curator_assets.settings import load_settings
+from curator_assets.settings_file import load_settings
 
 CASES = [
     ("cpu", "float32"),

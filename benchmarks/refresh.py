@@ -58,7 +58,8 @@ from curator_assets.engine.plan import plan
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import Work
 from curator_assets.report.pictures.contact_sheets import MAX_SHEET_BYTES
-from curator_assets.settings import Settings, load_settings
+from curator_assets.settings import Settings
+from curator_assets.settings_file import load_settings
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import record_arrivals
 from curator_assets.storage.ledger import (
@@ -81,7 +82,7 @@ TARGET_OVERHEAD_MS = 50
 EMPTY_TAR = bytes(tarfile.RECORDSIZE)
 SEED_PARTITION = {Partitioning.SHARD: "00000", Partitioning.CELL_GROUP: "0000"}
 MAX_LINKS = 50_000  # a file has 65,000 names at most
-MEASURES = ("dry-run", "no-op refresh")
+MEASURES = ("plan", "no-op refresh")
 EVENTS = "instance/history/runs/index.db"  # below a project's folder
 
 
@@ -154,7 +155,7 @@ def child(what: str, folder: Path, *options: str) -> str:
 
 
 def measure(what: str, folder: Path, *, profile: bool) -> Measured:
-    """Time and memory of a dry-run or of a refresh of the project in `folder`."""
+    """Time and memory of a plan or of a refresh of the project in `folder`."""
     started = time.perf_counter()
     *lines, last = child(what, folder, *["--profile"] * profile).splitlines()
     print("\n".join(lines) + "\n" if lines else "", end="")
@@ -174,14 +175,14 @@ def measure_here(what: str, folder: Path, *, profile: bool) -> None:
         if profiler:
             profiler.enable()
         started = time.perf_counter()
-        if what == "dry-run":
+        if what == "plan":
             _, work = planned(instance, settings)
             idle = not any(p.stale or p.undecided for p in plan(GRAPH.stages, work))
         else:
             n_before = n_events(folder)
             idle = run(instance, settings, force=False)
         seconds = time.perf_counter() - started
-        if what != "dry-run":
+        if what != "plan":
             idle = idle and n_events(folder) == n_before
     if profiler:
         profiler.disable()

@@ -49,7 +49,7 @@ from curator_assets.engine.making import Recorded, make
 from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import Failed, Stage
 from curator_assets.engine.work import Work
-from curator_assets.settings import load_settings
+from curator_assets.settings_file import load_settings
 from curator_assets.storage.arrivals import record_arrivals
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tars import TarContent

@@ -13,7 +13,8 @@ from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.dagster.job import refresh_job
 from curator_assets.engine.intake import look, register
 from curator_assets.project import home_in_force
-from curator_assets.settings import Settings, SettingsError, load_settings, settings_file
+from curator_assets.settings import Settings
+from curator_assets.settings_file import SettingsError, load_settings, settings_file
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -57,7 +58,7 @@ def register_at_load(settings: Settings) -> None:
         return
     try:
         with dg.DagsterInstance.get() as instance:
-            registry = InstanceRegistry(instance)
+            registry = InstanceRegistry(instance, settings)
             register(look(GRAPH, settings, registry), settings, registry)
     except Exception as error:  # each kind of storage raises its own
         logging.getLogger(__name__).warning("no new shards registered: %s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from curator_assets.settings import SettingsError
+from curator_assets.settings_file import SettingsError
 
 SETTINGS = "curator.yaml"
 HOME_VARIABLE = "DAGSTER_HOME"

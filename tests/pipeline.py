@@ -19,7 +19,8 @@ from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.plan import StagePlan, plan
 from curator_assets.engine.work import Purpose, Work, cell_group_names
 from curator_assets.errors import UserError
-from curator_assets.settings import Settings, load_settings
+from curator_assets.settings import Settings
+from curator_assets.settings_file import load_settings
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.store import Store
 
@@ -68,17 +69,18 @@ class Pipeline:
         return Ledger(self.store)
 
     def shards(self) -> list[str]:
-        return list(InstanceRegistry(self.instance).shards())
+        return list(InstanceRegistry(self.instance, self.settings).shards())
 
     def register(self) -> None:
-        settings, registry = self.settings, InstanceRegistry(self.instance)
+        settings = self.settings
+        registry = InstanceRegistry(self.instance, settings)
         intake = look(GRAPH, settings, registry)
         let_go(intake, GRAPH, settings, registry)
         register(intake, settings, registry)
 
     def work(self, purpose: Purpose = Purpose.MAKE) -> Work:
         """What stages work with, on the shards that lie in the source."""
-        intake = look(GRAPH, self.settings, InstanceRegistry(self.instance))
+        intake = look(GRAPH, self.settings, InstanceRegistry(self.instance, self.settings))
         return Work(self.settings, intake.shards, logging.getLogger(__name__), purpose)
 
     def refresh(self, *, force: bool = False) -> bool:

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 import dagster as dg
 from curator_assets.cli.refresh import run
-from curator_assets.settings import load_settings
+from curator_assets.settings_file import load_settings
 
 with dg.DagsterInstance.ephemeral() as instance:
     assert run(instance, load_settings(Path(sys.argv[1])), force=False)

@@ -3,13 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from curator_assets.settings import (
-    FilterRule,
-    HeadSettings,
-    Settings,
-    SettingsError,
-    load_settings,
-)
+from curator_assets.settings import FilterRule, HeadSettings, Settings
+from curator_assets.settings_file import SettingsError, load_settings
 
 
 def load(tmp_path: Path, text: str):

@@ -5,31 +5,33 @@ from __future__ import annotations
 import dagster as dg
 
 from curator_assets.cli.console import print_table, say
-from curator_assets.cli.errors import FAILED, tell_error
 from curator_assets.cli.instance import project_instance
-from curator_assets.cli.progress import ShownProgress, terminal_loggers
+from curator_assets.cli.progress_bar import ShownProgress, terminal_loggers
 from curator_assets.defs.deduplicate.eps_calibration import EPS_CALIBRATION
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.assets import stage_asset
 from curator_assets.errors import UserError
+from curator_assets.questions.sample_lookup import REFRESH
 from curator_assets.questions.stored_work import stored_work
-from curator_assets.settings import Settings, load_settings, settings_file
+from curator_assets.settings import Settings
+from curator_assets.settings_file import load_settings, settings_file
 from curator_assets.storage import layout
 from curator_assets.storage.calibration import EPS_GRID
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import read_table
 
 
-def calibrate() -> int:
-    """Make `eps_calibration` if it is stale, and print its table; the exit status.
+def calibrate() -> None:
+    """Make `eps_calibration` if it is stale, and print its table.
 
     Raises:
-        UserError: nothing is embedded yet.
+        UserError: nothing is embedded yet, or it can't be made; says why.
+        SettingsError: the settings can't be read, or the instance is another project's.
     """
     settings = load_settings()
     if not stored_work(settings).made_shards(IMAGE_EMBEDDINGS):
-        raise UserError("no image is embedded yet; make that first: curate refresh")
+        raise UserError(f"no image is embedded yet; make that first: {REFRESH}")
     with project_instance(settings_file()) as instance, ShownProgress() as shown:
         asset = stage_asset(EPS_CALIBRATION, GRAPH, settings, watch=shown)
         job = dg.define_asset_job("calibrate", selection=[asset])
@@ -39,10 +41,8 @@ def calibrate() -> int:
                 instance=instance, run_config={"loggers": {"console": {}}}
             )
         except dg.Failure as failure:
-            tell_error(str(failure.description))
-            return FAILED
+            raise UserError(str(failure.description)) from failure
     _print_table(settings)
-    return 0
 
 
 def _print_table(settings: Settings) -> None:

@@ -17,7 +17,8 @@ from curator_assets.questions.comparison import (
     changed_keys,
     compare,
 )
-from curator_assets.settings import FilterRule, load_settings
+from curator_assets.settings import FilterRule
+from curator_assets.settings_file import load_settings
 
 N_SHOWN = 10
 
@@ -28,6 +29,11 @@ def print_comparison(paths: Sequence[Path], csv_file: Path | None) -> None:
     Args:
         paths: one file, compared with the settings in force; or two, the second with the first.
         csv_file: to write to.
+
+    Raises:
+        SettingsError: a file can't be read.
+        NotComparableError: the verdicts can't be known from what is stored.
+        HeadUnavailableError: a head that the settings name is not there.
     """
     before, after = (paths[0], paths[1]) if len(paths) == 2 else (None, paths[0])
     first, second = load_settings(before), load_settings(after)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -9,7 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-console = Console(highlight=False, soft_wrap=True)
+from curator_assets.cli.exit_status import CLOSED
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads on: end as a program does that a closed pipe kills."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(CLOSED)
+
+
+console = _Console(highlight=False, soft_wrap=True)
 """Of stdout; `is_terminal` tells which kind of output is wanted."""
 
 
@@ -36,8 +48,3 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         say("  ".join([first, *others]).rstrip())
-
-
-def named(names: Sequence[str], n: int = 5) -> str:
-    """The first of some names, and how many more there are."""
-    return ", ".join(names[:n]) + (f" and {len(names) - n:,} more" if len(names) > n else "")

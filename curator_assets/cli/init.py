@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
+from curator_assets.cli.home import make_home
+from curator_assets.cli.templates import FILES, project_file, settings_text
 from curator_assets.project import HOME_VARIABLE, SETTINGS, own_home
-from curator_assets.settings import SettingsError, parse_settings
+from curator_assets.settings_file import SettingsError, parse_settings
 
 ENV = ".env"
-FILES = ("workspace.yaml", "dagster.yaml", "dg.toml", "definitions.py")
-"""As they lie in `project/`, beside the settings and the `.env`."""
-
 DEFAULT_SOURCE = "tars"
 
 
@@ -43,11 +41,11 @@ def init(folder: Path, source: str | None) -> Written:
             f"{settings_file} is there already and names its own source; edit it there, or run "
             "this without --source to write what else is missing"
         )
-    text = settings_text(_below(folder, source))
+    text = settings_text(_scalar(_below(folder, source)))
     if not settings_file.exists():
         parse_settings(text, settings_file)  # or a source that can't be one would be found later
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in [(SETTINGS, text), *((name, template(name)) for name in FILES)]:
+    for name, content in [(SETTINGS, text), *((name, project_file(name)) for name in FILES)]:
         if (folder / name).exists():
             written.left.append(name)
         else:
@@ -55,21 +53,12 @@ def init(folder: Path, source: str | None) -> Written:
             written.new.append(name)
     home = str(own_home(settings_file)).replace("\\", "\\\\").replace("'", "\\'")
     _write_env(folder / ENV, f"{HOME_VARIABLE}='{home}'", written)
+    make_home(settings_file)
     return written
 
 
-def settings_text(source: str) -> str:
-    """The settings of a new project."""
-    return template(SETTINGS).replace("{source}", _scalar(source))
-
-
-def template(name: str) -> str:
-    """A file of a project as it is written."""
-    return files("curator_assets.cli").joinpath("project", name).read_text()
-
-
 def _below(folder: Path, source: str | None) -> str:
-    """A source as the settings name it: from their folder if it lies below, else in full."""
+    """A source as the settings name it: from their folder if it lies below, else from the root."""
     if source is None:
         return DEFAULT_SOURCE
     if "://" in source:

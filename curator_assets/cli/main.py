@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from curator_assets.cli.errors import Command
+from curator_assets.cli.exit_status import Command, Group
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="curator-assets")
 def curate() -> None:
     """Curate image datasets: tar shards in, embeddings, scores, duplicates and curated tars out.
@@ -21,10 +21,10 @@ def curate() -> None:
 
 
 @curate.command(cls=Command)
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--source", help="Where the tars lie: a folder, or a URI such as s3://bucket/tars.")
 def init(folder: Path, source: str | None) -> None:
-    """Make FOLDER a project: commented settings, and what Dagster's commands need.
+    """Make FOLDER (this one) a project: commented settings, and what Dagster's commands need.
 
     What is there already is left as it is.
     """
@@ -120,8 +120,7 @@ def compare(settings: tuple[Path, ...], csv: Path | None) -> None:
 
 
 @curate.command(cls=Command)
-@click.pass_context
-def calibrate(ctx: click.Context) -> None:
+def calibrate() -> None:
     """Alter copies of some of your images, and show which eps finds them.
 
     Re-encoded, resized, cropped, recoloured and flipped copies are embedded; their cosines stand
@@ -129,11 +128,17 @@ def calibrate(ctx: click.Context) -> None:
     """
     from curator_assets.cli.calibrate import calibrate as measure
 
-    ctx.exit(measure())
+    measure()
 
 
 @curate.command(cls=Command)
-@click.option("--port", default=3000, show_default=True, help="Of the page, on this machine.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=3000,
+    show_default=True,
+    help="Of the page, on this machine.",
+)
 def ui(port: int) -> None:
     """Open Dagster's UI on this project, with the sensor that sees tars come and go."""
     from curator_assets.cli.ui import serve

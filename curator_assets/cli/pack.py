@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from curator_assets.cli.console import named, say
+from curator_assets.cli.console import say
+from curator_assets.errors import named
 from curator_assets.packing.image_files import find
+from curator_assets.packing.new_shards import pack as packed_shards
 from curator_assets.packing.packable import PackError
-from curator_assets.packing.shards import pack as packed_shards
-from curator_assets.settings import load_settings
+from curator_assets.settings_file import load_settings
 
 
 def pack(folder: Path, into: Path | None, n_samples: int) -> None:

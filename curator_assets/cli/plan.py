@@ -6,31 +6,38 @@ import logging
 
 import dagster as dg
 
-from curator_assets.cli.console import named, print_table, say
+from curator_assets.cli.console import print_table, say
 from curator_assets.cli.instance import looked_at_instance
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.intake import Intake, look, unread_warning
 from curator_assets.engine.plan import StagePlan, plan
 from curator_assets.engine.work import Purpose, Work
+from curator_assets.errors import named
 from curator_assets.models.identity import UNDECIDED
-from curator_assets.settings import Settings, load_settings, settings_file
+from curator_assets.settings import Settings
+from curator_assets.settings_file import load_settings, settings_file
 from curator_assets.storage.shards.source import require_tars
 
 
 def show_plan() -> None:
-    """Print what a refresh would make; nothing changes."""
+    """Print what a refresh would make; nothing changes.
+
+    Raises:
+        SettingsError: the settings can't be read, or the instance is another project's.
+        MissingSourceError: there is no source, or nothing in it.
+    """
     settings = load_settings()
     with looked_at_instance(settings_file()) as instance:
         intake, work = planned(instance, settings)
         if not intake.removed:
-            require_tars(intake.source, intake.n_bytes)
+            require_tars(settings.source, intake.n_bytes)
         print_plan(plan(GRAPH.stages, work), intake, work)
 
 
 def planned(instance: dg.DagsterInstance, settings: Settings) -> tuple[Intake, Work]:
     """What lies in the source now, and stages to be asked about it; nothing changes."""
-    intake = look(GRAPH, settings, InstanceRegistry(instance))
+    intake = look(GRAPH, settings, InstanceRegistry(instance, settings))
     log = logging.getLogger(__name__)
     return intake, Work(settings, intake.shards, log, Purpose.PLAN)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from curator_assets.cli.console import print_table, say
-from curator_assets.cli.errors import FAILED, MEND, tell_error
+from curator_assets.cli.exit_status import FAILED, MEND, tell_error
 from curator_assets.cli.instance import project_instance
 from curator_assets.cli.plan import print_not_taken
-from curator_assets.cli.progress import ShownProgress, terminal_loggers
+from curator_assets.cli.progress_bar import ShownProgress, terminal_loggers
 from curator_assets.defs.output.curation_report import CURATION_REPORT
 from curator_assets.defs.output.deduplicated_shards import counts_by_verdict
 from curator_assets.defs.output.verdicts import VERDICTS
@@ -19,9 +20,10 @@ from curator_assets.engine.dagster.job import OP, Observer, refresh_job
 from curator_assets.engine.intake import Intake
 from curator_assets.engine.making import failure_lines
 from curator_assets.engine.refresh import Pass
-from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
-from curator_assets.settings import Settings, load_settings, settings_file
+from curator_assets.extras import require_installed
+from curator_assets.settings import Settings
+from curator_assets.settings_file import load_settings, settings_file
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 
@@ -35,8 +37,12 @@ def refresh(shards: Sequence[str], *, force: bool) -> int:
 
     Returns:
         The exit status.
+
+    Raises:
+        UserError: nothing could be done: settings, source, output, an unknown shard.
     """
     settings = load_settings()
+    require_installed("faiss", "faiss-gpu")
     Store(settings.output).require_writable()
     with project_instance(settings_file()) as instance:
         return shown_refresh(instance, settings, shards, force=force)
@@ -55,8 +61,7 @@ def shown_refresh(
             observer=shown,
             loggers=terminal_loggers(),
         )
-    assert shown.intake and shown.result, "the refresh ended without an error or a result"
-    return _tell(shown.intake, shown.result)
+    return _tell(*shown.outcome())
 
 
 def run(
@@ -95,9 +100,11 @@ def _tell(intake: Intake, result: Pass) -> int:
         say(f"waiting for shards that were not chosen: {waiting}; `curate refresh` makes all")
     elif not result.failed and not any(result.made.values()):
         say("nothing to make: all is up to date")
-    _print_counts(work)
+    if counts := counts_by_verdict(work):
+        _print_counts(counts)
     print_not_taken(intake)
-    _print_places(result)
+    if counts:
+        _print_places(result)
     return _tell_failures(result)
 
 
@@ -119,19 +126,14 @@ def _tell_failures(result: Pass) -> int:
     return FAILED if all_of_it else 0
 
 
-def _print_counts(work: Work) -> None:
-    counts = counts_by_verdict(work)
+def _print_counts(counts: Counter[str]) -> None:
     n = counts.total()
-    if not n:
-        return
     rows = [(verdict, f"{counts[verdict]:,}", f"{counts[verdict] / n:.1%}") for verdict in VERDICTS]
     print_table(["verdict", "images", "share"], [*rows, ("samples read", f"{n:,}", "")])
 
 
 def _print_places(result: Pass) -> None:
     work = result.work
-    if not counts_by_verdict(work):
-        return
     say(f"curated tars  {work.store.url('shards')}")
     if work.entry(CURATION_REPORT):
         is_old = CURATION_REPORT in result.waiting or CURATION_REPORT in result.failed

@@ -10,7 +10,7 @@ from pathlib import Path
 from curator_assets.cli.console import say
 from curator_assets.cli.instance import project_instance
 from curator_assets.errors import UserError
-from curator_assets.settings import load_settings, settings_file
+from curator_assets.settings_file import load_settings, settings_file
 
 HOST = "127.0.0.1"
 WORKSPACE = "workspace.yaml"

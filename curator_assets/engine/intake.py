@@ -13,7 +13,7 @@ from typing import Protocol
 
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.engine.work import Work
-from curator_assets.errors import UserError
+from curator_assets.errors import UserError, named
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
 from curator_assets.storage.layout import ARRIVALS, ledger_folder, ledger_partition
@@ -24,8 +24,6 @@ from curator_assets.storage.store import Store
 
 class EmptySourceError(UserError):
     """The source lists no tar where there were some: it is more likely away than empty."""
-
-    exit_status = 3
 
 
 class LostArrivalsError(UserError):
@@ -50,7 +48,6 @@ class Intake:
     """What one look at the source, the output and the instance found.
 
     Attributes:
-        source: where the tars lie.
         shards: those that are whole or known, and there, in order of arrival.
         unranked: those of them without a rank, in the order in which they get one.
         unregistered: those of them that are no partitions yet, in order of arrival.
@@ -60,7 +57,6 @@ class Intake:
         held: shards of which the output has an entry, readable or not.
     """
 
-    source: str
     shards: tuple[str, ...]
     unranked: tuple[str, ...]
     unregistered: tuple[str, ...]
@@ -90,7 +86,6 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
     order = {shard: rank for rank, shard in enumerate([*ranks, *unranked])}
     shards = sorted(present, key=order.__getitem__)
     return Intake(
-        source=settings.source,
         shards=tuple(shards),
         unranked=tuple(unranked),
         unregistered=tuple(shard for shard in shards if shard not in registered),
@@ -109,7 +104,8 @@ def _why_not_taken(settings: Settings) -> str:
 
 def unread_warning(intake: Intake, graph: Graph, work: Work) -> str | None:
     """One paragraph for a person whose output can't be read; None if all of it can."""
-    n_unread = len(intake.held) - len(intake.held & work.ledger.read_all(_first(graph).name).keys())
+    held = intake.held - {*intake.removed}
+    n_unread = len(held) - len(held & work.ledger.read_all(_first(graph).name).keys())
     if not n_unread:
         return None
     return (
@@ -170,10 +166,10 @@ def _ranks(graph: Graph, store: Store) -> tuple[dict[str, int], list[str]]:
     ranks, order = read_arrivals(store), _order_made_by(graph, store)
     missing = [shard for shard in order if shard not in ranks]
     if ranks and (missing or sorted(order, key=ranks.__getitem__) != order):
-        named = f": {', '.join(missing[:5])}" if missing else ""
+        which = f": {named(missing)}" if missing else ""
         raise LostArrivalsError(
             f"the order of arrival in {store.url(ARRIVALS)} is not that by which "
-            f"{graph.order.name} was made ({len(missing)} shards are missing{named}); restore the "
+            f"{graph.order.name} was made ({len(missing)} shards are missing{which}); restore the "
             "folder, or delete the whole of it: it is then rebuilt from what was made"
         )
     return ranks, missing

@@ -23,11 +23,9 @@ from curator_assets.engine.partitioning import (
 from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Advanced, Failed, Made, Make, Observed, OneByOne, Stage
 from curator_assets.engine.work import Work
-from curator_assets.errors import UserError
+from curator_assets.errors import UserError, named
 from curator_assets.storage.ledger import Entry, StoredFile, hash_files, hash_of, version_of
 from curator_assets.storage.retries import with_retries
-
-_N_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def make(
                 progress.finish(result.partition, n_rows)
                 yield result
         except Exception as error:  # of what all of them need: a damaged file of weights, say
-            message = told(error, work, f"{stage.name} can't be begun")
+            message = _told(error, work, f"{stage.name} can't be begun")
             lacks_input = isinstance(error, MissingInputError)
             for partition in left:
                 yield Failed(partition, message, is_of_all=True, lacks_input=lacks_input)
@@ -96,12 +94,11 @@ def failure_lines(failed: Iterable[Failed]) -> Iterator[str]:
     partitions = defaultdict[str, list[Partition]](list)
     for one in failed:
         partitions[one.error] += [one.partition] if one.partition and not one.is_of_all else []
-    for error, named in partitions.items():
-        more = f" and {len(named) - _N_NAMED} more" if len(named) > _N_NAMED else ""
-        yield f"{', '.join(named[:_N_NAMED])}{more}: {error}" if named else error
+    for error, costs in partitions.items():
+        yield f"{named(costs)}: {error}" if costs else error
 
 
-def told(error: Exception, work: Work, what: str) -> str:
+def _told(error: Exception, work: Work, what: str) -> str:
     """An error as a person reads it; one that nobody foresaw has its traceback in the log."""
     match error:
         case MissingInputError() | PartitionError() | UserError():
@@ -120,7 +117,7 @@ def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
     try:
         yield from stage.observe(work)
     except Exception as error:  # it holds nothing up
-        found = {"error": told(error, work, f"{stage.name}: what is made can't be checked")}
+        found = {"error": _told(error, work, f"{stage.name}: what is made can't be checked")}
         yield from (Observed(c.name, False, found) for c in stage.checks if not c.blocking)
 
 
@@ -163,7 +160,7 @@ def _unless_it_fails(
     except Exception as error:  # whatever one partition does, the others are made
         return Failed(
             partition,
-            told(error, work, f"{what} failed"),
+            _told(error, work, f"{what} failed"),
             check=error.check if isinstance(error, PartitionError) else None,
             lacks_input=isinstance(error, MissingInputError),
         )

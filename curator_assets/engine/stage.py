@@ -107,7 +107,7 @@ class Observed:
 class Advanced:
     """Rows of a partition are done, before the whole of it is.
 
-    `n_bytes` of its tar lie behind them.
+    `n_bytes` of images lie behind them.
     """
 
     partition: Partition

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from curator_assets.errors import named
 from curator_assets.packing.packable import Packable, PackError, safe_key
 from curator_assets.storage.shards.tars import IMAGE_EXTENSIONS
-
-_N_NAMED = 5
 
 
 @dataclass
@@ -22,7 +21,7 @@ class Found:
     Attributes:
         images: samples, in the order of their keys.
         parquet: files, in order.
-        strays: paths of files that belong to no image.
+        strays: paths that belong to no image: other files, links to folders, what is no file.
     """
 
     images: list[Packable] = field(default_factory=list)
@@ -34,39 +33,47 @@ def find(folder: Path, but_not: Path) -> Found:
     """What lies below a folder, hidden files and folders and one other folder left out.
 
     Raises:
-        PackError: two images in one folder have one name; says which.
+        PackError: two images in one folder have one name, or a folder can't be read; says which.
     """
     found, clashes = Found(), list[str]()
-    for path, names in _folders(folder, but_not):
+    for path, names in _folders(folder, but_not, found.strays):
         images, others = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
         for name in names:
             stem, _, ext = name.rpartition(".")
-            if ext.lower() == "parquet" and stem:
+            if not stem or not (path / name).is_file():
+                found.strays.append(str(path / name))
+            elif ext.lower() == "parquet":
                 found.parquet.append(path / name)
             else:
-                kind = images if ext.lower() in IMAGE_EXTENSIONS and stem else others
-                kind[stem or name].append(name)
+                (images if ext.lower() in IMAGE_EXTENSIONS else others)[stem].append(name)
         clashes += [str(path / name) for same in images.values() if len(same) > 1 for name in same]
         for stem, same in images.items():
             found.images.append(_packable(folder, path, stem, [*same, *others.pop(stem, [])]))
         found.strays += [str(path / name) for same in others.values() for name in same]
     if clashes:
-        more = f" and {len(clashes) - _N_NAMED} more" if len(clashes) > _N_NAMED else ""
         raise PackError(
-            f"images of one name in one folder would be one sample: {', '.join(clashes[:_N_NAMED])}"
-            f"{more}; rename all but one of each name"
+            f"images of one name in one folder would be one sample: {named(clashes)}; rename all "
+            "but one of each name"
         )
     found.images.sort(key=lambda one: one.key)
     return found
 
 
-def _folders(folder: Path, but_not: Path) -> Iterator[tuple[Path, list[str]]]:
-    for place, folders, names in os.walk(folder):
+def _folders(folder: Path, but_not: Path, strays: list[str]) -> Iterator[tuple[Path, list[str]]]:
+    for place, folders, names in os.walk(folder, onerror=_refuse):
         path = Path(place)
-        folders[:] = sorted(
-            name for name in folders if not _is_hidden(name) and path / name != but_not
-        )
+        seen = sorted(name for name in folders if not _is_hidden(name) and path / name != but_not)
+        links = [name for name in seen if (path / name).is_symlink()]
+        strays += [str(path / name) for name in links]
+        folders[:] = [name for name in seen if name not in links]
         yield path, sorted(name for name in names if not _is_hidden(name))
+
+
+def _refuse(error: OSError) -> None:
+    raise PackError(
+        f"{error.filename} can't be read ({error.strerror}), so its images would be left out; give "
+        "yourself the right to read it, or move it out of the folder"
+    )
 
 
 def _is_hidden(name: str) -> bool:
@@ -75,12 +82,18 @@ def _is_hidden(name: str) -> bool:
 
 def _packable(root: Path, path: Path, stem: str, names: list[str]) -> Packable:
     files = [path / name for name in names]
+    stats = [file.stat() for file in files]
     return Packable(
         safe_key((path / stem).relative_to(root).as_posix()),
         partial(_read, files),
-        max(file.stat().st_mtime_ns for file in files),
+        tuple((_ext(file), stat.st_size) for file, stat in zip(files, stats, strict=True)),
+        max(stat.st_mtime_ns for stat in stats),
     )
 
 
+def _ext(file: Path) -> str:
+    return file.name.rpartition(".")[2]
+
+
 def _read(files: list[Path]) -> list[tuple[str, bytes]]:
-    return [(file.name.rpartition(".")[2], file.read_bytes()) for file in files]
+    return [(_ext(file), file.read_bytes()) for file in files]

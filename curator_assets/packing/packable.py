@@ -19,12 +19,14 @@ class Packable:
     Attributes:
         key: of the sample, as `safe_key` gives it.
         read: its members, as pairs of the extension and the bytes; the image first.
+        sizes: the extension and the size in bytes of each member; None if only reading tells.
         changed_ns: when its files were changed last, nanoseconds since 1970.
     """
 
     key: str
     read: Callable[[], list[tuple[str, bytes]]]
-    changed_ns: int
+    sizes: tuple[tuple[str, int], ...] | None = None
+    changed_ns: int = 0
 
 
 def safe_key(path: str) -> str:

@@ -31,7 +31,6 @@ def packable_rows(root: Path, path: Path, packed: Collection[str]) -> Iterator[P
         PackError: it is no Parquet file, or no column holds images; says which columns it has.
     """
     stem = safe_key(path.relative_to(root).with_suffix("").as_posix())
-    changed_ns = path.stat().st_mtime_ns
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
@@ -52,7 +51,7 @@ def packable_rows(root: Path, path: Path, packed: Collection[str]) -> Iterator[P
                 for row in batch.to_pylist()
             )
             for key, row in zip(keys, rows, strict=True):
-                yield Packable(key, partial(_members, row, image, caption), changed_ns)
+                yield Packable(key, partial(_members, row, image, caption))
 
 
 def _image_column(path: Path, file: pq.ParquetFile) -> str:

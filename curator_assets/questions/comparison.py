@@ -14,6 +14,7 @@ from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS, 
 from curator_assets.defs.output.verdicts import KEPT, kept_keys, verdict_table
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
+from curator_assets.questions.sample_lookup import REFRESH
 from curator_assets.questions.stored_work import stored_work, unmade
 from curator_assets.settings import Settings
 from curator_assets.storage.tables import schemas
@@ -107,11 +108,11 @@ def _require_stored(work: Work, second: Settings) -> None:
             "dataset; give both files the same"
         )
     if not work.made_shards(IMAGE_EMBEDDINGS):
-        raise NotComparableError("nothing is embedded yet; make it first: curate refresh")
+        raise NotComparableError(f"nothing is embedded yet; make it first: {REFRESH}")
     if lacking := unmade(work):
         raise NotComparableError(
             f"what is stored is incomplete, or not of the first settings ({_listed(lacking)}); "
-            "make it first: curate refresh"
+            f"make it first: {REFRESH}"
         )
     max_eps = first.duplicates.max_eps
     if second.duplicates.max_eps < max_eps:  # its pairs are among those that are stored

@@ -148,7 +148,11 @@ class Store:
             ) from error
 
     def free_bytes(self) -> int | None:
-        """What the disk has room for; None for a bucket."""
+        """What the disk has room for; None for a bucket.
+
+        Raises:
+            NotADirectoryError: a part of the path is a file.
+        """
         return shutil.disk_usage(self._nearest_folder()).free if self.is_local else None
 
     def _nearest_folder(self) -> Path:
@@ -160,8 +164,9 @@ class Store:
 
     def _nearest(self) -> Path:
         path = Path(self.root)
-        while not path.exists():
-            path = path.parent
+        with suppress(PermissionError):  # it is there, but may not be entered
+            while not path.exists():
+                path = path.parent
         return path
 
     def remove(self, name: str) -> None:

@@ -4,8 +4,8 @@ import pytest
 from cli.conftest import assert_one_paragraph
 from dotenv import dotenv_values
 
-from curator_assets.cli.init import FILES, settings_text, template
-from curator_assets.settings import load_settings
+from curator_assets.cli.templates import FILES, project_file, settings_text
+from curator_assets.settings_file import load_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,7 +14,7 @@ def test_a_folder_becomes_a_project(run, here):
     result = run("init", "project", "--source", "s3://bucket/tars")
     assert result.exit_code == 0, result.output
     project = here / "project"
-    assert {path.name for path in project.iterdir()} == {"curator.yaml", ".env", *FILES}
+    assert {path.name for path in project.iterdir()} == {"curator.yaml", ".env", ".dagster", *FILES}
     settings = load_settings(project / "curator.yaml")
     assert settings.source == "s3://bucket/tars"
     assert settings.output == str(project / "curated")
@@ -63,4 +63,4 @@ def test_a_path_with_quotes_and_dollars_is_found_by_dagster(run, here):
 def test_the_checkouts_own_files_are_those_of_a_project():
     assert (ROOT / "curator.yaml").read_text() == settings_text("tars")
     for name in ("workspace.yaml", "dagster.yaml"):
-        assert (ROOT / name).read_text() == template(name)
+        assert (ROOT / name).read_text() == project_file(name)

@@ -31,7 +31,7 @@ class Project:
         self.made = []
         self.warnings = {}
         self.instance = instance
-        InstanceRegistry(instance).add(list(self.inputs))
+        InstanceRegistry(instance, self.settings).add(list(self.inputs))
         self.raw = self.stage("raw", (), lambda _, partition: {"content": self.inputs[partition]})
         deps = (Dep(self.raw),)
         self.copy = self.stage("copy", deps, lambda work, p: work.versions(p, self.raw))

@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "import curator_assets.packing.shards as shards\n"
+        "import curator_assets.packing.new_shards as shards\n"
         "from curator_assets.cli.pack import pack\n"
         "real, n = shards.write_tar, [0]\n"
         "def write(file, samples):\n"

@@ -9,7 +9,7 @@ from pipeline import MODEL
 from curator_assets.cli.compare import Summary, print_comparison
 from curator_assets.cli.refresh import run
 from curator_assets.questions.comparison import NotComparableError, compare
-from curator_assets.settings import SettingsError, load_settings
+from curator_assets.settings_file import SettingsError, load_settings
 
 
 def settings_with(project, **changes):

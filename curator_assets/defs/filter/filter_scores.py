@@ -55,8 +55,8 @@ def _file(settings: Settings, score: str) -> Path:
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
     settings, store = work.settings, work.store
-    files = {score: _file(settings, score) for score in settings.heads}
     heads = load_heads(settings)
+    files = {score: _file(settings, score) for score in heads}
 
     def make(shard: str) -> Made:
         parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "shard", "embedding"])

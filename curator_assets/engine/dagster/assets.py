@@ -17,7 +17,11 @@ from curator_assets.engine.dagster.instance_partitions import (
     InstanceRegistry,
     partitions_of,
 )
-from curator_assets.engine.dagster.private_names import EVENTS_ARE_LOGGED
+from curator_assets.engine.dagster.private_names import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    EVENTS_ARE_LOGGED,
+)
 from curator_assets.engine.freshness import examine
 from curator_assets.engine.intake import known_shards
 from curator_assets.engine.making import make
@@ -31,8 +35,6 @@ from curator_assets.settings import Settings
 # Pinned below the next minor release; without these every command prints a page of warnings.
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*(backfill_policy|owners)")
 warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*AssetCheckSpec")
-
-PARTITION_RANGE_TAG = "dagster/asset_partition_range"
 
 
 class EnsureConfig(dg.Config):
@@ -82,7 +84,7 @@ def stage_asset(
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
         with paragraph_first():
-            shards = known_shards(graph, settings, InstanceRegistry(context.instance))
+            shards = known_shards(graph, settings, InstanceRegistry(context.instance, settings))
             work = Work(settings, shards, context.log, watch=watch or Watch())
             yield from ensure(context, stage, work, force=config.force)
 
@@ -131,7 +133,8 @@ def _selected(context: dg.AssetExecutionContext) -> list[Partition]:
     keys = list(context.partition_keys)
     if not keys:
         asked = context.run.tags
-        first, last = (asked.get(f"{PARTITION_RANGE_TAG}_{end}", "?") for end in ("start", "end"))
+        first = asked.get(ASSET_PARTITION_RANGE_START_TAG, "?")
+        last = asked.get(ASSET_PARTITION_RANGE_END_TAG, "?")
         raise UserError(
             f"the range {first}...{last} runs backwards: {last!r} was registered before {first!r}; "
             f"expected the earlier one first: {last}...{first}"

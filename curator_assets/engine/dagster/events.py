@@ -172,6 +172,8 @@ def paragraph_first() -> Iterator[None]:
 def failure(what: str, failed: list[Failed]) -> dg.Failure:
     """The error of a run in which partitions failed: which, and why."""
     lines = list(failure_lines(failed))
+    if len(failed) == 1 and not failed[0].partition:  # nothing else was to be made
+        return dg.Failure(lines[0], allow_retries=False)
     n_more = len(lines) - _FAILURES_SHOWN
     shown = lines[:_FAILURES_SHOWN] + [f"… and {n_more} more"] * (n_more > 0)
     return dg.Failure(

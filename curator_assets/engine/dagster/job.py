@@ -17,6 +17,7 @@ from curator_assets.engine.stage import Graph
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage.lock import hold_refresh_lock
+from curator_assets.storage.shards.source import require_tars
 from curator_assets.storage.store import Store
 
 OP = "refresh_stale_partitions"
@@ -60,8 +61,10 @@ def refresh_job(
         context: dg.OpExecutionContext, config: RefreshConfig
     ) -> Iterator[Any]:
         with paragraph_first(), hold_refresh_lock(Store(settings.output), context.run_id):
-            registry = InstanceRegistry(context.instance)
+            registry = InstanceRegistry(context.instance, settings)
             intake = look(graph, settings, registry)
+            if not intake.removed:
+                require_tars(settings.source, intake.n_bytes)
             chosen = None
             if config.shards:
                 chosen = frozenset(chosen_shards(config.shards, intake.shards))

@@ -17,9 +17,15 @@ from dagster._core.definitions.source_asset import (
 )
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
-from dagster._core.storage.tags import BACKFILL_ID_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    BACKFILL_ID_TAG,
+)
 
 __all__ = [
+    "ASSET_PARTITION_RANGE_END_TAG",
+    "ASSET_PARTITION_RANGE_START_TAG",
     "BACKFILL_ID_TAG",
     "CODE_VERSION_TAG",
     "DATA_VERSION_IS_USER_PROVIDED_TAG",

@@ -18,20 +18,14 @@ from curator_assets.engine.intake import Intake
 from curator_assets.engine.progress import Progress as StageProgress
 from curator_assets.engine.progress import duration
 from curator_assets.engine.refresh import Pass
-from curator_assets.storage.shards.source import require_tars
 
 
 class ShownProgress(Observer):
-    """A bar for the stage that is being made, on a terminal; keeps what the refresh found.
-
-    Attributes:
-        intake: what lay in the source.
-        result: what was made, and what was not.
-    """
+    """A bar for the stage that is being made, on a terminal; keeps what the refresh found."""
 
     def __init__(self) -> None:
-        self.intake: Intake | None = None
-        self.result: Pass | None = None
+        self._intake: Intake | None = None
+        self._result: Pass | None = None
         self._terminal: IO[str] | None = None
         self._tasks = dict[StageProgress, TaskID]()
         self._bar = Progress(
@@ -55,19 +49,23 @@ class ShownProgress(Observer):
             console.file = sys.stdout
             self._terminal.close()
 
-    def looked(self, intake: Intake) -> None:
-        """The source was looked at.
+    def outcome(self) -> tuple[Intake, Pass]:
+        """What the refresh found and did.
 
         Raises:
-            MissingSourceError: no tar is there, nor ever was.
+            RuntimeError: it did not come to an end.
         """
-        self.intake = intake
-        if not intake.removed:
-            require_tars(intake.source, intake.n_bytes)
+        if self._intake is None or self._result is None:
+            raise RuntimeError("the refresh ended without a result")
+        return self._intake, self._result
+
+    def looked(self, intake: Intake) -> None:
+        """The source was looked at."""
+        self._intake = intake
 
     def passed(self, this: Pass) -> None:
         """All stages are through."""
-        self.result = this
+        self._result = this
 
     def begun(self, progress: StageProgress) -> None:
         """A bar."""

@@ -1,0 +1,220 @@
+"""New shards out of samples, each whole or not at all, in an order that a kill does not change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from curator_assets.errors import named
+from curator_assets.packing.image_files import Found
+from curator_assets.packing.packable import Packable, PackError
+from curator_assets.packing.parquet_rows import packable_rows
+from curator_assets.storage.shards.tars import Member, Sample, write_tar
+from curator_assets.storage.store import Store
+
+MAX_SHARD_BYTES = 1_000_000_000
+"""A shard with as many bytes of members is full."""
+
+RECORD = ".pack.json"
+
+_SHARD = re.compile(r"\d{5,}\.tar")
+_FOOTER_BYTES = 1 << 16
+
+
+class Record(BaseModel):
+    """What lies beside the shards: where they are from.
+
+    Attributes:
+        folder: that was packed.
+        samples: of a shard, at most.
+        parquet: path below the folder -> what tells one file of that name from another.
+    """
+
+    folder: str
+    samples: int
+    parquet: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A shard that was written."""
+
+    path: Path
+    n_samples: int
+    n_bytes: int
+
+
+@dataclass
+class _Held:
+    """A sample in a shard that is there: extension and size of each member."""
+
+    shard: Path
+    sizes: list[tuple[str, int]] = field(default_factory=list)
+
+
+def pack(root: Path, found: Found, into: Path, *, n_samples: int) -> Iterator[Packed]:
+    """Write what was found and is not packed yet into new shards; those that are there stay.
+
+    Args:
+        root: the folder that was searched.
+        found: in it.
+        into: a folder.
+        n_samples: of a shard, at most.
+
+    Raises:
+        PackError: the shards there are of another folder or another size, or something was changed
+            since it was packed.
+    """
+    store, before = Store(str(into)), _shards(into)
+    record = _record(store, root, n_samples, n_before=len(before))
+    _require_unchanged(root, found, record)
+    held = _held(before)
+    number = 1 + max((int(path.stem) for path in before), default=-1)
+    for samples in _shares(_left(root, found, held, record), n_samples):
+        path = into / f"{number:05d}.tar"
+        with store.write(RECORD) as file:
+            file.write(record.model_dump_json().encode())
+        with store.write(path.name) as file:
+            write_tar(file, samples)
+        n_bytes = sum(len(member.data) for sample in samples for member in sample.members)
+        yield Packed(path, len(samples), n_bytes)
+        number += 1
+
+
+def _shards(into: Path) -> list[Path]:
+    names = sorted(into.glob("*.tar")) if into.is_dir() else []
+    return [path for path in names if _SHARD.fullmatch(path.name)]
+
+
+def _mark(path: Path) -> str:
+    """What tells a Parquet file from another of its name: its size and a hash of its footer."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - _FOOTER_BYTES, 0))
+        return f"{size}-{hashlib.sha256(file.read()).hexdigest()[:16]}"
+
+
+def _record(store: Store, root: Path, n_samples: int, *, n_before: int) -> Record:
+    """What is known of the shards that are there.
+
+    Raises:
+        PackError: this folder, packed in this way, would not have given them.
+    """
+    try:
+        then = Record.model_validate(json.loads(store.read(RECORD)))
+    except FileNotFoundError:
+        then = None
+    except ValueError:
+        raise PackError(
+            f"{store.path(RECORD)} is damaged, so it can't be told from where the shards beside it "
+            "are; name another folder with --into"
+        ) from None
+    if then is None and not n_before:
+        return Record(folder=str(root), samples=n_samples)
+    if then is None or (then.folder, then.samples) != (str(root), n_samples):
+        how = f"{then.samples} samples a shard from {then.folder}" if then else "unknown how"
+        raise PackError(
+            f"{store.location} holds {n_before} shards already, packed otherwise ({how}) than "
+            f"asked for ({n_samples} samples a shard from {root}); name another folder with --into, or "
+            "ask for the same"
+        )
+    return then
+
+
+def _require_unchanged(root: Path, found: Found, record: Record) -> None:
+    """Refuse Parquet files whose rows are packed and that are others now."""
+    marks = {path.relative_to(root).as_posix(): _mark(path) for path in found.parquet}
+    changed = [path for path, mark in record.parquet.items() if marks.get(path, mark) != mark]
+    if changed:
+        raise PackError(
+            f"{len(changed)} Parquet files were changed after they were packed ({named(changed)}); "
+            "a shard is never rewritten: name another folder with --into, or put new rows into a "
+            "new file"
+        )
+
+
+def _held(shards: Iterable[Path]) -> dict[str, _Held]:
+    """Key -> the sample of the shards that are there."""
+    held = dict[str, _Held]()
+    for path in shards:
+        for key, ext, _, info in _members(path):
+            held.setdefault(key, _Held(path)).sizes.append((ext, info.size))
+    return held
+
+
+def _members(path: Path) -> Iterator[tuple[str, str, tarfile.TarFile, tarfile.TarInfo]]:
+    """Key and extension of each member of a shard, and what is needed to read it."""
+    with tarfile.open(path) as tar:
+        for info in tar:
+            folder, slash, name = info.name.rpartition("/")
+            stem, _, ext = name.partition(".")
+            yield f"{folder}{slash}{stem}", ext, tar, info
+            tar.members.clear()  # type: ignore[attr-defined]  # or it remembers all
+
+
+def _rows(
+    root: Path, found: Found, held: Mapping[str, _Held], record: Record
+) -> Iterator[Packable]:
+    for path in found.parquet:
+        for row in packable_rows(root, path, held):
+            record.parquet.setdefault(path.relative_to(root).as_posix(), _mark(path))
+            yield row
+
+
+def _left(
+    root: Path, found: Found, held: Mapping[str, _Held], record: Record
+) -> Iterator[Packable]:
+    """The samples that are in no shard yet, in order; the record knows which files they are of.
+
+    Raises:
+        PackError: samples that are in one are another now.
+    """
+    written_ns = {path: path.stat().st_mtime_ns for path in {one.shard for one in held.values()}}
+    changed, newer = list[str](), defaultdict[Path, list[Packable]](list)
+    for one in chain(found.images, _rows(root, found, held, record)):
+        before = held.get(one.key)
+        if before is None:
+            yield one
+        elif one.sizes is not None and list(one.sizes) != before.sizes:
+            changed.append(one.key)
+        elif one.changed_ns > written_ns[before.shard]:
+            newer[before.shard].append(one)
+    changed += [key for shard, samples in newer.items() for key in _changed(shard, samples)]
+    if changed:
+        raise PackError(
+            f"{len(changed)} samples were changed after they were packed ({named(changed)}); a "
+            "shard is never rewritten: delete those that hold them to have them packed anew"
+        )
+
+
+def _changed(shard: Path, samples: list[Packable]) -> Iterator[str]:
+    """The keys of those samples that a shard holds other bytes of."""
+    keys, held = {one.key for one in samples}, defaultdict[str, list[tuple[str, bytes]]](list)
+    for key, ext, tar, info in _members(shard):
+        if key in keys:
+            data = tar.extractfile(info)
+            held[key].append((ext, data.read() if data else b""))
+    yield from (one.key for one in samples if one.read() != held[one.key])
+
+
+def _shares(samples: Iterable[Packable], n_samples: int) -> Iterator[list[Sample]]:
+    """The samples of one shard after the other, each read once it is its turn."""
+    share, n_bytes = list[Sample](), 0
+    for one in samples:
+        members = tuple(Member(f"{one.key}.{ext}", ext, data) for ext, data in one.read())
+        share.append(Sample(one.key, len(share), members))
+        n_bytes += sum(len(member.data) for member in members)
+        if len(share) == n_samples or n_bytes >= MAX_SHARD_BYTES:
+            yield share
+            share, n_bytes = [], 0
+    if share:
+        yield share

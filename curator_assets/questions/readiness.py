@@ -1,0 +1,182 @@
+"""Whether a refresh can be done: each look says what it found, or raises what is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+import psutil
+from rich.filesize import decimal
+
+from curator_assets.defs.filter.filter_scores import load_heads
+from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
+from curator_assets.engine.encoder import Encoder
+from curator_assets.errors import named
+from curator_assets.extras import require_installed
+from curator_assets.models import offline_model
+from curator_assets.questions.stored_work import stored_work
+from curator_assets.settings import Settings
+from curator_assets.storage.shards.source import Source, require_tars
+from curator_assets.storage.shards.tars import TarContent
+from curator_assets.storage.store import Store
+
+N_READ = 100
+"""Samples that are read, to tell how large one is."""
+
+RESOLUTION_BYTES = 650
+"""Of memory an image that the resolution takes, measured at 2 M images (docs/performance.md)."""
+
+TABLE_BYTES = 1000
+"""Of disk an image that the tables take without its embedding, about."""
+
+
+class Finding(NamedTuple):
+    """What a look found; `is_warning` if it may be a hindrance."""
+
+    text: str
+    is_warning: bool = False
+
+
+@dataclass
+class Seen:
+    """What the looks before have seen.
+
+    Attributes:
+        n_bytes: shard -> size of its tar.
+        sample_bytes: of a tar, on average; 0 if none was read.
+        embedding_dim: of the model; 0 if it was not loaded.
+    """
+
+    settings: Settings
+    n_bytes: Mapping[str, int] = field(default_factory=dict)
+    sample_bytes: float = 0.0
+    embedding_dim: int = 0
+
+    @property
+    def n_images(self) -> int:
+        """How many the source holds, about."""
+        return round(sum(self.n_bytes.values()) / self.sample_bytes) if self.sample_bytes else 0
+
+
+def look_at_source(seen: Seen) -> Iterator[Finding]:
+    """The tars, and the first samples of one.
+
+    Raises:
+        MissingSourceError: there is no folder, or no tar in it.
+        BrokenTarError: the first tar can't be read.
+    """
+    settings = seen.settings
+    source = Source(settings.source)
+    listed = source.list_shards()
+    require_tars(settings.source, listed)
+    seen.n_bytes = {shard: signature.size for shard, signature in listed.items()}
+    n_bytes = sum(seen.n_bytes.values())
+    yield Finding(f"{source.location}: {len(listed):,} tars, {decimal(n_bytes)}")
+    whole = [shard for block in source.whole(listed, settings.marker) for shard in block]
+    if others := sorted(set(listed) - set(whole)):
+        tars = [f"{shard}.tar" for shard in others]
+        why = f"have no {settings.marker}" if settings.marker else "are cut, or not whole yet"
+        yield Finding(f"{len(tars):,} {why}, and would not be taken up: {named(tars)}", True)
+    for shard in whole[:1]:
+        yield from _first_samples(shard, source, seen)
+
+
+def _first_samples(shard: str, source: Source, seen: Seen) -> Iterator[Finding]:
+    content = TarContent(shard)
+    with source.open(shard) as file:
+        samples = list(islice(content.samples(file, images_only=True), N_READ))
+        if samples:
+            seen.sample_bytes = file.tell() / len(samples)
+    if not samples:
+        yield Finding(f"{shard}.tar holds no sample", True)
+        return
+    members = ", ".join(member.name for member in samples[0].members)
+    yield Finding(f"the first sample of {shard}.tar: {members}")
+    if not any(sample.image for sample in samples):
+        yield Finding(f"none of the first {len(samples)} samples of {shard}.tar is an image", True)
+
+
+def look_at_output(seen: Seen) -> Iterator[Finding]:
+    """Whether it can be written.
+
+    Raises:
+        OutputError: it can't.
+    """
+    store = Store(seen.settings.output)
+    store.require_writable()
+    yield Finding(f"{store.location} can be written")
+
+
+def look_at_model(seen: Seen) -> Iterator[Finding]:
+    """The embedding model, fetched if it is to be, and the package that searches pairs.
+
+    Raises:
+        ModelUnavailableError: it can't be had.
+        NotInstalledError: the package is missing.
+    """
+    require_installed("faiss", "faiss-gpu")
+    model = seen.settings.model
+    _, loaded = Encoder.of(seen.settings).load("float32")
+    seen.embedding_dim = loaded.embedding_dim
+    yield Finding(
+        f"{model.name} / {model.pretrained} on {loaded.device}: embeddings of width "
+        f"{loaded.embedding_dim}"
+    )
+    if model.name == offline_model.NAME:
+        yield Finding(offline_model.NOTE, True)
+
+
+def look_at_heads(seen: Seen) -> Iterator[Finding]:
+    """Each head, fetched if it is to be.
+
+    Raises:
+        HeadUnavailableError: one can't be had or read.
+        HeadMismatchError: one is of another width than the embeddings.
+    """
+    for score, head in load_heads(seen.settings).items():
+        head.require_fit(embedding_model=seen.settings.model.name, embedding_dim=seen.embedding_dim)
+        yield Finding(f"{score}: fits the model")
+
+
+def look_at_disk(seen: Seen) -> Iterator[Finding]:
+    """The room for what is not curated yet, if all of it were kept."""
+    free = Store(seen.settings.output).free_bytes()
+    if free is None:
+        yield Finding("the output is no disk of this machine")
+        return
+    done = stored_work(seen.settings).made_shards(DEDUPLICATED_SHARDS)
+    left = sum(n for shard, n in seen.n_bytes.items() if shard not in done)
+    share = left / max(sum(seen.n_bytes.values()), 1)
+    width = 2 if seen.settings.model.storage == "float16" else 4
+    need = left + share * seen.n_images * (TABLE_BYTES + width * seen.embedding_dim)
+    yield Finding(
+        f"{decimal(free)} free; at most {decimal(round(need))} are needed, if all is kept",
+        is_warning=need > free,
+    )
+
+
+def look_at_memory(seen: Seen) -> Iterator[Finding]:
+    """The memory for the resolution of all images."""
+    free = psutil.virtual_memory().available
+    need = seen.n_images * RESOLUTION_BYTES
+    yield Finding(
+        f"{decimal(free)} free; about {seen.n_images:,} images need {decimal(need)} to be "
+        "resolved, beside the model",
+        is_warning=need > free,
+    )
+
+
+LOOKS: dict[str, Callable[[Seen], Iterator[Finding]]] = {
+    "source": look_at_source,
+    "output": look_at_output,
+    "model": look_at_model,
+    "heads": look_at_heads,
+    "disk": look_at_disk,
+    "memory": look_at_memory,
+}
+"""In order; a look may need what those before it have seen."""
+
+NEEDS = {"heads": {"model"}, "disk": {"source", "output", "model"}, "memory": {"source"}}
+"""What must have gone well before a look."""
