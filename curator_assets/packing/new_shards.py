@@ -124,8 +124,8 @@ def _record(store: Store, root: Path, n_samples: int, *, n_before: int) -> Recor
         how = f"{then.samples} samples a shard from {then.folder}" if then else "unknown how"
         raise PackError(
             f"{store.location} holds {n_before} shards already, packed otherwise ({how}) than "
-            f"asked for ({n_samples} samples a shard from {root}); name another folder with --into, or "
-            "ask for the same"
+            f"asked for ({n_samples} samples a shard from {root}); name another folder with "
+            "--into, or ask for the same"
         )
     return then
 

@@ -32,6 +32,7 @@ def project(sample_tars, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("projects") / "project"
     done = run(folder.parent, "curate", "init", "project", "--source", str(sample_tars))
     assert done.returncode == 0, done.stderr
+    assert run(folder, "dg", "check", "defs").returncode == 0  # before anything was made
     done = run(folder, "curate", "refresh", "a/00000", "a/00001")
     assert done.returncode == 0, done.stderr
     return folder

@@ -37,6 +37,7 @@ def test_it_touches_no_other_project_and_says_what_it_does(run, here, monkeypatc
     assert "byte_identical                       2      2" in result.stdout
     assert str(here / "try/curated/report/index.html") in result.stdout
 
+    (here / "try/pair.jpg").write_bytes(b"as its last line suggests")
     again = run("demo", "try")
     assert again.exit_code == 0
     assert "nothing to make: all is up to date" in again.stdout

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli.conftest import assert_one_paragraph
 
 from curator_assets.cli.main import curate
 
@@ -40,6 +41,14 @@ def test_every_command_and_option_is_documented(name):
     for parameter in curate.commands[name].params:
         if parameter.name != "debug" and parameter.opts[0].startswith("-"):
             assert f"`{parameter.opts[0]}" in section, parameter.opts
+
+
+def test_a_wrong_word_is_one_paragraph(run):
+    assert_one_paragraph(run("refesh"), 2, "no command 'refesh'; did you mean 'refresh'")
+    assert_one_paragraph(run("refresh", "--forc"), 2, "--force", "curate refresh --help")
+    assert_one_paragraph(run("ui", "--port", "70000"), 2, "--port", "curate ui --help")
+    assert_one_paragraph(run("explain"), 2, "missing argument", "curate explain --help")
+    assert_one_paragraph(run("pack", "nowhere"), 2, "nowhere", "curate pack --help")
 
 
 def test_a_fault_is_one_paragraph_and_a_traceback_on_request(run, monkeypatch):

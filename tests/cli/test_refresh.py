@@ -168,6 +168,13 @@ def test_two_projects_never_meet(run, here, photos, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(here / "one/.dagster"))
     words = ["the instance of the project in", "unset it", "go to that project"]
     assert_one_paragraph(run("refresh"), 2, *words)
+    (here / "shared").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(here / "shared"))
+    assert run("refresh").exit_code == 0
+    monkeypatch.chdir(here / "one")
+    assert_one_paragraph(run("refresh"), 2, "is that of another project", "unset DAGSTER_HOME")
+    assert run("plan").exit_code == 2
+    monkeypatch.chdir(here / "two")
     monkeypatch.setenv("DAGSTER_HOME", str(here / "nowhere"))
     assert_one_paragraph(run("refresh"), 2, "expected the absolute path of a folder")
 
@@ -175,6 +182,12 @@ def test_two_projects_never_meet(run, here, photos, monkeypatch):
     shutil.copytree(here / "one", here / "copy", symlinks=True)
     monkeypatch.chdir(here / "copy")
     assert run("refresh").exit_code == 0  # its instance is its own, whatever .env says
+
+    settings = yaml.safe_load((here / "copy/curator.yaml").read_text())
+    other = here / "copy/other.yaml"
+    other.write_text(yaml.safe_dump(settings | {"source": "../two/tars", "output": "elsewhere"}))
+    monkeypatch.setenv("CURATOR_CONFIG", str(other))
+    assert_one_paragraph(run("refresh"), 2, "is that of another project")
 
 
 def test_without_an_env_file_the_line_to_export_is_told_once(run, project, photos):

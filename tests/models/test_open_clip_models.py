@@ -162,7 +162,7 @@ def test_an_unreachable_hub_is_not_retried(monkeypatch: pytest.MonkeyPatch, tmp_
     refuse_network(monkeypatch)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"slept {seconds} s"))
-    with pytest.raises(ModelUnavailableError, match="not in the hub's cache, and .* can't be"):
+    with pytest.raises(ModelUnavailableError, match=r"not in the hub's cache, and .* can't be"):
         load_tiny("ViT-B-32", "openai")
 
 

@@ -247,3 +247,57 @@ def test_rows_without_an_image_keep_what_they_have(tmp_path):
         "x/000000002.jpg": 12,
         "x/000000002.txt": 1,
     }
+
+
+def test_what_is_no_file_and_what_a_link_leads_to_is_named_not_lost(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    photographs(folder, 2)
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "loop").symlink_to(folder)
+    (folder / "x.jpg").mkdir()
+    (folder / "x.jpg/in.jpg").write_bytes(b"1")
+    (folder / "a/linked.jpg").symlink_to("photo 1.JPG")
+    (folder / "a/photo 1").write_bytes(b"no extension")
+    pack(folder, tmp_path / "tars", 100)
+    printed = capsys.readouterr().out
+    assert "7 files belong to no image" in printed.replace("\n", " ")
+    names = members(tmp_path / "tars").keys()
+    assert {"x.jpg/in.jpg", "a/linked.jpg"} <= names
+    assert not any("photo 1.photo" in name for name in names)
+
+
+def test_a_caption_that_comes_later_with_an_old_time_is_seen(tmp_path):
+    folder = tmp_path / "photos"
+    photographs(folder, 2)
+    pack(folder, tmp_path / "tars", 100)
+    (folder / "a/photo 1.cls").write_text("7")
+    os.utime(folder / "a/photo 1.cls", (1, 1))
+    with pytest.raises(PackError, match=r"1 samples were changed .*a/photo 1"):
+        pack(folder, tmp_path / "tars", 100)
+
+
+def test_parquet_that_was_rewritten_is_refused_and_a_new_file_is_packed(tmp_path):
+    folder, into = tmp_path / "rows", tmp_path / "tars"
+    folder.mkdir()
+    pq.write_table(pa.table({"image": IMAGES[:2]}), folder / "x.parquet")
+    pack(folder, into, 5)
+    pq.write_table(pa.table({"image": IMAGES[2:]}), folder / "y.parquet")
+    pack(folder, into, 5)
+    assert sorted(members(into)) == [
+        *(f"x/{i:09d}.jpg" for i in range(2)),
+        *(f"y/{i:09d}.jpg" for i in range(3)),
+    ]
+    before = shards(into)
+    pq.write_table(pa.table({"image": IMAGES[1:3]}), folder / "x.parquet")
+    with pytest.raises(PackError, match=r"1 Parquet files were changed .*\(x.parquet\)"):
+        pack(folder, into, 5)
+    assert shards(into) == before
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    photographs(tmp_path / "photos")
+    pack(tmp_path / "photos", tmp_path / "tars", 5)
+    (tmp_path / "tars/.pack.json").write_text("{")
+    with pytest.raises(PackError, match=r"\.pack\.json is damaged"):
+        pack(tmp_path / "photos", tmp_path / "tars", 5)
