@@ -23,7 +23,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSettings(_Section):
@@ -121,7 +121,7 @@ class ClusterSettings(_Section):
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="cells; auto: by the cost of search against assignment"
     )
-    seed: int = Field(42, ge=0, description="of the training sample and of k-means")
+    seed: int = Field(42, ge=0, lt=2**31, description="of the training sample and of k-means")
     sample_size: int = Field(
         1_000_000, ge=1, description="at most this many embeddings train the codebook"
     )

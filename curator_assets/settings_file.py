@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -29,6 +30,8 @@ def load_settings(path: Path | None = None) -> Settings:
     try:
         text = path.read_text()
     except FileNotFoundError:
+        if path != settings_file():
+            raise SettingsError(f"no settings file at {path}") from None
         raise SettingsError(
             f"no settings file at {path}; go to the folder of one, write one with `curate init "
             "FOLDER`, or name another in CURATOR_CONFIG"
@@ -45,13 +48,18 @@ def parse_settings(text: str, path: Path) -> Settings:
         SettingsError: it is not YAML, or a value is refused; says where.
     """
     raw = _parsed(text, path)
+    if raw is None:
+        raise SettingsError(f"{path} is empty; `curate init FOLDER` writes one to begin with")
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected a mapping at top level, got {type(raw).__name__}")
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
         raise SettingsError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from None
-    settings = _anchored(settings, path.parent)
+    try:
+        settings = _anchored(settings, path.parent)
+    except ValueError as error:
+        raise SettingsError(f"{path}: a path in it can't be one: {error}") from None
     _require_apart(settings, path)
     return settings
 
@@ -61,9 +69,25 @@ def settings_file() -> Path:
     return Path(os.environ.get("CURATOR_CONFIG") or "curator.yaml").absolute()
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: only the last of them would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping; raises ConstructorError for a repeated key."""
+        seen = set[Any]()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is not None and key != "<<" and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
 def _parsed(text: str, path: Path) -> object:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark, about = error.problem_mark, " ".join(filter(None, (error.context, error.problem)))
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
@@ -75,7 +99,7 @@ def _parsed(text: str, path: Path) -> object:
 def _explain(error: object) -> str:
     assert isinstance(error, dict)
     where = ".".join(str(part) for part in error["loc"]) or "settings"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ").replace("tuple", "list")
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key{_did_you_mean_key(error['loc'])}"
     if error["type"] == "missing":
@@ -105,6 +129,11 @@ def _require_apart(settings: Settings, path: Path) -> None:
         raise SettingsError(
             f"{path}: output {settings.output} lies inside source {settings.source}: curated tars "
             "would be taken for new ones; choose a folder outside it"
+        )
+    if source.startswith(output):
+        raise SettingsError(
+            f"{path}: source {settings.source} lies inside output {settings.output}: what is made "
+            "could take the place of your tars; choose an output beside the source"
         )
 
 

@@ -54,6 +54,10 @@ def test_a_checkpoint_path_is_relative_to_the_file_and_a_tag_is_not_a_path(tmp_p
         ("heads: {aesthetic: {weights: a.pt, relu: true}}", "add embedding_model"),
         ("model: {name: efficientnet_lite0}\nheads: {nsfw: {weights: fetch}}", "heads.nsfw: no"),
         ("[", "not valid YAML"),
+        ("filters: []\nfilters: []", "line 4, column 1: the key 'filters' stands there twice"),
+        ("filters: [{score: width, min: .nan}]", "filters.0.min: .*finite"),
+        ("clusters: {seed: 99999999999}", "clusters.seed: "),
+        ("filters: 3", "filters: .*list"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_place(tmp_path, text, message):
@@ -68,9 +72,20 @@ def test_output_inside_source_is_refused(tmp_path):
         load_settings(path)
 
 
-def test_a_missing_file_names_the_ways_out(tmp_path):
-    with pytest.raises(SettingsError, match="CURATOR_CONFIG"):
+@pytest.mark.parametrize("source", ["out/tars", "out", "out/shards"])
+def test_source_inside_output_is_refused(tmp_path, source):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"source: {source}\noutput: {tmp_path}/out\n")
+    with pytest.raises(SettingsError, match="lies inside"):
+        load_settings(path)
+
+
+def test_a_missing_file_names_the_ways_out(tmp_path, monkeypatch):
+    with pytest.raises(SettingsError, match=r"no settings file at .*none\.yaml$"):
         load_settings(tmp_path / "none.yaml")
+    monkeypatch.setenv("CURATOR_CONFIG", str(tmp_path / "none.yaml"))
+    with pytest.raises(SettingsError, match="`curate init FOLDER`, or name another in CURATOR_CON"):
+        load_settings()
 
 
 def test_the_public_head_is_chosen_by_score_and_model(tmp_path):

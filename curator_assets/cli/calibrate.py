@@ -11,6 +11,8 @@ from curator_assets.defs.deduplicate.eps_calibration import EPS_CALIBRATION
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.assets import stage_asset
+from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
+from curator_assets.engine.intake import look, register
 from curator_assets.errors import UserError
 from curator_assets.questions.sample_lookup import REFRESH
 from curator_assets.questions.stored_work import stored_work
@@ -33,6 +35,8 @@ def calibrate() -> None:
     if not stored_work(settings).made_shards(IMAGE_EMBEDDINGS):
         raise UserError(f"no image is embedded yet; make that first: {REFRESH}")
     with project_instance(settings_file()) as instance, ShownProgress() as shown:
+        registry = InstanceRegistry(instance, settings)
+        register(look(GRAPH, settings, registry), settings, registry)
         asset = stage_asset(EPS_CALIBRATION, GRAPH, settings, watch=shown)
         job = dg.define_asset_job("calibrate", selection=[asset])
         definitions = dg.Definitions(assets=[asset], jobs=[job], loggers=terminal_loggers())

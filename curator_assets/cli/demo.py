@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 from curator_assets.cli.console import say
@@ -22,6 +24,9 @@ N_PHOTOGRAPHS = 313
 
 TRUTH = "truth.json"
 
+MARKER = ".curate-demo"
+"""Tells that a folder is a demo's."""
+
 
 class FolderTakenError(UserError):
     """The folder of a demo holds something else."""
@@ -41,7 +46,7 @@ def demo(folder: Path) -> int:
     folder = folder.absolute()
     _require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_truth(folder / TRUTH, [])  # first of all: it tells that the folder is a demo's
+    (folder / MARKER).write_text("A folder of `curate demo`.\n")  # first of all
     init(folder, None)
     settings_file = folder / SETTINGS
     settings = load_settings(settings_file)
@@ -56,18 +61,23 @@ def demo(folder: Path) -> int:
         return status
     say()
     is_found = print_planted(settings, folder / TRUTH)
-    say(f"\nlook around: cd {folder}, then `curate ui`, `curate plan` or")
-    say("`curate explain a/00001/copy_resized4 --pictures pair.jpg`")
+    say("\nlook around:")
+    if shutil.which("curate") is None:
+        say(f"  source {Path(sys.executable).parent}/activate")
+    say(f"  cd {folder}")
+    say("  curate ui")
+    say("  curate explain a/00001/copy_resized4 --pictures pair.jpg")
     return 0 if is_found else FAILED
 
 
 def _require_free(folder: Path) -> None:
     """Refuse a folder that holds something, but no earlier demo as it was written."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if names and TRUTH not in names:
+    linked = [name for name in names if (folder / name).is_symlink()]
+    if names and (MARKER not in names or linked):
         raise FolderTakenError(
-            f"{folder} holds something else ({named(names)}); expected a new or empty folder, or "
-            "that of an earlier demo: name another, as in `curate demo FOLDER`"
+            f"{folder} holds something else ({named(linked or names)}); expected a new or empty "
+            "folder, or that of an earlier demo: name another, as in `curate demo FOLDER`"
         )
     if SETTINGS in names and (folder / SETTINGS).read_text() != settings_text(DEFAULT_SOURCE):
         raise FolderTakenError(

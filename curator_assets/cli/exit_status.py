@@ -15,6 +15,7 @@ FAILED, MEND, HELD_BACK, FAULT, STOPPED, CLOSED = 1, 2, 3, 70, 130, 141
 this program; stopped by the user; nobody reads the output. 0: all is made."""
 
 _DEBUG = "debug"
+_STOPPED = "stopped; what was finished counts, run it again to go on"
 _INTERRUPTS = {"KeyboardInterrupt", "DagsterExecutionInterruptedError"}
 
 
@@ -58,7 +59,8 @@ class Group(click.Group):
             text = error.format_message().rstrip(".")
             tell_error(f"{text[:1].lower()}{text[1:]}; see `{context.command_path} --help`")
             status = MEND
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
+            tell_error(_STOPPED)
             status = STOPPED
         sys.exit(status if isinstance(status, int) else 0)
 
@@ -81,18 +83,18 @@ def status_and_paragraph(error: BaseException) -> tuple[int, str]:
     context = click.get_current_context(silent=True)
     if context and context.meta.get(_DEBUG):
         traceback.print_exception(error)
-    if type(error).__name__ == "EmptySourceError":  # not imported: it would take a second
+    if type(error).__name__ == "RemovalsHeldBackError":  # not imported: it would take a second
         return HELD_BACK, str(error)
     if isinstance(error, UserError):
         return MEND, str(error)
     if type(error).__name__ in _INTERRUPTS:
-        return STOPPED, "stopped; what was finished counts, run it again to go on"
+        return STOPPED, _STOPPED
     if isinstance(error, BrokenPipeError):
         return CLOSED, ""
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         about = f"{error.strerror}{where}" if error.strerror else str(error)
-        return MEND, f"{about}; what was finished counts: mend that, and run it again"
+        return MEND, f"{about}; mend that, and run it again"
     about = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return FAULT, f"{about}; this is a fault of curate: `--debug` shows where, please report it"
 

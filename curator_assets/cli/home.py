@@ -19,7 +19,7 @@ def make_home(settings_file: Path) -> None:
         home.mkdir(exist_ok=True)
         if not env.is_file() or HOME_VARIABLE not in env.read_text():
             say(f"Dagster's own commands find this project after: export {HOME_VARIABLE}={home}")
-    if is_made(home):
+    if (home / DAGSTER_YAML).exists():
         return
     with suppress(FileExistsError):  # another process was first
         if (settings_file.parent / DAGSTER_YAML).is_file():
@@ -31,4 +31,4 @@ def make_home(settings_file: Path) -> None:
 
 def is_made(home: Path) -> bool:
     """Whether a folder is that of an instance."""
-    return (home / DAGSTER_YAML).exists()
+    return (home / DAGSTER_YAML).exists() or (home / "history").is_dir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 from curator_assets.cli.home import make_home
 from curator_assets.cli.templates import FILES, project_file, settings_text
 from curator_assets.project import HOME_VARIABLE, SETTINGS, own_home
-from curator_assets.settings_file import SettingsError, parse_settings
+from curator_assets.settings_file import SettingsError, load_settings, parse_settings
 
 ENV = ".env"
 DEFAULT_SOURCE = "tars"
@@ -18,10 +19,11 @@ DEFAULT_SOURCE = "tars"
 
 @dataclass
 class Written:
-    """What `init` did with each file."""
+    """What `init` did with each file; the source, where it is no folder yet."""
 
     new: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    missing_source: str | None = None
 
 
 def init(folder: Path, source: str | None) -> Written:
@@ -36,24 +38,23 @@ def init(folder: Path, source: str | None) -> Written:
     """
     folder = folder.absolute()
     settings_file, written = folder / SETTINGS, Written()
-    if source is not None and settings_file.exists():
+    if source is not None and os.path.lexists(settings_file):
         raise SettingsError(
             f"{settings_file} is there already and names its own source; edit it there, or run "
             "this without --source to write what else is missing"
         )
     text = settings_text(_scalar(_below(folder, source)))
-    if not settings_file.exists():
+    if not os.path.lexists(settings_file):
         parse_settings(text, settings_file)  # or a source that can't be one would be found later
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in [(SETTINGS, text), *((name, project_file(name)) for name in FILES)]:
-        if (folder / name).exists():
-            written.left.append(name)
-        else:
-            (folder / name).write_text(content)
-            written.new.append(name)
-    home = str(own_home(settings_file)).replace("\\", "\\\\").replace("'", "\\'")
-    _write_env(folder / ENV, f"{HOME_VARIABLE}='{home}'", written)
+        is_new = _write_new(folder / name, content)
+        (written.new if is_new else written.left).append(name)
+    _write_env(folder / ENV, own_home(settings_file), written)
     make_home(settings_file)
+    location = load_settings(settings_file).source
+    if "://" not in location and not Path(location).is_dir():
+        written.missing_source = location
     return written
 
 
@@ -74,12 +75,39 @@ def _scalar(text: str) -> str:
     ]
 
 
-def _write_env(path: Path, line: str, written: Written) -> None:
-    """Have Dagster's commands find the instance: they read this file in the folder they run in."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    if line in lines:
+def _write_new(path: Path, content: str) -> bool:
+    """Write a file, whole or not at all, if there is nothing of its name; whether it did."""
+    if os.path.lexists(path):
+        return False
+    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        partial.write_text(content)
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def _write_env(path: Path, home: Path, written: Written) -> None:
+    """Have Dagster's commands find the instance: they read this file in the folder they run in.
+
+    Another instance that a person names there stays; one of `init`, as after a move, does not.
+    """
+    quoted = str(home).replace("\\", "\\\\").replace("'", "\\'")
+    line, name = f"{HOME_VARIABLE}='{quoted}'\n".encode(), f"{HOME_VARIABLE}=".encode()
+    if not path.exists():
+        path.write_bytes(line)
+        written.new.append(path.name)
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    others = [other for other in lines if not other.startswith(name)]
+    named = [other for other in lines if other not in others]
+    is_own = all(other.strip().rstrip(b"'\"").endswith(home.name.encode()) for other in named)
+    if named == [line] or not is_own:
         written.left.append(path.name)
         return
-    others = [other for other in lines if not other.startswith(f"{HOME_VARIABLE}=")]
-    path.write_text("\n".join([*others, line, ""]))
+    others += [b"\n"] if others and not others[-1].endswith(b"\n") else []
+    path.write_bytes(b"".join([*others, line]))
     written.new.append(path.name)

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from curator_assets.cli.home import is_made, make_home
+from curator_assets.engine.dagster.private_names import InstanceRef, NoOpComputeLogManager
 from curator_assets.project import HOME_VARIABLE, home_in_force, own_home
 
 
@@ -33,7 +34,7 @@ def project_instance(settings_file: Path, *, own: bool = False) -> Iterator[dg.D
     os.environ[HOME_VARIABLE] = str(home)
     with (home / ".opening.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two that set up one SQLite file would spoil it
-        instance = dg.DagsterInstance.get()
+        instance = _opened(home)
         instance.get_runs_count()
     with instance:
         yield instance
@@ -47,9 +48,17 @@ def looked_at_instance(settings_file: Path) -> Iterator[dg.DagsterInstance]:
         SettingsError: $DAGSTER_HOME is no folder, or is the instance of another project.
     """
     home = home_in_force(settings_file)
-    if home == own_home(settings_file) and not is_made(home):
+    if not is_made(home):
         with dg.DagsterInstance.ephemeral() as instance:
             yield instance
         return
-    with project_instance(settings_file) as instance:
+    with _opened(home) as instance:
         yield instance
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    """The instance; what its runs print goes to this terminal, and to no file."""
+    nowhere = {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}
+    return dg.DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(home), overrides={"compute_logs": nowhere})
+    )

@@ -35,7 +35,13 @@ def init(folder: Path, source: str | None) -> None:
         click.echo(f"written to {folder}: {', '.join(written.new)}")
     if written.left:
         click.echo(f"left as they are: {', '.join(written.left)}")
-    click.echo(f"next: cd {folder}, look at curator.yaml, then `curate check`")
+    if written.missing_source:
+        click.echo(
+            f"no tars yet at the source {written.missing_source}: set it in curator.yaml, or "
+            "make shards of images there with `curate pack PHOTOS`"
+        )
+    go = "" if folder.resolve() == Path.cwd() else f"cd {folder}, "
+    click.echo(f"next: {go}look at curator.yaml, then `curate check`")
 
 
 @curate.command(cls=Command)
@@ -90,6 +96,8 @@ def explain(image_id: str, pictures: Path | None) -> None:
     """
     from curator_assets.cli.explain import print_explanation
 
+    if pictures and pictures.suffix.lower() not in {".jpg", ".jpeg"}:
+        raise click.UsageError(f"--pictures writes a JPEG; expected a .jpg, got {pictures}")
     print_explanation(image_id, pictures)
 
 
@@ -114,6 +122,8 @@ def compare(settings: tuple[Path, ...], csv: Path | None) -> None:
     """
     from curator_assets.cli.compare import print_comparison
 
+    if csv and csv.suffix.lower() != ".csv":
+        raise click.UsageError(f"--csv writes a table; expected a .csv, got {csv}")
     if len(settings) > 2:
         raise click.UsageError(f"expected one or two files, got {len(settings)}")
     print_comparison(settings, csv)

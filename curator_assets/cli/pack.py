@@ -9,7 +9,7 @@ from curator_assets.errors import named
 from curator_assets.packing.image_files import find
 from curator_assets.packing.new_shards import pack as packed_shards
 from curator_assets.packing.packable import PackError
-from curator_assets.settings_file import load_settings
+from curator_assets.settings_file import load_settings, settings_file
 
 
 def pack(folder: Path, into: Path | None, n_samples: int) -> None:
@@ -20,6 +20,8 @@ def pack(folder: Path, into: Path | None, n_samples: int) -> None:
         SettingsError: `into` is not given, and no settings name a source.
     """
     folder, into = folder.resolve(), _target(into)
+    if folder == into:
+        raise PackError(f"the shards would lie among the images in {folder}; name another --into")
     found = find(folder, but_not=into)
     if not found.images and not found.parquet:
         raise PackError(
@@ -38,6 +40,11 @@ def pack(folder: Path, into: Path | None, n_samples: int) -> None:
 def _target(into: Path | None) -> Path:
     if into is not None:
         return into.resolve()
+    if not settings_file().exists():
+        raise PackError(
+            "no folder for the shards; name one with --into, or run this in a project, and they "
+            "go to its source"
+        )
     source = load_settings().source
     if "://" in source:
         raise PackError(

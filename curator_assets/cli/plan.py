@@ -49,7 +49,10 @@ def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
     if intake.removed:
         fate = "are erased" if work.settings.on_removed == "erase" else "go to trash/"
         say(f"{len(intake.removed):,} tars are gone: {named(intake.removed)}")
-        say(f"their shards would be let go of; their curated tars {fate}")
+        if intake.n_bytes:
+            say(f"their shards would be let go of; their curated tars {fate}")
+        else:
+            say("no tar is left at all: a refresh would hold back their removal")
     if intake.unregistered:
         say(f"{len(intake.unregistered):,} new shards: {named(intake.unregistered)}")
     print_not_taken(intake)

@@ -95,17 +95,20 @@ def run(
 def _tell(intake: Intake, result: Pass) -> int:
     """Print what came of a refresh; its exit status."""
     work = result.work
-    if result.waiting:
+    if status := _tell_failures(result):
+        if status == MEND:
+            return status
+    elif result.waiting:
         waiting = ", ".join(stage.name for stage in result.waiting)
         say(f"waiting for shards that were not chosen: {waiting}; `curate refresh` makes all")
-    elif not result.failed and not any(result.made.values()):
+    elif not any(result.made.values()):
         say("nothing to make: all is up to date")
     if counts := counts_by_verdict(work):
         _print_counts(counts)
     print_not_taken(intake)
     if counts:
         _print_places(result)
-    return _tell_failures(result)
+    return status
 
 
 def _tell_failures(result: Pass) -> int:

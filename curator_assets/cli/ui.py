@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -47,5 +48,21 @@ def serve(port: int) -> None:
     target = (
         ["-w", WORKSPACE] if Path(WORKSPACE).is_file() else ["-m", "curator_assets.definitions"]
     )
-    command = [sys.executable, "-m", "dagster", "dev", *target, "-h", HOST, "-p", str(port)]
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored in the background of a script
+    superseded = "ignore:Function `dev_command` is superseded"  # by `dg dev`, which runs the same
+    command = [
+        sys.executable,
+        "-W",
+        superseded,
+        "-m",
+        "dagster",
+        "dev",
+        *target,
+        "-h",
+        HOST,
+        "-p",
+        str(port),
+    ]
     os.execv(sys.executable, command)

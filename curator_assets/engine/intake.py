@@ -16,14 +16,14 @@ from curator_assets.engine.work import Work
 from curator_assets.errors import UserError, named
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
-from curator_assets.storage.layout import ARRIVALS, ledger_folder, ledger_partition
+from curator_assets.storage.layout import ARRIVALS, SOURCE, ledger_folder, ledger_partition
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
 
-class EmptySourceError(UserError):
-    """The source lists no tar where there were some: it is more likely away than empty."""
+class RemovalsHeldBackError(UserError):
+    """Shards seem to be gone, but it is likely that their tars are only not looked at."""
 
 
 class LostArrivalsError(UserError):
@@ -129,17 +129,29 @@ def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry)
     """Forget the shards whose tars are gone; to be called under the refresh lock.
 
     Raises:
-        EmptySourceError: no tar is left at all.
+        RemovalsHeldBackError: no tar is left at all, or the output was made from another source.
     """
+    store = Store(settings.output)
+    made_from = store.read(SOURCE).decode() if store.size(SOURCE) else settings.source
+    if intake.removed and made_from != settings.source:
+        raise RemovalsHeldBackError(
+            f"the output {settings.output} was made from the source {made_from}; of its shards "
+            f"{len(intake.removed)} are not in {settings.source} ({named(intake.removed)}): give "
+            "each source an output of its own, or, if the source was changed on purpose, delete "
+            f"{store.url(SOURCE)}, and they are let go of"
+        )
     if intake.removed and not intake.n_bytes:
-        raise EmptySourceError(
+        raise RemovalsHeldBackError(
             f"source {settings.source} lists no tar, but {len(intake.removed)} shards are "
             "known; if it is mounted and truly empty, delete the output, else mount it"
         )
     for shard in intake.removed:
         _remove(shard, graph, settings)
         registry.remove(shard)
-    compact_arrivals(Store(settings.output))
+    if made_from != settings.source or not store.size(SOURCE):
+        with store.write(SOURCE) as file:
+            file.write(settings.source.encode())
+    compact_arrivals(store)
 
 
 def known_shards(graph: Graph, settings: Settings, registry: Registry) -> tuple[str, ...]:

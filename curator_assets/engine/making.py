@@ -26,6 +26,7 @@ from curator_assets.engine.work import Work
 from curator_assets.errors import UserError, named
 from curator_assets.storage.ledger import Entry, StoredFile, hash_files, hash_of, version_of
 from curator_assets.storage.retries import with_retries
+from curator_assets.storage.store import FULL
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def _told(error: Exception, work: Work, what: str) -> str:
     match error:
         case MissingInputError() | PartitionError() | UserError():
             return str(error)
+        case OSError() if error.errno in FULL:
+            return f"nothing more can be written ({error.strerror}: {error.filename}); make room"
         case OSError():
             return f"storage failed: {error}"
         case _:
@@ -162,6 +165,7 @@ def _unless_it_fails(
             partition,
             _told(error, work, f"{what} failed"),
             check=error.check if isinstance(error, PartitionError) else None,
+            is_of_all=isinstance(error, OSError) and error.errno in FULL,
             lacks_input=isinstance(error, MissingInputError),
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from curator_assets.engine.freshness import Examined, examine
+from curator_assets.engine.freshness import Examined, all_fresh, examine
 from curator_assets.engine.making import Recorded, make
 from curator_assets.engine.partitioning import Partition, Partitioning
 from curator_assets.engine.stage import External, Failed, Observed, Stage, goes_by_partition
@@ -114,7 +114,7 @@ class Pass:
             left = self._left.get(dep.stage)
             if isinstance(dep.stage, External) or not left:
                 continue
-            if dep.is_sampled and all(self.work.entry(stage, p) for p in partitions):
+            if dep.is_sampled and all_fresh(stage, self.work):
                 continue
             waits = left & partitions if goes_by_partition(stage, dep.stage) else partitions
             if waits & asked:
@@ -124,10 +124,10 @@ class Pass:
         return set(found)
 
     def _log(self, stage: Stage, examined: Examined) -> None:
-        if stage in self.waiting:
-            self.work.log.info("%s: waits for shards that were not chosen", stage.name)
+        if stage in self.waiting and not examined.stale:
             return
         reasons = Counter(examined.stale.values())
         why = "".join(f"; {n} {reason}" for reason, n in reasons.most_common(5))
-        n_fresh, n_stale = len(examined.fresh), len(examined.stale)
+        n_fresh, n_stale = len(examined.fresh), len(examined.stale) + len(examined.undecided)
+        why += f"; {len(examined.failed)} can't be made" if examined.failed else ""
         self.work.log.info("%s: %d fresh, %d to make%s", stage.name, n_fresh, n_stale, why)

@@ -21,7 +21,7 @@ class Found:
     Attributes:
         images: samples, in the order of their keys.
         parquet: files, in order.
-        strays: paths that belong to no image: other files, links to folders, what is no file.
+        strays: what belongs to no image: other files, hidden ones, links to folders, no files.
     """
 
     images: list[Packable] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Found:
 
 
 def find(folder: Path, but_not: Path) -> Found:
-    """What lies below a folder, hidden files and folders and one other folder left out.
+    """What lies below a folder, but for one folder.
 
     Raises:
         PackError: two images in one folder have one name, or a folder can't be read; says which.
@@ -46,14 +46,16 @@ def find(folder: Path, but_not: Path) -> Found:
                 found.parquet.append(path / name)
             else:
                 (images if ext.lower() in IMAGE_EXTENSIONS else others)[stem].append(name)
-        clashes += [str(path / name) for same in images.values() if len(same) > 1 for name in same]
         for stem, same in images.items():
-            found.images.append(_packable(folder, path, stem, [*same, *others.pop(stem, [])]))
+            beside = others.pop(stem, [])
+            if len(same) > 1 or len({name.lower() for name in beside}) < len(beside):
+                clashes += [str(path / name) for name in (*same, *beside)]
+            found.images.append(_packable(folder, path, stem, [*same, *beside]))
         found.strays += [str(path / name) for same in others.values() for name in same]
     if clashes:
         raise PackError(
-            f"images of one name in one folder would be one sample: {named(clashes)}; rename all "
-            "but one of each name"
+            f"files of one name in one folder would be one member of a sample: {named(clashes)}; "
+            "rename all but one of each"
         )
     found.images.sort(key=lambda one: one.key)
     return found
@@ -62,6 +64,7 @@ def find(folder: Path, but_not: Path) -> Found:
 def _folders(folder: Path, but_not: Path, strays: list[str]) -> Iterator[tuple[Path, list[str]]]:
     for place, folders, names in os.walk(folder, onerror=_refuse):
         path = Path(place)
+        strays += [str(path / name) for name in (*folders, *names) if _is_hidden(name)]
         seen = sorted(name for name in folders if not _is_hidden(name) and path / name != but_not)
         links = [name for name in seen if (path / name).is_symlink()]
         strays += [str(path / name) for name in links]

@@ -8,6 +8,7 @@ import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import BaseModel
 from curator_assets.errors import named
 from curator_assets.packing.image_files import Found
 from curator_assets.packing.packable import Packable, PackError
-from curator_assets.packing.parquet_rows import packable_rows
+from curator_assets.packing.parquet_rows import packable_rows, row_stem
 from curator_assets.storage.shards.tars import Member, Sample, write_tar
 from curator_assets.storage.store import Store
 
@@ -77,6 +78,7 @@ def pack(root: Path, found: Found, into: Path, *, n_samples: int) -> Iterator[Pa
     store, before = Store(str(into)), _shards(into)
     record = _record(store, root, n_samples, n_before=len(before))
     _require_unchanged(root, found, record)
+    _require_own_keys(root, found)
     held = _held(before)
     number = 1 + max((int(path.stem) for path in before), default=-1)
     for samples in _shares(_left(root, found, held, record), n_samples):
@@ -153,12 +155,36 @@ def _held(shards: Iterable[Path]) -> dict[str, _Held]:
 
 def _members(path: Path) -> Iterator[tuple[str, str, tarfile.TarFile, tarfile.TarInfo]]:
     """Key and extension of each member of a shard, and what is needed to read it."""
-    with tarfile.open(path) as tar:
+    with _opened(path) as tar:
         for info in tar:
             folder, slash, name = info.name.rpartition("/")
             stem, _, ext = name.partition(".")
             yield f"{folder}{slash}{stem}", ext, tar, info
             tar.members.clear()  # type: ignore[attr-defined]  # or it remembers all
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path) as tar:
+            yield tar
+    except tarfile.TarError as error:
+        raise PackError(
+            f"{path} can't be read as a tar ({error}); delete it, and it is packed again"
+        ) from None
+
+
+def _require_own_keys(root: Path, found: Found) -> None:
+    """Refuse rows that would have the keys of other rows or of images."""
+    files = defaultdict[str, list[str]](list)
+    for path in found.parquet:
+        files[row_stem(root, path)].append(str(path))
+    clashes = [path for same in files.values() if len(same) > 1 for path in same]
+    for one in found.images:
+        stem, _, row = one.key.rpartition("/")
+        clashes += [f"{one.key} beside {path}" for path in files.get(stem, ()) if row.isdecimal()]
+    if clashes:
+        raise PackError(f"samples would have one key: {named(clashes)}; rename all but one of each")
 
 
 def _rows(
@@ -185,7 +211,7 @@ def _left(
         if before is None:
             yield one
         elif one.sizes is not None and list(one.sizes) != before.sizes:
-            changed.append(one.key)
+            changed.append(f"{one.key} in {before.shard.name}")
         elif one.changed_ns > written_ns[before.shard]:
             newer[before.shard].append(one)
     changed += [key for shard, samples in newer.items() for key in _changed(shard, samples)]
@@ -203,7 +229,9 @@ def _changed(shard: Path, samples: list[Packable]) -> Iterator[str]:
         if key in keys:
             data = tar.extractfile(info)
             held[key].append((ext, data.read() if data else b""))
-    yield from (one.key for one in samples if one.read() != held[one.key])
+    for one in samples:
+        if one.read() != held[one.key]:
+            yield f"{one.key} in {shard.name}"
 
 
 def _shares(samples: Iterable[Packable], n_samples: int) -> Iterator[list[Sample]]:

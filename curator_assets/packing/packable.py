@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ class Packable:
 
 
 def safe_key(path: str) -> str:
-    """A path without its last extension as a key: a reader ends the key at the name's first dot."""
-    folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}{name.replace('%', '%25').replace('.', '%2E')}"
+    """A path without its last extension as a key: a reader ends the key at the name's first dot.
+
+    Dots, percent signs, and bytes that are no UTF-8 (of which Python makes surrogates) are written
+    as `%XX`, so that the keys of different paths differ.
+    """
+    folder, slash, name = path.replace("%", "%25").rpartition("/")
+    text = f"{folder}{slash}{name.replace('.', '%2E')}"
+    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", text)

@@ -107,5 +107,5 @@ def _unknown(work: Work, image_id: str, embedded: list[str]) -> str:
         return f"shard {shard!r} was never embedded; make it: {REFRESH}"
     shards = list(read_arrivals(work.store))
     name = next(_prefixes(image_id), image_id)
-    expected = "" if "/" in image_id else " (an image id is <shard>/<key>)"
-    return f"no shard of {image_id!r} is known{expected}" + did_you_mean(name, shards)
+    near = did_you_mean(name, shards) if "/" in image_id else ""
+    return f"no shard of {image_id!r} is known (an image id is <shard>/<key>){near}"

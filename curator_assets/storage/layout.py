@@ -7,6 +7,8 @@ from urllib.parse import quote
 CENTROIDS = "clusters/centroids.npy"
 DUPLICATE_GROUPS = "duplicates/groups.parquet"
 ARRIVALS = "arrivals"
+SOURCE = "source.txt"
+"""The source that the output was made from."""
 TAR_SHARDS = "tar_shards"
 """The asset of the source's tars, under which their versions are kept."""
 LISTING = "listing.parquet"

@@ -18,13 +18,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import IO
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from curator_assets.errors import UserError
+from curator_assets.storage.filesystem import opened
 from curator_assets.storage.retries import with_retries
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors of a disk on which nothing can be written any more."""
+
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _ORPHAN_SECONDS = 24 * 3600
 _READ_AT_ONCE = 1000
@@ -40,11 +42,14 @@ class Store:
 
     Args:
         location: a folder or an fsspec URI such as `s3://bucket/curated`.
+
+    Raises:
+        UnknownLocationError: no filesystem is known for the URI.
     """
 
     def __init__(self, location: str) -> None:
         self.location = location
-        self.fs, self.root = fsspec.core.url_to_fs(location)
+        self.fs, self.root = opened(location)
 
     @property
     def is_local(self) -> bool:
@@ -243,7 +248,7 @@ class Store:
                 os.fsync(file.fileno())
             put(partial, target)
         except OSError as error:
-            if error.errno in _FULL and error.filename is None:
+            if error.errno in FULL and error.filename is None:
                 error.filename = str(target)
             raise
         finally:

@@ -62,6 +62,20 @@ def test_a_folder_that_holds_something_else_is_refused(run, here):
     assert contents(here / "project") == before
 
 
+def test_neither_a_file_of_its_name_nor_a_link_makes_a_folder_a_demos(run, here):
+    (here / "u/tars/a").mkdir(parents=True)
+    (here / "u/truth.json").write_text('{"mine": 1}')
+    (here / "u/tars/a/00000.tar").write_bytes(b"precious")
+    before = contents(here)
+    assert_one_paragraph(run("demo", "u"), 2, "holds something else")
+    assert contents(here) == before
+    (here / "v").mkdir()
+    (here / "v/.curate-demo").touch()
+    (here / "v/tars").symlink_to(here / "u/tars")
+    assert_one_paragraph(run("demo", "v"), 2, "holds something else (tars)")
+    assert (here / "u/tars/a/00000.tar").read_bytes() == b"precious"
+
+
 def test_a_demo_that_was_killed_is_begun_again(run, here, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt

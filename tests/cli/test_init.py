@@ -34,7 +34,7 @@ def test_any_source_is_written_so_that_it_is_read(run, here, name):
 
 def test_what_is_there_stays(run, here):
     (here / "curator.yaml").write_text("source: a\noutput: b\n")
-    (here / ".env").write_text("TOKEN=x\nDAGSTER_HOME=/elsewhere\n")
+    (here / ".env").write_text("TOKEN=x\r\nDAGSTER_HOME=/before/.dagster")
     result = run("init", ".")
     assert result.exit_code == 0
     assert "left as they are: curator.yaml" in result.stdout
@@ -42,8 +42,12 @@ def test_what_is_there_stays(run, here):
     values = dotenv_values(here / ".env")
     assert values == {"TOKEN": "x", "DAGSTER_HOME": str(here / ".dagster")}
     again = (here / ".env").read_bytes()
+    assert b"TOKEN=x\r\n" in again
     assert "written" not in run("init", ".").stdout
     assert (here / ".env").read_bytes() == again
+    (here / ".env").write_text("DAGSTER_HOME=/a/persons/own\n")
+    assert "left as they are" in run("init", ".").stdout
+    assert (here / ".env").read_text() == "DAGSTER_HOME=/a/persons/own\n"
     assert_one_paragraph(run("init", ".", "--source", "x"), 2, "names its own source")
 
 

@@ -34,6 +34,10 @@ def test_explain_and_its_pictures(run, project):
     assert result.stdout.startswith(image_id)
     assert "verdict     duplicate of" in result.stdout
     assert (project / "pair.jpg").stat().st_size > 1000
+    settings = (project / "curator.yaml").read_bytes()
+    result = run("explain", image_id, "--pictures", "curator.yaml")
+    assert_one_paragraph(result, 2, "expected a .jpg")
+    assert (project / "curator.yaml").read_bytes() == settings
 
 
 def test_compare_and_its_table(run, project):

@@ -214,5 +214,46 @@ def test_on_a_terminal_a_bar_takes_the_place_of_lines_of_progress(project, photo
     os.close(parent)
     assert process.returncode == 0, shown.decode()
     assert "image_embeddings \x1b" in shown.decode()  # a bar, in colours
-    assert "images/s" in shown.decode()
     assert "partitions finished" not in shown.decode()
+
+
+def test_another_source_for_an_output_lets_go_of_nothing_unasked(run, project, photos):
+    drop(project, "a", photos[0])
+    assert run("refresh").exit_code == 0
+    path = project / "curator.yaml"
+    path.write_text(path.read_text().replace("source: tars", "source: others"))
+    write_members(project / "others/b.tar", [("1.jpg", photos[1])])
+    result = run("refresh")
+    assert_one_paragraph(result, 3, "was made from the source", "1 are not in", "(a)")
+    assert made(project, "shards/*.tar") == {"a"}
+    (project / "out/source.txt").unlink()
+    assert run("refresh").exit_code == 0
+    assert made(project, "shards/*.tar") == {"b"}
+    assert made(project, "trash/shards/*.tar") == {"a"}
+
+
+def test_a_source_that_was_moved_is_the_same(run, project, photos):
+    drop(project, "a", photos[0])
+    assert run("refresh").exit_code == 0
+    (project / "tars").rename(project / "moved")
+    path = project / "curator.yaml"
+    path.write_text(path.read_text().replace("source: tars", "source: moved"))
+    result = run("refresh")
+    assert "0 new shards, 0 removed\nimage_embeddings: 1 fresh, 0 to make" in result.stdout
+    assert (project / "out/source.txt").read_text() == str(project / "moved")
+
+
+def test_a_stale_codebook_waits_for_all_that_it_is_made_from(run, project, photos):
+    for i, name in enumerate("ab"):
+        drop(project, name, photos[i], photos[i + 1])
+    assert run("refresh").exit_code == 0
+    before = (project / "out/clusters/centroids.npy").read_bytes()
+    settings = yaml.safe_load((project / "curator.yaml").read_text())
+    settings["model"] |= {"storage": "float16"}
+    settings["clusters"] |= {"seed": 7, "n_clusters": 1}
+    (project / "curator.yaml").write_text(yaml.safe_dump(settings))
+    result = run("refresh", "a")
+    assert "not chosen: centroids, cluster_assignments" in result.stdout
+    assert (project / "out/clusters/centroids.npy").read_bytes() == before
+    assert run("refresh").exit_code == 0
+    assert (project / "out/clusters/centroids.npy").read_bytes() != before

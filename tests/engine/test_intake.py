@@ -14,8 +14,8 @@ from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
 from curator_assets.engine.intake import (
-    EmptySourceError,
     LostArrivalsError,
+    RemovalsHeldBackError,
     known_shards,
     let_go,
     look,
@@ -83,7 +83,7 @@ def test_a_shard_of_which_only_the_output_knows_is_let_go_of(settings):
 
 def test_an_empty_source_lets_go_of_nothing(settings):
     registry = Registered(["a"])
-    with pytest.raises(EmptySourceError, match="lists no tar, but 1 shards are known"):
+    with pytest.raises(RemovalsHeldBackError, match="lists no tar, but 1 shards are known"):
         take_in(settings, registry)
     assert registry.names == ["a"]
 

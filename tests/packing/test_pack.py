@@ -58,7 +58,7 @@ def test_every_byte_is_there_once_and_what_belongs_to_no_image_is_named(tmp_path
     assert members(into) == files
     assert sorted(shards(into)) == ["00000.tar", "00001.tar", "00002.tar"]
     assert "7 samples packed" in printed
-    assert "2 files belong to no image, left out: " in printed
+    assert "3 files belong to no image, left out: " in printed
     assert "README" in printed and "alone.txt" in printed
 
 
@@ -133,7 +133,7 @@ def test_a_sample_that_was_changed_is_named_and_a_touched_one_is_not(tmp_path):
     pack(folder, into, 5)
     (folder / "a/photo 1.txt").write_text("another caption")
     os.utime(folder / "a/photo 1.txt", (4e9, 4e9))
-    with pytest.raises(PackError, match=r"1 samples were changed .*\(a/photo 1\)"):
+    with pytest.raises(PackError, match=r"1 samples were changed .*\(a/photo 1 in 00000.tar\)"):
         pack(folder, into, 5)
     assert shards(into) == before
 
@@ -155,7 +155,7 @@ def test_shards_of_another_folder_or_size_are_not_mixed(tmp_path):
 def test_two_images_of_one_name_are_refused(tmp_path):
     photographs(tmp_path / "photos")
     (tmp_path / "photos/a/photo 1.png").write_bytes(b"x")
-    with pytest.raises(PackError, match=r"photo 1.JPG, .*photo 1.png; rename"):
+    with pytest.raises(PackError, match=r"photo 1.JPG, .*photo 1.png, .*; rename"):
         pack(tmp_path / "photos", tmp_path / "tars", 5)
     assert not (tmp_path / "tars").exists()
 
@@ -301,3 +301,69 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "tars/.pack.json").write_text("{")
     with pytest.raises(PackError, match=r"\.pack\.json is damaged"):
         pack(tmp_path / "photos", tmp_path / "tars", 5)
+
+
+def test_names_that_are_no_utf8_are_written_so(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / os.fsdecode(b"x\xff.jpg")).write_bytes(b"1")
+    (folder / "x%FF.jpg").write_bytes(b"2")
+    pack(folder, tmp_path / "tars", 5)
+    assert members(tmp_path / "tars") == {"x%25FF.jpg": b"2", "x%FF.jpg": b"1"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.jpg", "a.txt", "a.TXT"],
+        ["x.parquet", "x.PARQUET"],
+        ["x.parquet", "x/000000000.jpg"],
+    ],
+)
+def test_what_would_be_one_member_or_one_sample_is_refused(tmp_path, names):
+    folder = tmp_path / "photos"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"1")
+        if name.lower().endswith("parquet"):
+            pq.write_table(pa.table({"image": IMAGES[:1]}), folder / name)
+    with pytest.raises(PackError, match="rename all but one of each"):
+        pack(folder, tmp_path / "tars", 5)
+    assert shards(tmp_path / "tars") == {}
+
+
+def test_parquet_without_rows_or_with_nothing_but_null_holds_nothing_up(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    empty = pa.table({"image": pa.array([], pa.binary())})
+    pq.write_table(empty, folder / "a.parquet")
+    null = pa.table({"image": pa.array([None], pa.binary()), "x": [float("nan")]})
+    pq.write_table(null, folder / "b.parquet")
+    pq.write_table(pa.table({"image": IMAGES[:1]}), folder / "c.parquet")
+    pack(folder, tmp_path / "tars", 5)
+    found = members(tmp_path / "tars")
+    assert found == {"b/000000000.json": b'{"x": null}', "c/000000000.jpg": IMAGES[0]}
+
+
+def test_columns_of_one_name_are_refused(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    table = pa.Table.from_arrays([pa.array(IMAGES[:1])] * 2, names=["t", "t"])
+    pq.write_table(table, folder / "x.parquet")
+    with pytest.raises(PackError, match="columns of one name: t"):
+        pack(folder, tmp_path / "tars", 5)
+
+
+def test_a_shard_that_was_cut_is_named(tmp_path):
+    photographs(tmp_path / "photos")
+    pack(tmp_path / "photos", tmp_path / "tars", 5)
+    path = tmp_path / "tars/00000.tar"
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(PackError, match=r"00000\.tar can't be read as a tar"):
+        pack(tmp_path / "photos", tmp_path / "tars", 5)
+
+
+def test_the_folder_itself_is_no_place_for_the_shards(tmp_path):
+    photographs(tmp_path)
+    with pytest.raises(PackError, match="name another --into"):
+        pack(tmp_path, tmp_path, 5)

@@ -98,13 +98,11 @@ def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithm
         state = {"lowest_cosine": choice.lowest_cosine, "n_images": choice.n_images}
         entry = Entry(hash_of(inputs), choice.precision, inputs=inputs, state=state)
         work.ledger.write(_RECORD, device, entry)
-    work.log.info(
-        "precision: %s on %s; lowest cosine to float32 over %d images: %s",
-        choice.precision,
-        device,
-        choice.n_images,
-        choice.lowest_cosine,
+    cosines = "".join(
+        f"; {precision} comes within cosine {cosine:.4f} of float32 on {choice.n_images} images"
+        for precision, cosine in choice.lowest_cosine.items()
     )
+    work.log.info("precision: %s on %s%s", choice.precision, device, cosines)
     return Arithmetic(device, choice.precision, choice.lowest_cosine)
 
 

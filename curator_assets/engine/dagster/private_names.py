@@ -15,8 +15,10 @@ from dagster._core.definitions.source_asset import (
     # gets a second event with one data version for all (dagster issues 18649, 34013).
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as EVENTS_ARE_LOGGED,
 )
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -34,7 +36,9 @@ __all__ = [
     "EVENTS_ARE_LOGGED",
     "LOG_RECORD_METADATA_ATTR",
     "CachingStaleStatusResolver",
+    "InstanceRef",
     "LoadingContextForTest",
+    "NoOpComputeLogManager",
     "extract_data_version_from_entry",
     "get_input_data_version_tag",
     "get_input_event_pointer_tag",

@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-import fsspec
-
 from curator_assets.errors import UserError
+from curator_assets.storage.filesystem import opened
 from curator_assets.storage.shards.tars import BLOCK_BYTES
 
 READ_BLOCK_BYTES = 8 << 20
@@ -43,11 +42,15 @@ class Signature:
 
 
 class Source:
-    """The tars below a folder or an fsspec URI; a shard is a tar's path without `.tar`."""
+    """The tars below a folder or an fsspec URI; a shard is a tar's path without `.tar`.
+
+    Raises:
+        UnknownLocationError: no filesystem is known for the URI.
+    """
 
     def __init__(self, location: str) -> None:
         self.location = location
-        self.fs, self.root = fsspec.core.url_to_fs(location)
+        self.fs, self.root = opened(location)
 
     def list_shards(self) -> dict[str, Signature]:
         """Every shard below the root and its signature, in name order.
