@@ -25,6 +25,7 @@ from curator_assets.extras import require_installed
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings, settings_file
 from curator_assets.storage import layout
+from curator_assets.storage.room import require_writable
 from curator_assets.storage.store import Store
 
 
@@ -43,7 +44,7 @@ def refresh(shards: Sequence[str], *, force: bool) -> int:
     """
     settings = load_settings()
     require_installed("faiss", "faiss-gpu")
-    Store(settings.output).require_writable()
+    require_writable(Store(settings.output))
     with project_instance(settings_file()) as instance:
         return shown_refresh(instance, settings, shards, force=force)
 

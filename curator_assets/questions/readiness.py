@@ -18,6 +18,7 @@ from curator_assets.extras import require_installed
 from curator_assets.models import offline_model
 from curator_assets.questions.stored_work import stored_work
 from curator_assets.settings import Settings
+from curator_assets.storage.room import free_bytes, require_writable
 from curator_assets.storage.shards.source import Source, require_tars
 from curator_assets.storage.shards.tars import TarContent
 from curator_assets.storage.store import Store
@@ -105,7 +106,7 @@ def look_at_output(seen: Seen) -> Iterator[Finding]:
         OutputError: it can't.
     """
     store = Store(seen.settings.output)
-    store.require_writable()
+    require_writable(store)
     yield Finding(f"{store.location} can be written")
 
 
@@ -142,7 +143,7 @@ def look_at_heads(seen: Seen) -> Iterator[Finding]:
 
 def look_at_disk(seen: Seen) -> Iterator[Finding]:
     """The room for what is not curated yet, if all of it were kept."""
-    free = Store(seen.settings.output).free_bytes()
+    free = free_bytes(Store(seen.settings.output))
     if free is None:
         yield Finding("the output is no disk of this machine")
         return

@@ -7,11 +7,9 @@ import fcntl
 import logging
 import os
 import platform
-import shutil
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
@@ -20,7 +18,6 @@ from typing import IO
 
 from fsspec.implementations.local import LocalFileSystem
 
-from curator_assets.errors import UserError
 from curator_assets.storage.filesystem import opened
 from curator_assets.storage.retries import with_retries
 
@@ -31,10 +28,6 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _ORPHAN_SECONDS = 24 * 3600
 _READ_AT_ONCE = 1000
 _LOG = logging.getLogger(__name__)
-
-
-class OutputError(UserError):
-    """Nothing can be written under `output`."""
 
 
 class Store:
@@ -129,50 +122,6 @@ class Store:
             FileNotFoundError: there is none.
         """
         return self.fs.open(self.path(name), "rb")  # type: ignore[no-any-return]
-
-    def require_writable(self) -> None:
-        """Write something and take it away again; no folder is made.
-
-        Raises:
-            OutputError: nothing can be written below the root; says why.
-        """
-        try:
-            if self.is_local:
-                tempfile.TemporaryFile(dir=self._nearest_folder()).close()
-                return
-            name = self.path(f".probe-{uuid.uuid4().hex}")
-            self.fs.pipe_file(name, b"")
-            self.fs.rm_file(name)
-        except Exception as error:  # each kind of storage raises its own
-            reason = getattr(error, "strerror", None) or str(error)
-            where = self._nearest() if self.is_local else self.root
-            raise OutputError(
-                f"output {self.location}: nothing can be written there ({reason}: {where}); "
-                "expected a folder that this user may write to, on a disk that is mounted for "
-                "writing: set 'output' in the settings to one"
-            ) from error
-
-    def free_bytes(self) -> int | None:
-        """What the disk has room for; None for a bucket.
-
-        Raises:
-            NotADirectoryError: a part of the path is a file.
-        """
-        return shutil.disk_usage(self._nearest_folder()).free if self.is_local else None
-
-    def _nearest_folder(self) -> Path:
-        """The root, or what is there of the path to it; raises NotADirectoryError for a file."""
-        path = self._nearest()
-        if not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-        return path
-
-    def _nearest(self) -> Path:
-        path = Path(self.root)
-        with suppress(PermissionError):  # it is there, but may not be entered
-            while not path.exists():
-                path = path.parent
-        return path
 
     def remove(self, name: str) -> None:
         """Remove the file called `name`, if it is there."""

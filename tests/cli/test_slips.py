@@ -84,7 +84,7 @@ def test_a_read_only_disk(run, project, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     settings(project)
-    monkeypatch.setattr("curator_assets.storage.store.tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("curator_assets.storage.room.tempfile.TemporaryFile", read_only)
     assert_one_paragraph(run("refresh"), 2, "Read-only file system", "'output'")
 
 
