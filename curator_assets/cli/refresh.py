@@ -115,14 +115,16 @@ def _tell(intake: Intake, result: Pass) -> int:
 def _tell_failures(result: Pass) -> int:
     """Print what failed, but for what failed because something else did; the exit status."""
     all_of_it = [one for failed in result.failed.values() for one in failed]
-    causes = [one for one in all_of_it if not one.lacks_input]
+    causes = {one for one in all_of_it if not one.lacks_input}
     told = set[str]()
     for stage, failed in result.failed.items():
         for line in failure_lines(one for one in failed if one in causes or not causes):
             if line not in told:
                 tell_error(f"{stage.name}: {line}")
             told.add(line)
-    others = [stage.name for stage, failed in result.failed.items() if not {*failed} & {*causes}]
+    others = [
+        stage.name for stage, failed in result.failed.items() if not causes.intersection(failed)
+    ]
     if causes and others:
         say(f"not made, for want of what they are made from: {', '.join(others)}")
     if any(one.is_of_all for one in causes):
