@@ -70,9 +70,8 @@ def _below(folder: Path, source: str | None) -> str:
 
 def _scalar(text: str) -> str:
     """A string in YAML, quoted if it must be."""
-    return yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True).strip()[
-        1:-1
-    ]
+    flow = yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True)
+    return flow.strip().removeprefix("[").removesuffix("]")
 
 
 def _write_new(path: Path, content: str) -> bool:

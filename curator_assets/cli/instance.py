@@ -57,7 +57,11 @@ def looked_at_instance(settings_file: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def _opened(home: Path) -> dg.DagsterInstance:
-    """The instance; what its runs print goes to this terminal, and to no file."""
+    """The instance, without its capture of what runs print.
+
+    The capture would put a pipe in the terminal's place, and a helper process, which tells of a
+    Ctrl-C by a traceback, in its foreground.
+    """
     nowhere = {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}
     return dg.DagsterInstance.from_ref(
         InstanceRef.from_dir(str(home), overrides={"compute_logs": nowhere})

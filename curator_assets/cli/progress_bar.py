@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
-from typing import IO, Self
+from typing import Self
 
 import dagster as dg
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -26,7 +24,6 @@ class ShownProgress(Observer):
     def __init__(self) -> None:
         self._intake: Intake | None = None
         self._result: Pass | None = None
-        self._terminal: IO[str] | None = None
         self._tasks = dict[StageProgress, TaskID]()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -38,16 +35,11 @@ class ShownProgress(Observer):
         )
 
     def __enter__(self) -> Self:
-        if console.is_terminal:  # Dagster puts a pipe in the terminal's place while a step runs
-            self._terminal = console.file = os.fdopen(os.dup(console.file.fileno()), "w")
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        if self._terminal is not None:
-            console.file = sys.stdout
-            self._terminal.close()
 
     def outcome(self) -> tuple[Intake, Pass]:
         """What the refresh found and did.
