@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from curator_assets.cli.console import say
 from curator_assets.cli.exit_status import FAULT, MEND, status_and_paragraph
-from curator_assets.project import home_in_force
+from curator_assets.cli.instance import looked_at_instance
+from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.questions.readiness import LOOKS, NEEDS, Seen
 from curator_assets.settings_file import load_settings, settings_file
 
@@ -16,7 +17,8 @@ def check() -> int:
         SettingsError: the settings can't be read, or the instance is another project's.
     """
     seen, status = Seen(load_settings()), 0
-    home_in_force(settings_file())
+    with looked_at_instance(settings_file()) as instance:
+        InstanceRegistry(instance, seen.settings)
     say(f"settings  ok    {settings_file()}")
     failed = set[str]()
     for name, look in LOOKS.items():

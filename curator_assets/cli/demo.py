@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from curator_assets.cli.console import say
@@ -38,7 +40,8 @@ def demo(folder: Path) -> int:
     Neither `curator.yaml` here nor $CURATOR_CONFIG nor $DAGSTER_HOME is looked at.
 
     Raises:
-        FolderTakenError: the folder holds something else than an earlier demo.
+        FolderTakenError: the folder holds something else than an earlier demo, or a person's
+            files in the place of the demo's.
         NotInstalledError: an extra is missing.
     """
     require_installed("skimage", "demo")
@@ -49,10 +52,10 @@ def demo(folder: Path) -> int:
     (folder / MARKER).write_text("A folder of `curate demo`.\n")  # first of all
     init(folder, None)
     settings_file = folder / SETTINGS
+    os.environ["CURATOR_CONFIG"] = str(settings_file)  # for what this process starts, too
     settings = load_settings(settings_file)
     say(f"{N_PHOTOGRAPHS} photographs, altered copies and broken files go to {settings.source}")
-    tars = Path(settings.source)
-    write_truth(folder / TRUTH, make_shards(tars, n_samples=N_PHOTOGRAPHS, seed=0))
+    _write_samples(folder)
     say(offline_model.NOTE)
     say(f"$ cd {folder} && curate refresh")
     with project_instance(settings_file, own=True) as instance:
@@ -68,6 +71,39 @@ def demo(folder: Path) -> int:
     say("  curate ui")
     say("  curate explain a/00001/copy_resized4 --pictures pair.jpg")
     return 0 if is_found else FAILED
+
+
+def _write_samples(folder: Path) -> None:
+    """Write the tars, and the truth about them; what is there already must be the same.
+
+    Raises:
+        FolderTakenError: something else is in the place of one of them.
+    """
+    with tempfile.TemporaryDirectory(prefix=".curate-demo-", dir=folder) as name:
+        new = Path(name)
+        truth = make_shards(new / DEFAULT_SOURCE, n_samples=N_PHOTOGRAPHS, seed=0)
+        write_truth(new / TRUTH, truth)
+        places = [path.relative_to(new) for path in sorted(new.rglob("*"))]
+        taken = [str(place) for place in places if _is_taken(folder / place, new / place)]
+        if taken:
+            raise FolderTakenError(
+                f"{folder} holds something else in the place of {named(taken)}; name another "
+                "folder for the demo, or delete them"
+            )
+        for place in places:
+            if (new / place).is_dir():
+                (folder / place).mkdir(exist_ok=True)
+            else:
+                (new / place).replace(folder / place)
+
+
+def _is_taken(place: Path, new: Path) -> bool:
+    """Whether something else than what is to be written lies there."""
+    if not os.path.lexists(place):
+        return False
+    if place.is_symlink() or place.is_dir() != new.is_dir():
+        return True
+    return place.is_file() and place.read_bytes() != new.read_bytes()
 
 
 def _require_free(folder: Path) -> None:

@@ -54,6 +54,9 @@ class Group(click.Group):
         """Run it, and end this process."""
         try:
             status = super().main(*args, **kwargs | {"standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            status = MEND
         except click.ClickException as error:
             context = getattr(error, "ctx", None) or click.Context(self, info_name=self.name)
             text = error.format_message().rstrip(".")

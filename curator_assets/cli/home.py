@@ -17,7 +17,7 @@ def make_home(settings_file: Path) -> None:
     home, env = own_home(settings_file), settings_file.parent / ".env"
     if not home.is_dir():
         home.mkdir(exist_ok=True)
-        if not env.is_file() or HOME_VARIABLE not in env.read_text():
+        if not env.is_file() or HOME_VARIABLE.encode() not in env.read_bytes():
             say(f"Dagster's own commands find this project after: export {HOME_VARIABLE}={home}")
     if (home / DAGSTER_YAML).exists():
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from curator_assets.settings_file import SettingsError, load_settings, parse_set
 
 ENV = ".env"
 DEFAULT_SOURCE = "tars"
+
+_NAMES_HOME = re.compile(rb"\s*(export\s+)?" + HOME_VARIABLE.encode() + rb"\s*=")
+_WRITTEN_HERE = re.compile(HOME_VARIABLE.encode() + rb"='.*/\.dagster'\s*$")
 
 
 @dataclass
@@ -43,12 +47,17 @@ def init(folder: Path, source: str | None) -> Written:
             f"{settings_file} is there already and names its own source; edit it there, or run "
             "this without --source to write what else is missing"
         )
+    if not _is_text(f"{folder}{source}"):
+        raise SettingsError(
+            f"{str(folder)!r}: expected a path of readable characters, got bytes that are no "
+            "UTF-8; rename the folder"
+        )
     text = settings_text(_scalar(_below(folder, source)))
     if not os.path.lexists(settings_file):
         parse_settings(text, settings_file)  # or a source that can't be one would be found later
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in [(SETTINGS, text), *((name, project_file(name)) for name in FILES)]:
-        is_new = _write_new(folder / name, content)
+        is_new = _write_new(folder / name, content.encode())
         (written.new if is_new else written.left).append(name)
     _write_env(folder / ENV, own_home(settings_file), written)
     make_home(settings_file)
@@ -56,6 +65,14 @@ def init(folder: Path, source: str | None) -> Written:
     if "://" not in location and not Path(location).is_dir():
         written.missing_source = location
     return written
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _below(folder: Path, source: str | None) -> str:
@@ -74,13 +91,13 @@ def _scalar(text: str) -> str:
     return flow.strip().removeprefix("[").removesuffix("]")
 
 
-def _write_new(path: Path, content: str) -> bool:
+def _write_new(path: Path, content: bytes) -> bool:
     """Write a file, whole or not at all, if there is nothing of its name; whether it did."""
     if os.path.lexists(path):
         return False
     partial = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        partial.write_text(content)
+        partial.write_bytes(content)
         os.link(partial, path)
     except FileExistsError:
         return False
@@ -92,21 +109,24 @@ def _write_new(path: Path, content: str) -> bool:
 def _write_env(path: Path, home: Path, written: Written) -> None:
     """Have Dagster's commands find the instance: they read this file in the folder they run in.
 
-    Another instance that a person names there stays; one of `init`, as after a move, does not.
+    A line that a person wrote stays; one that `init` wrote, as before a move, does not.
     """
     quoted = str(home).replace("\\", "\\\\").replace("'", "\\'")
-    line, name = f"{HOME_VARIABLE}='{quoted}'\n".encode(), f"{HOME_VARIABLE}=".encode()
-    if not path.exists():
-        path.write_bytes(line)
+    line = f"{HOME_VARIABLE}='{quoted}'\n".encode()
+    if _write_new(path, line):
         written.new.append(path.name)
         return
-    lines = path.read_bytes().splitlines(keepends=True)
-    others = [other for other in lines if not other.startswith(name)]
-    named = [other for other in lines if other not in others]
-    is_own = all(other.strip().rstrip(b"'\"").endswith(home.name.encode()) for other in named)
-    if named == [line] or not is_own:
+    lines = [] if path.is_symlink() else path.read_bytes().splitlines(keepends=True)
+    named = [other for other in lines if _NAMES_HOME.match(other)]
+    if path.is_symlink() or not all(_WRITTEN_HERE.match(other) for other in named):
         written.left.append(path.name)
         return
+    others = [other for other in lines if other not in named]
     others += [b"\n"] if others and not others[-1].endswith(b"\n") else []
-    path.write_bytes(b"".join([*others, line]))
+    if named == [line]:
+        written.left.append(path.name)
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
+    partial.write_bytes(b"".join([*others, line]))
+    partial.replace(path)
     written.new.append(path.name)

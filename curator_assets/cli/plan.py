@@ -46,13 +46,12 @@ def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
     """A line a stage, and under it the reasons."""
     if warning := unread_warning(intake, GRAPH, work):
         say(warning)
-    if intake.removed:
+    if intake.held_back:
+        say(f"a refresh would hold back: {intake.held_back}")
+    elif intake.removed:
         fate = "are erased" if work.settings.on_removed == "erase" else "go to trash/"
         say(f"{len(intake.removed):,} tars are gone: {named(intake.removed)}")
-        if intake.n_bytes:
-            say(f"their shards would be let go of; their curated tars {fate}")
-        else:
-            say("no tar is left at all: a refresh would hold back their removal")
+        say(f"their shards would be let go of; their curated tars {fate}")
     if intake.unregistered:
         say(f"{len(intake.unregistered):,} new shards: {named(intake.unregistered)}")
     print_not_taken(intake)

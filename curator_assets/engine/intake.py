@@ -7,6 +7,7 @@ whatever lacks a rank of arrival or a partition gets it. `look` changes nothing;
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,7 @@ from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, rec
 from curator_assets.storage.layout import ARRIVALS, SOURCE, ledger_folder, ledger_partition
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tar_versions import had_size
 from curator_assets.storage.store import Store
 
 
@@ -55,6 +57,7 @@ class Intake:
         n_bytes: shard -> size of its tar, of every tar in the source.
         not_taken: tar in the source -> why it is not taken up yet.
         held: shards of which the output has an entry, readable or not.
+        held_back: why nothing may be let go of, nor made, before a person has looked; None: it may.
     """
 
     shards: tuple[str, ...]
@@ -64,6 +67,7 @@ class Intake:
     n_bytes: Mapping[str, int]
     not_taken: Mapping[str, str]
     held: frozenset[str]
+    held_back: str | None
 
 
 def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
@@ -85,15 +89,63 @@ def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
     unranked += [shard for shard in present if shard not in ordered]
     order = {shard: rank for rank, shard in enumerate([*ranks, *unranked])}
     shards = sorted(present, key=order.__getitem__)
+    removed = tuple(sorted(shard for shard in known if shard not in listed))
+    n_bytes = {shard: signature.size for shard, signature in listed.items()}
     return Intake(
         shards=tuple(shards),
         unranked=tuple(unranked),
         unregistered=tuple(shard for shard in shards if shard not in registered),
-        removed=tuple(sorted(shard for shard in known if shard not in listed)),
-        n_bytes={shard: signature.size for shard, signature in listed.items()},
+        removed=removed,
+        n_bytes=n_bytes,
         not_taken={shard: _why_not_taken(settings) for shard in unknown if shard not in whole},
         held=frozenset(held),
+        held_back=_why_held_back(graph, settings, removed, n_bytes),
     )
+
+
+def _why_held_back(
+    graph: Graph, settings: Settings, removed: Sequence[str], n_bytes: Mapping[str, int]
+) -> str | None:
+    """Why the source may not be the one that the output was made from, or may be away."""
+    if removed and not n_bytes:
+        return (
+            f"source {settings.source} lists no tar, but {len(removed)} shards are known; if it is "
+            "mounted and truly empty, delete the output, else mount it"
+        )
+    store = Store(settings.output)
+    try:
+        made_from = store.read(SOURCE).decode(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    if made_from == _source_mark(settings):
+        return None
+    others = [*removed, *_of_other_size(graph, store, n_bytes)]
+    if not others:
+        return None  # it was moved
+    return (
+        f"the output {settings.output} was made from the source {made_from}; of its shards "
+        f"{len(others)} are not in {settings.source} or are other tars there ({named(others)}): "
+        "give each source an output of its own, or, if the source was changed on purpose, delete "
+        f"{store.url(SOURCE)}, and they are let go of or made again"
+    )
+
+
+def _of_other_size(graph: Graph, store: Store, n_bytes: Mapping[str, int]) -> list[str]:
+    """The shards whose tars are not as large as those that were read."""
+    ledger = Ledger(store)
+    return sorted(
+        shard
+        for external in graph.externals()
+        for shard, entry in ledger.read_all(external.name).items()
+        if shard in n_bytes and not had_size(entry, n_bytes[shard])
+    )
+
+
+def _source_mark(settings: Settings) -> str:
+    """The source as the output remembers it: from the output, where both are on this machine."""
+    if "://" in settings.source or "://" in settings.output:
+        return settings.source
+    return os.path.relpath(settings.source, settings.output)  # the same after both are moved
 
 
 def _why_not_taken(settings: Settings) -> str:
@@ -117,7 +169,13 @@ def unread_warning(intake: Intake, graph: Graph, work: Work) -> str | None:
 
 
 def register(intake: Intake, settings: Settings, registry: Registry) -> None:
-    """Give a rank and a partition to what lacks one; safe beside other processes."""
+    """Give a rank and a partition to what lacks one; safe beside other processes.
+
+    Raises:
+        RemovalsHeldBackError: the source may not be the one that the output was made from.
+    """
+    if intake.held_back:
+        raise RemovalsHeldBackError(intake.held_back)
     store = Store(settings.output)
     ranks = read_arrivals(store)
     if intake.unranked:
@@ -129,28 +187,18 @@ def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry)
     """Forget the shards whose tars are gone; to be called under the refresh lock.
 
     Raises:
-        RemovalsHeldBackError: no tar is left at all, or the output was made from another source.
+        RemovalsHeldBackError: the source may not be the one that the output was made from, or be
+            away.
     """
-    store = Store(settings.output)
-    made_from = store.read(SOURCE).decode() if store.size(SOURCE) else settings.source
-    if intake.removed and made_from != settings.source:
-        raise RemovalsHeldBackError(
-            f"the output {settings.output} was made from the source {made_from}; of its shards "
-            f"{len(intake.removed)} are not in {settings.source} ({named(intake.removed)}): give "
-            "each source an output of its own, or, if the source was changed on purpose, delete "
-            f"{store.url(SOURCE)}, and they are let go of"
-        )
-    if intake.removed and not intake.n_bytes:
-        raise RemovalsHeldBackError(
-            f"source {settings.source} lists no tar, but {len(intake.removed)} shards are "
-            "known; if it is mounted and truly empty, delete the output, else mount it"
-        )
+    if intake.held_back:
+        raise RemovalsHeldBackError(intake.held_back)
+    store, mark = Store(settings.output), _source_mark(settings).encode(errors="surrogateescape")
     for shard in intake.removed:
         _remove(shard, graph, settings)
         registry.remove(shard)
-    if made_from != settings.source or not store.size(SOURCE):
+    if store.size(SOURCE) is None or store.read(SOURCE) != mark:
         with store.write(SOURCE) as file:
-            file.write(settings.source.encode())
+            file.write(mark)
     compact_arrivals(store)
 
 

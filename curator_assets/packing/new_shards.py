@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ from curator_assets.errors import named
 from curator_assets.packing.image_files import Found
 from curator_assets.packing.packable import Packable, PackError
 from curator_assets.packing.parquet_rows import packable_rows, row_stem
+from curator_assets.storage.shards.source import END_BYTES
 from curator_assets.storage.shards.tars import Member, Sample, write_tar
 from curator_assets.storage.store import Store
 
@@ -26,9 +28,9 @@ MAX_SHARD_BYTES = 1_000_000_000
 """A shard with as many bytes of members is full."""
 
 RECORD = ".pack.json"
+LOCK = ".pack.lock"
 
 _SHARD = re.compile(r"\d{5,}\.tar")
-_FOOTER_BYTES = 1 << 16
 
 
 class Record(BaseModel):
@@ -37,12 +39,20 @@ class Record(BaseModel):
     Attributes:
         folder: that was packed.
         samples: of a shard, at most.
-        parquet: path below the folder -> what tells one file of that name from another.
+        parquet: path below the folder -> the file whose rows are packed.
     """
 
     folder: str
     samples: int
-    parquet: dict[str, str] = {}
+    parquet: dict[str, PackedFile] = {}
+
+
+class PackedFile(BaseModel):
+    """A file as it was when its rows were packed; read again only if size or time differ."""
+
+    n_bytes: int
+    mtime_ns: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,19 @@ def pack(root: Path, found: Found, into: Path, *, n_samples: int) -> Iterator[Pa
         n_samples: of a shard, at most.
 
     Raises:
-        PackError: the shards there are of another folder or another size, or something was changed
-            since it was packed.
+        PackError: the shards there are of another folder or another size, something was changed
+            since it was packed, or another process packs into the same folder.
     """
+    into.mkdir(parents=True, exist_ok=True)
+    with (into / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PackError(f"another `curate pack` writes to {into}; wait for it") from None
+        yield from _packed(root, found, into, n_samples)
+
+
+def _packed(root: Path, found: Found, into: Path, n_samples: int) -> Iterator[Packed]:
     store, before = Store(str(into)), _shards(into)
     record = _record(store, root, n_samples, n_before=len(before))
     _require_unchanged(root, found, record)
@@ -97,12 +117,9 @@ def _shards(into: Path) -> list[Path]:
     return [path for path in names if _SHARD.fullmatch(path.name)]
 
 
-def _mark(path: Path) -> str:
-    """What tells a Parquet file from another of its name: its size and a hash of its footer."""
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(size - _FOOTER_BYTES, 0))
-        return f"{size}-{hashlib.sha256(file.read()).hexdigest()[:16]}"
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _record(store: Store, root: Path, n_samples: int, *, n_before: int) -> Record:
@@ -120,8 +137,10 @@ def _record(store: Store, root: Path, n_samples: int, *, n_before: int) -> Recor
             f"{store.path(RECORD)} is damaged, so it can't be told from where the shards beside it "
             "are; name another folder with --into"
         ) from None
-    if then is None and not n_before:
+    if not n_before:
         return Record(folder=str(root), samples=n_samples)
+    if then and not Path(then.folder).exists():  # it was moved
+        then = then.model_copy(update={"folder": str(root)})
     if then is None or (then.folder, then.samples) != (str(root), n_samples):
         how = f"{then.samples} samples a shard from {then.folder}" if then else "unknown how"
         raise PackError(
@@ -134,8 +153,14 @@ def _record(store: Store, root: Path, n_samples: int, *, n_before: int) -> Recor
 
 def _require_unchanged(root: Path, found: Found, record: Record) -> None:
     """Refuse Parquet files whose rows are packed and that are others now."""
-    marks = {path.relative_to(root).as_posix(): _mark(path) for path in found.parquet}
-    changed = [path for path, mark in record.parquet.items() if marks.get(path, mark) != mark]
+    changed = list[str]()
+    for path in found.parquet:
+        name, stat = path.relative_to(root).as_posix(), path.stat()
+        packed = record.parquet.get(name)
+        if packed is None or (packed.n_bytes, packed.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+            continue
+        if packed.sha256 != _sha256(path):
+            changed.append(name)
     if changed:
         raise PackError(
             f"{len(changed)} Parquet files were changed after they were packed ({named(changed)}); "
@@ -166,7 +191,11 @@ def _members(path: Path) -> Iterator[tuple[str, str, tarfile.TarFile, tarfile.Ta
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path) as tar:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - END_BYTES, 0))
+            if file.read() != bytes(END_BYTES):
+                raise tarfile.ReadError("it does not end as tars end")
+        with tarfile.open(path, "r:") as tar:
             yield tar
     except tarfile.TarError as error:
         raise PackError(
@@ -191,8 +220,12 @@ def _rows(
     root: Path, found: Found, held: Mapping[str, _Held], record: Record
 ) -> Iterator[Packable]:
     for path in found.parquet:
+        name, stat = path.relative_to(root).as_posix(), path.stat()
         for row in packable_rows(root, path, held):
-            record.parquet.setdefault(path.relative_to(root).as_posix(), _mark(path))
+            if name not in record.parquet:
+                record.parquet[name] = PackedFile(
+                    n_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=_sha256(path)
+                )
             yield row
 
 

@@ -69,7 +69,7 @@ def _rows(path: Path, file: pq.ParquetFile, group: int | None = None) -> Iterato
     try:
         for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups):
             yield from batch.to_pylist()
-    except (pa.ArrowException, ValueError, OSError) as error:
+    except (pa.ArrowException, ValueError, ArithmeticError, OSError) as error:
         raise PackError(f"{path}: its rows can't be read: {error}") from None
 
 

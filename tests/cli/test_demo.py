@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ def test_it_touches_no_other_project_and_says_what_it_does(run, here, monkeypatc
     assert again.exit_code == 0
     assert "nothing to make: all is up to date" in again.stdout
 
+    (here / "try").rename(here / "moved")
+    assert run("demo", "moved").exit_code == 0
+    shutil.copytree(here / "moved", here / "try", symlinks=True)
+    assert run("demo", "try").exit_code == 0
+
     path = here / "try/curator.yaml"
     path.write_text(path.read_text().replace("eps: 0.03", "eps: 0.01"))
     before = contents(here / "try")
@@ -74,6 +80,14 @@ def test_neither_a_file_of_its_name_nor_a_link_makes_a_folder_a_demos(run, here)
     (here / "v/tars").symlink_to(here / "u/tars")
     assert_one_paragraph(run("demo", "v"), 2, "holds something else (tars)")
     assert (here / "u/tars/a/00000.tar").read_bytes() == b"precious"
+    (here / "v/tars").unlink()
+    (here / "v/tars/a").mkdir(parents=True)
+    (here / "v/tars/a/00000.tar").write_bytes(b"mine")
+    (here / "v/tars/b").symlink_to(here / "u/tars")
+    before = contents(here / "u"), (here / "v/tars/a/00000.tar").read_bytes()
+    result = run("demo", "v")
+    assert_one_paragraph(result, 2, "in the place of tars/a/00000.tar, tars/b")
+    assert (contents(here / "u"), (here / "v/tars/a/00000.tar").read_bytes()) == before
 
 
 def test_a_demo_that_was_killed_is_begun_again(run, here, monkeypatch):

@@ -34,7 +34,7 @@ def test_any_source_is_written_so_that_it_is_read(run, here, name):
 
 def test_what_is_there_stays(run, here):
     (here / "curator.yaml").write_text("source: a\noutput: b\n")
-    (here / ".env").write_text("TOKEN=x\r\nDAGSTER_HOME=/before/.dagster")
+    (here / ".env").write_text("TOKEN=x\r\nDAGSTER_HOME='/before/.dagster'\n")
     result = run("init", ".")
     assert result.exit_code == 0
     assert "left as they are: curator.yaml" in result.stdout
@@ -45,9 +45,15 @@ def test_what_is_there_stays(run, here):
     assert b"TOKEN=x\r\n" in again
     assert "written" not in run("init", ".").stdout
     assert (here / ".env").read_bytes() == again
-    (here / ".env").write_text("DAGSTER_HOME=/a/persons/own\n")
-    assert "left as they are" in run("init", ".").stdout
-    assert (here / ".env").read_text() == "DAGSTER_HOME=/a/persons/own\n"
+    for line in (b"DAGSTER_HOME=/a/persons/own\n", b"export DAGSTER_HOME = /x/.dagster\n"):
+        (here / ".env").write_bytes(b"NAME=caf\xe9\n" + line)
+        assert "left as they are" in run("init", ".").stdout
+        assert (here / ".env").read_bytes() == b"NAME=caf\xe9\n" + line
+    (here / "shared").write_text("A=1\n")
+    (here / ".env").unlink()
+    (here / ".env").symlink_to("shared")
+    assert run("init", ".").exit_code == 0
+    assert (here / "shared").read_text() == "A=1\n"
     assert_one_paragraph(run("init", ".", "--source", "x"), 2, "names its own source")
 
 

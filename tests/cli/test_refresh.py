@@ -138,7 +138,7 @@ def test_removals_are_held_back_when_the_source_is_empty(run, project, photos):
     tar.unlink()
     assert_one_paragraph(run("refresh"), 3, "lists no tar, but 1 shards are known")
     assert made(project, "shards/*.tar") == {"a"}
-    assert "1 tars are gone: a" in run("plan").stdout
+    assert "a refresh would hold back: source " in run("plan").stdout
 
 
 def test_plan_makes_nothing_at_all(run, project, photos):
@@ -172,7 +172,7 @@ def test_two_projects_never_meet(run, here, photos, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(here / "shared"))
     assert run("refresh").exit_code == 0
     monkeypatch.chdir(here / "one")
-    assert_one_paragraph(run("refresh"), 2, "is that of another project", "unset DAGSTER_HOME")
+    assert_one_paragraph(run("refresh"), 2, "is that of another project", "another DAGSTER_HOME")
     assert run("plan").exit_code == 2
     monkeypatch.chdir(here / "two")
     monkeypatch.setenv("DAGSTER_HOME", str(here / "nowhere"))
@@ -187,7 +187,20 @@ def test_two_projects_never_meet(run, here, photos, monkeypatch):
     other = here / "copy/other.yaml"
     other.write_text(yaml.safe_dump(settings | {"source": "../two/tars", "output": "elsewhere"}))
     monkeypatch.setenv("CURATOR_CONFIG", str(other))
-    assert_one_paragraph(run("refresh"), 2, "is that of another project")
+    for command in ("refresh", "plan", "check"):
+        assert_one_paragraph(run(command), 2, "is that of another project")
+    monkeypatch.delenv("CURATOR_CONFIG")
+    path = here / "copy/curator.yaml"
+    path.write_text(yaml.safe_dump(settings | {"source": "../two/tars", "output": "new"}))
+    assert run("refresh").exit_code == 0  # the same file, with all of it changed
+    other.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "filters": []}))
+    monkeypatch.setenv("CURATOR_CONFIG", str(other))
+    assert run("refresh").exit_code == 0  # other settings for the same output
+    monkeypatch.delenv("CURATOR_CONFIG")
+    path.write_text(path.read_text().replace("../two", str(here / "two")))
+    (here / "copy").rename(here / "moved")
+    monkeypatch.chdir(here / "moved")
+    assert run("refresh").exit_code == 0
 
 
 def test_without_an_env_file_the_line_to_export_is_told_once(run, project, photos):
@@ -226,6 +239,9 @@ def test_another_source_for_an_output_lets_go_of_nothing_unasked(run, project, p
     result = run("refresh")
     assert_one_paragraph(result, 3, "was made from the source", "1 are not in", "(a)")
     assert made(project, "shards/*.tar") == {"a"}
+    plan = run("plan").stdout
+    assert "a refresh would hold back: " in plan
+    assert "would be let go of" not in plan
     (project / "out/source.txt").unlink()
     assert run("refresh").exit_code == 0
     assert made(project, "shards/*.tar") == {"b"}
@@ -240,7 +256,7 @@ def test_a_source_that_was_moved_is_the_same(run, project, photos):
     path.write_text(path.read_text().replace("source: tars", "source: moved"))
     result = run("refresh")
     assert "0 new shards, 0 removed\nimage_embeddings: 1 fresh, 0 to make" in result.stdout
-    assert (project / "out/source.txt").read_text() == str(project / "moved")
+    assert (project / "out/source.txt").read_text() == "../moved"
 
 
 def test_a_stale_codebook_waits_for_all_that_it_is_made_from(run, project, photos):
@@ -257,3 +273,29 @@ def test_a_stale_codebook_waits_for_all_that_it_is_made_from(run, project, photo
     assert (project / "out/clusters/centroids.npy").read_bytes() == before
     assert run("refresh").exit_code == 0
     assert (project / "out/clusters/centroids.npy").read_bytes() != before
+
+
+def test_another_source_with_tars_of_the_same_names_makes_nothing_over(run, project, photos):
+    drop(project, "a", photos[0])
+    assert run("refresh").exit_code == 0
+    before = (project / "out/shards/a.tar").read_bytes()
+    path = project / "curator.yaml"
+    path.write_text(path.read_text().replace("source: tars", "source: others"))
+    images = [(f"{i}.jpg", photo) for i, photo in enumerate(photos[1:])]
+    write_members(project / "others/a.tar", images)
+    assert_one_paragraph(run("refresh"), 3, "was made from the source", "are other tars there (a)")
+    assert_one_paragraph(run("calibrate"), 3, "was made from the source")
+    assert (project / "out/shards/a.tar").read_bytes() == before
+
+
+def test_a_project_that_was_moved_with_a_tar_removed_lets_go_of_it(run, here, photos, monkeypatch):
+    run("init", "one")
+    for name in "ab":
+        drop(here / "one", name, photos[0])
+    monkeypatch.chdir(here / "one")
+    assert run("refresh").exit_code == 0
+    (here / "one").rename(here / "two")
+    monkeypatch.chdir(here / "two")
+    (here / "two/tars/b.tar").unlink()
+    assert run("refresh").exit_code == 0
+    assert {p.stem for p in (here / "two/curated/shards").glob("*.tar")} == {"a"}

@@ -1,5 +1,6 @@
 """Image files and Parquet become shards that hold their very bytes."""
 
+import fcntl
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -358,7 +360,7 @@ def test_a_shard_that_was_cut_is_named(tmp_path):
     photographs(tmp_path / "photos")
     pack(tmp_path / "photos", tmp_path / "tars", 5)
     path = tmp_path / "tars/00000.tar"
-    path.write_bytes(path.read_bytes()[:700])
+    path.write_bytes(path.read_bytes()[:1024])  # between two members, it may be
     with pytest.raises(PackError, match=r"00000\.tar can't be read as a tar"):
         pack(tmp_path / "photos", tmp_path / "tars", 5)
 
@@ -367,3 +369,46 @@ def test_the_folder_itself_is_no_place_for_the_shards(tmp_path):
     photographs(tmp_path)
     with pytest.raises(PackError, match="name another --into"):
         pack(tmp_path, tmp_path, 5)
+
+
+def test_rows_that_changed_where_the_footer_does_not_are_seen(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    path, noise = folder / "x.parquet", np.random.default_rng(0)
+    images = [b"\xff\xd8\xff" + noise.bytes(9_000) for _ in range(20)]
+    pq.write_table(pa.table({"image": images}), path, compression="NONE", write_statistics=False)
+    pack(folder, tmp_path / "tars", 50)
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    at = data.index(images[0])
+    data[at + 100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(PackError, match="1 Parquet files were changed"):
+        pack(folder, tmp_path / "tars", 50)
+    data[at + 100] ^= 1
+    path.write_bytes(data)
+    assert path.stat().st_mtime_ns != stat.st_mtime_ns
+    pack(folder, tmp_path / "tars", 50)  # touched, with the same bytes
+
+
+def test_a_folder_that_was_moved_goes_on_and_one_that_was_emptied_begins_anew(tmp_path):
+    photographs(tmp_path / "m/photos")
+    pack(tmp_path / "m/photos", tmp_path / "m/tars", 5)
+    before = shards(tmp_path / "m/tars")
+    (tmp_path / "m").rename(tmp_path / "n")
+    (tmp_path / "n/photos/new.jpg").write_bytes(b"1")
+    pack(tmp_path / "n/photos", tmp_path / "n/tars", 5)
+    assert shards(tmp_path / "n/tars").items() > before.items()
+    for path in (tmp_path / "n/tars").glob("*.tar"):
+        path.unlink()
+    pack(tmp_path / "n/photos", tmp_path / "n/tars", 3)
+    assert len(shards(tmp_path / "n/tars")) == 3
+
+
+def test_two_at_once_do_not_write_over_each_other(tmp_path):
+    photographs(tmp_path / "photos")
+    (tmp_path / "tars").mkdir()
+    with (tmp_path / "tars/.pack.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(PackError, match="another `curate pack` writes to"):
+            pack(tmp_path / "photos", tmp_path / "tars", 5)
+    assert shards(tmp_path / "tars") == {}

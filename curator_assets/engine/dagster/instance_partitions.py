@@ -1,5 +1,6 @@
 """Partitions in Dagster's terms: shards come as tars arrive, cell groups are set."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +10,13 @@ from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import cell_group_names
 from curator_assets.errors import UserError
-from curator_assets.project import SETTINGS, own_home
+from curator_assets.project import HOME_VARIABLE, own_home
 from curator_assets.settings import Settings
 from curator_assets.settings_file import settings_file
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shards")
 
-_SOURCE, _OUTPUT = "curator_assets/source", "curator_assets/output"
+_FILE, _OUTPUT = "curator_assets/settings_file", "curator_assets/output"
 
 _KEYS_PER_CALL = 5_000  # one huge insert holds the instance's lock for too long
 
@@ -31,12 +32,6 @@ def partitions_of(stage: Stage, settings: Settings) -> dg.PartitionsDefinition[s
             return None
 
 
-def is_own_instance(instance: dg.DagsterInstance) -> bool:
-    """Whether an instance lies beside `curator.yaml` and moves with it."""
-    file = settings_file()
-    return file.name == SETTINGS and Path(instance.root_directory) == own_home(file)
-
-
 class OtherInstanceError(UserError):
     """An instance is that of another project."""
 
@@ -45,7 +40,7 @@ class InstanceRegistry:
     """The shards that an instance has as partitions.
 
     An instance is of one project: with those of another among its shards, each would take the
-    other's for removed ones. It knows its project by `source` and `output`; one of them may change.
+    other's for removed ones. It knows its project by its settings file and its output.
 
     Args:
         instance: where they are kept.
@@ -57,16 +52,25 @@ class InstanceRegistry:
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance = instance
-        self._project = {_SOURCE: settings.source, _OUTPUT: settings.output}
-        known = instance.run_storage.get_cursor_values(set(self._project))
-        if known and not is_own_instance(instance) and not known.items() & self._project.items():
+        self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: settings.output}
+        self._known = instance.run_storage.get_cursor_values(set(self._project))
+        if self._known and not self._is_mine():
             raise OtherInstanceError(
                 f"the Dagster instance in {instance.root_directory} is that of another project "
-                f"(source {known.get(_SOURCE)}, output {known.get(_OUTPUT)}): two projects in one "
-                "instance take each other's shards for removed ones; give this one a folder and an "
-                "instance of its own: unset DAGSTER_HOME, or name another there"
+                f"({self._known.get(_FILE)}, output {self._known.get(_OUTPUT)}): two projects in "
+                "one instance take each other's shards for removed ones; give this one a folder "
+                f"of its own, or another {HOME_VARIABLE}; if that project is no more, delete the "
+                "instance: only the history of its runs is lost"
             )
-        self._known = known
+
+    def _is_mine(self) -> bool:
+        """Whether what the instance knows is this project, also where it was moved or copied."""
+        if self._known.items() & self._project.items():
+            return True
+        file, known = settings_file(), Path(self._known.get(_FILE, ""))
+        was_copied = known.parent != file.parent
+        is_own = Path(self._instance.root_directory) == own_home(file)
+        return not known.exists() or (is_own and was_copied)
 
     def shards(self) -> Sequence[str]:
         """In the order in which they were added."""

@@ -31,6 +31,12 @@ def known_version(ledger: Ledger, asset: str, shard: str, signature: Signature) 
     return entry.data_version
 
 
+def had_size(entry: Entry, n_bytes: int) -> bool:
+    """Whether the tar of an entry had this size when it was read."""
+    of_this_size = str(Signature(n_bytes, ""))
+    return entry.fingerprint.startswith(of_this_size[: of_this_size.index("modified")])
+
+
 def read_version(
     ledger: Ledger, asset: str, tars: Source, shard: str
 ) -> tuple[str, TarContent | None]:
