@@ -91,6 +91,8 @@ def pack(root: Path, found: Found, into: Path, *, n_samples: int) -> Iterator[Pa
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PackError(f"another `curate pack` writes to {into}; wait for it") from None
+        for left_by_a_killed_one in into.glob(".*.tar.*.partial"):
+            left_by_a_killed_one.unlink()
         yield from _packed(root, found, into, n_samples)
 
 

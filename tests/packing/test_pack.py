@@ -106,6 +106,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     assert len(shards(into)) == 5
     pack(folder, into, 3)
     assert shards(into) == expected
+    (into / ".00099.tar.1.host.1.partial").touch()
+    pack(folder, into, 3)
     assert [path.name for path in into.iterdir() if "partial" in path.name] == []
 
 
