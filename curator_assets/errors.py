@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class RemovalsHeldBackError(UserError):
+    """Shards seem to be gone, but it is likely that their tars are only not looked at."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'a'?` of the known names that come close to one; empty if none does."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)

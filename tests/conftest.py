@@ -1,10 +1,14 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 from pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.encode import EncoderModel
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +26,20 @@ def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def offline(device: str) -> "EncoderModel":
+    from encoders import load_offline
+
+    return load_offline(device)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from encoders import make_tiny
+
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

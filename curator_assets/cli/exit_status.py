@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from curator_assets.errors import UserError, did_you_mean
+from curator_assets.errors import RemovalsHeldBackError, UserError, did_you_mean
 
 FAILED, MEND, HELD_BACK, FAULT, STOPPED, CLOSED = 1, 2, 3, 70, 130, 141
 """Exit status: partitions failed; the user must mend something; removals are held back; a fault of
@@ -86,7 +86,7 @@ def status_and_paragraph(error: BaseException) -> tuple[int, str]:
     context = click.get_current_context(silent=True)
     if context and context.meta.get(_DEBUG):
         traceback.print_exception(error)
-    if type(error).__name__ == "RemovalsHeldBackError":  # not imported: it would take a second
+    if isinstance(error, RemovalsHeldBackError):
         return HELD_BACK, str(error)
     if isinstance(error, UserError):
         return MEND, str(error)

@@ -29,6 +29,24 @@ def serve(port: int) -> None:
         SettingsError: the settings can't be read, or the instance is another project's.
     """
     load_settings()
+    file = settings_file()
+    _require_free(port)
+    with project_instance(file):
+        pass  # its tables are there before the two processes that `dagster dev` starts
+    say(f"Dagster's UI: http://{HOST}:{port} (once it says that it is serving; Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.environ["CURATOR_CONFIG"] = str(file)
+    os.chdir(file.parent)  # where Dagster looks for the project's own files
+    has_workspace = Path(WORKSPACE).is_file()
+    target = ["-w", WORKSPACE] if has_workspace else ["-m", "curator_assets.definitions"]
+    superseded = "ignore:Function `dev_command` is superseded"  # by `dg dev`, which runs the same
+    command = [sys.executable, "-W", superseded, "-m", "dagster", "dev", *target]
+    # in the background of a script it is ignored, and Dagster would not end
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.execv(sys.executable, [*command, "-h", HOST, "-p", str(port)])
+
+
+def _require_free(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -38,31 +56,3 @@ def serve(port: int) -> None:
                 f"port {port} can't be used ({error.strerror}): the UI may run already; open "
                 f"http://{HOST}:{port}, or choose another with --port"
             ) from None
-    with project_instance(settings_file()):
-        pass  # its tables are there before the two processes that `dagster dev` starts
-    say(f"Dagster's UI: http://{HOST}:{port} (once it says that it is serving; Ctrl-C ends it)")
-    sys.stdout.flush()
-    file = settings_file()
-    os.environ["CURATOR_CONFIG"] = str(file)
-    os.chdir(file.parent)  # where Dagster looks for the project's own files
-    target = (
-        ["-w", WORKSPACE] if Path(WORKSPACE).is_file() else ["-m", "curator_assets.definitions"]
-    )
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # ignored in the background of a script
-    superseded = "ignore:Function `dev_command` is superseded"  # by `dg dev`, which runs the same
-    command = [
-        sys.executable,
-        "-W",
-        superseded,
-        "-m",
-        "dagster",
-        "dev",
-        *target,
-        "-h",
-        HOST,
-        "-p",
-        str(port),
-    ]
-    os.execv(sys.executable, command)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.engine.work import Work
-from curator_assets.errors import UserError, named
+from curator_assets.errors import RemovalsHeldBackError, UserError, named
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
 from curator_assets.storage.layout import ARRIVALS, SOURCE, ledger_folder, ledger_partition
@@ -22,10 +22,6 @@ from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tar_versions import had_size
 from curator_assets.storage.store import Store
-
-
-class RemovalsHeldBackError(UserError):
-    """Shards seem to be gone, but it is likely that their tars are only not looked at."""
 
 
 class LostArrivalsError(UserError):

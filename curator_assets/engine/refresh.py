@@ -40,7 +40,7 @@ class Pass:
         chosen: the shards that stages by shard are limited to; None for all.
         made: the partitions of each stage that were made.
         failed: what could not be made, by stage.
-        waiting: stage -> the stages that it is made from of which something was not chosen.
+        waiting: stages that are made from something which was not chosen.
     """
 
     work: Work
@@ -48,7 +48,7 @@ class Pass:
     chosen: frozenset[str] | None = None
     made: dict[Stage, set[Partition]] = field(default_factory=dict)
     failed: dict[Stage, list[Failed]] = field(default_factory=dict)
-    waiting: dict[Stage, list[Stage]] = field(default_factory=dict)
+    waiting: list[Stage] = field(default_factory=list)
     _left: dict[Stage | External, set[Partition]] = field(default_factory=dict)
 
     def over(self, stage: Stage, reporter: Reporter) -> Iterator[Any]:
@@ -117,9 +117,9 @@ class Pass:
             if dep.is_sampled and all_fresh(stage, self.work):
                 continue
             waits = left & partitions if goes_by_partition(stage, dep.stage) else partitions
-            if waits & asked:
-                self.waiting.setdefault(stage, []).append(dep.stage)
             found |= waits
+        if found & asked:
+            self.waiting.append(stage)
         self._left[stage] = found
         return set(found)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import re
 import tarfile
@@ -17,10 +16,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from curator_assets.errors import named
+from curator_assets.models.hashes import Hashes
 from curator_assets.packing.image_files import Found
 from curator_assets.packing.packable import Packable, PackError
 from curator_assets.packing.parquet_rows import packable_rows, row_stem
-from curator_assets.storage.shards.source import END_BYTES
+from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tars import Member, Sample, write_tar
 from curator_assets.storage.store import Store
 
@@ -30,7 +30,7 @@ MAX_SHARD_BYTES = 1_000_000_000
 RECORD = ".pack.json"
 LOCK = ".pack.lock"
 
-_SHARD = re.compile(r"\d{5,}\.tar")
+_SHARD = re.compile(r"\d{5,}")
 
 
 class Record(BaseModel):
@@ -48,7 +48,10 @@ class Record(BaseModel):
 
 
 class PackedFile(BaseModel):
-    """A file as it was when its rows were packed; read again only if size or time differ."""
+    """A file as it was when its rows were packed; read again only if size or time differ.
+
+    `sha256` as `Hashes` has it.
+    """
 
     n_bytes: int
     mtime_ns: int
@@ -115,13 +118,18 @@ def _packed(root: Path, found: Found, into: Path, n_samples: int) -> Iterator[Pa
 
 
 def _shards(into: Path) -> list[Path]:
-    names = sorted(into.glob("*.tar")) if into.is_dir() else []
-    return [path for path in names if _SHARD.fullmatch(path.name)]
+    """The shards that are there.
 
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    Raises:
+        PackError: one does not end as tars end.
+    """
+    source = Source(str(into))
+    listed = {name: s for name, s in source.list_shards().items() if _SHARD.fullmatch(name)}
+    whole = {shard for block in source.whole(listed, None) for shard in block}
+    for shard in listed:
+        if shard not in whole:
+            raise _unreadable(into / f"{shard}.tar", "it does not end as tars end")
+    return [into / f"{shard}.tar" for shard in listed]
 
 
 def _record(store: Store, root: Path, n_samples: int, *, n_before: int) -> Record:
@@ -161,7 +169,7 @@ def _require_unchanged(root: Path, found: Found, record: Record) -> None:
         packed = record.parquet.get(name)
         if packed is None or (packed.n_bytes, packed.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
             continue
-        if packed.sha256 != _sha256(path):
+        if packed.sha256 != Hashes().of(path):
             changed.append(name)
     if changed:
         raise PackError(
@@ -193,16 +201,14 @@ def _members(path: Path) -> Iterator[tuple[str, str, tarfile.TarFile, tarfile.Ta
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - END_BYTES, 0))
-            if file.read() != bytes(END_BYTES):
-                raise tarfile.ReadError("it does not end as tars end")
         with tarfile.open(path, "r:") as tar:
             yield tar
     except tarfile.TarError as error:
-        raise PackError(
-            f"{path} can't be read as a tar ({error}); delete it, and it is packed again"
-        ) from None
+        raise _unreadable(path, str(error)) from None
+
+
+def _unreadable(path: Path, why: str) -> PackError:
+    return PackError(f"{path} can't be read as a tar ({why}); delete it, and it is packed again")
 
 
 def _require_own_keys(root: Path, found: Found) -> None:
@@ -226,7 +232,7 @@ def _rows(
         for row in packable_rows(root, path, held):
             if name not in record.parquet:
                 record.parquet[name] = PackedFile(
-                    n_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=_sha256(path)
+                    n_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=Hashes().of(path)
                 )
             yield row
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 from rich.filesize import decimal
 
-from curator_assets.defs.filter.filter_scores import load_heads
+from curator_assets.defs.filter.filter_scores import head_files, load_heads
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.engine.encoder import Encoder
 from curator_assets.errors import named
@@ -136,7 +136,7 @@ def look_at_heads(seen: Seen) -> Iterator[Finding]:
         HeadUnavailableError: one can't be had or read.
         HeadMismatchError: one is of another width than the embeddings.
     """
-    for score, head in load_heads(seen.settings).items():
+    for score, head in load_heads(head_files(seen.settings), seen.settings).items():
         head.require_fit(embedding_model=seen.settings.model.name, embedding_dim=seen.embedding_dim)
         yield Finding(f"{score}: fits the model")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoders import load_offline, load_tiny, make_tiny, one_thread, random_pixels
+from encoders import load_offline, load_tiny, one_thread, random_pixels
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
@@ -17,16 +17,6 @@ from curator_assets.kernels.encode import EncoderModel
 def _one_thread() -> Iterator[None]:
     with one_thread():
         yield
-
-
-@pytest.fixture(scope="module")
-def offline(device: str) -> EncoderModel:
-    return load_offline(device)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def test_embeddings_are_unit_float32(offline: EncoderModel) -> None:

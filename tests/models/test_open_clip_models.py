@@ -10,7 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from encoders import TINY, load_offline, load_tiny, make_tiny, one_thread, random_pixels
+from encoders import TINY, load_tiny, one_thread, random_pixels
 from open_clip import pretrained as open_clip_pretrained
 from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
@@ -26,16 +26,6 @@ from curator_assets.models.open_clip_models import ModelUnavailableError, load_m
 def _one_thread() -> Iterator[None]:
     with one_thread():
         yield
-
-
-@pytest.fixture(scope="module")
-def offline(device: str) -> EncoderModel:
-    return load_offline(device)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def test_offline_model_is_described(offline: EncoderModel) -> None:

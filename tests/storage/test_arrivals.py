@@ -4,6 +4,7 @@ import sys
 import textwrap
 
 import pytest
+from storage.conftest import put
 
 from curator_assets.storage import arrivals
 from curator_assets.storage.arrivals import (
@@ -14,22 +15,6 @@ from curator_assets.storage.arrivals import (
     record_arrivals,
 )
 from curator_assets.storage.store import Store
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(tmp_path, request):
-    if request.param == "local":
-        yield Store(str(tmp_path))
-        return
-    store = Store(f"memory://{tmp_path.name}")
-    yield store
-    if store.fs.exists(store.root):
-        store.fs.rm(store.root, recursive=True)
-
-
-def put(store: Store, name: str, data: bytes) -> None:
-    with store.write(name) as file:
-        file.write(data)
 
 
 def ranked(*shards: str) -> dict[str, int]:

@@ -3,6 +3,7 @@ import threading
 from itertools import combinations, product
 
 import pytest
+from storage.conftest import put
 
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import (
@@ -29,24 +30,9 @@ ENTRY = Entry(
 METADATA = {"n": 2, "sheet": Picture(b"jpeg", "jpeg"), "rows": [{"row": 1}], "chart": "plain"}
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(tmp_path, request):
-    if request.param == "local":
-        yield Store(str(tmp_path))
-        return
-    store = Store(f"memory://{tmp_path.name}")
-    yield store
-    store.fs.rm(store.root, recursive=True)
-
-
 @pytest.fixture(autouse=True)
 def something(store):
     put(store, "something", b"")  # a filesystem in memory forgets a folder without files
-
-
-def put(store: Store, name: str, data: bytes) -> None:
-    with store.write(name) as file:
-        file.write(data)
 
 
 def below(store: Store, folder: str) -> list[str]:

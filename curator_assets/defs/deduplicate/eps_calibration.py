@@ -119,9 +119,8 @@ def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
     decoder, model = work.encoder.load(arithmetic.precision)
     n_chosen = sum(len(positions) for positions in chosen.values())
     weights = {ALL: n_chosen * (1 + len(TRANSFORMS))}
-    with Progress(
-        "eps_calibration", "images and copies", weights, work.log, work.watch
-    ) as progress:
+    unit = "images and copies"
+    with Progress(EPS_CALIBRATION.name, unit, weights, work.log, work.watch) as progress:
         planted = _planted_cosines(images, decoder, model, progress)
         progress.finish(ALL)
     embeddings, contents = calibration.embedding_pool(store, shards, seed=seed)

@@ -1,6 +1,6 @@
 """`filter_scores`: a column for each score head, from the stored embeddings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
-from curator_assets.engine.partitioning import (
-    Partitioning,
-    UndecidedError,
-)
+from curator_assets.engine.partitioning import Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.models.head_files import HeadUnavailableError, head_file
@@ -55,8 +52,8 @@ def _file(settings: Settings, score: str) -> Path:
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
     settings, store = work.settings, work.store
-    heads = load_heads(settings)
-    files = {score: _file(settings, score) for score in heads}
+    files = head_files(settings)
+    heads = load_heads(files, settings)
 
     def make(shard: str) -> Made:
         parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "shard", "embedding"])
@@ -93,13 +90,21 @@ FILTER_SCORES = Stage(
 )
 
 
-def load_heads(settings: Settings) -> dict[str, "Head"]:
-    """Every head of the settings, fetched if it is to be.
+def head_files(settings: Settings) -> dict[str, Path]:
+    """Score -> the file of its head, fetched if it is to be.
 
     Raises:
-        HeadUnavailableError: there is no such file, it can't be fetched, or it is no head.
+        HeadUnavailableError: there is no such file, or it can't be fetched.
     """
-    files = {score: _file(settings, score) for score in settings.heads}
+    return {score: _file(settings, score) for score in settings.heads}
+
+
+def load_heads(files: Mapping[str, Path], settings: Settings) -> dict[str, "Head"]:
+    """The heads in the files of `head_files`.
+
+    Raises:
+        HeadUnavailableError: one is no head.
+    """
     return {score: _readable(score, path, settings) for score, path in files.items()}
 
 
