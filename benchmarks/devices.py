@@ -10,21 +10,26 @@ Each section is on its own: what one of them meets hides no other.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
+from curator_assets.kernels.ahead import begun_ahead
 from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
+from curator_assets.kernels.decode_on_gpu import GpuDecoder
 from curator_assets.kernels.encode import EncoderModel
 from curator_assets.kernels.resize import Preprocessing
 from curator_assets.models.open_clip_models import load_model
@@ -88,19 +93,13 @@ def decode(device: str, photos: list[bytes]) -> None:
     report("alone")
     for step, milliseconds in steps(decoder, batch, device).items():
         print(f"  {step}: {milliseconds:.1f} ms")
-    stop = threading.Event()
-    busy = threading.Thread(target=multiply, args=(device, stop))
-    busy.start()
-    time.sleep(0.5)
-    report("beside an encoder")
-    stop.set()
-    busy.join()
+    with multiplying(device):
+        report("beside an encoder")
 
 
 def steps(decoder: ImageDecoder, batch: list[bytes], device: str) -> dict[str, float]:
     """Milliseconds of each step of the GPU's decoder by itself, waited for; none on CPU."""
     from curator_assets.kernels import decode as module
-    from curator_assets.kernels.decode_on_gpu import GpuDecoder
     from curator_assets.kernels.statistics import measure
 
     found, on_gpu = dict[str, float](), decoder._decoder
@@ -126,15 +125,27 @@ def steps(decoder: ImageDecoder, batch: list[bytes], device: str) -> dict[str, f
     return found
 
 
-def multiply(device: str, stop: threading.Event) -> None:
-    """Matrix products until told to stop, as an encoder's passes of 100 ms and more."""
-    side = 8192 if device == "cuda" else 256
-    a = torch.randn(side, side, device=device).to(torch.bfloat16)
-    while not stop.is_set():
-        for _ in range(100 if device == "cuda" else 1):
-            a @ a
-        if device == "cuda":
-            torch.cuda.current_stream().synchronize()
+@contextmanager
+def multiplying(device: str) -> Iterator[None]:
+    """Matrix products in a thread meanwhile, as an encoder's passes of 100 ms and more."""
+    stop, side = threading.Event(), 8192 if device == "cuda" else 256
+
+    def multiply() -> None:
+        a = torch.randn(side, side, device=device).to(torch.bfloat16)
+        while not stop.is_set():
+            for _ in range(100 if device == "cuda" else 1):
+                a @ a
+            if device == "cuda":
+                torch.cuda.current_stream().synchronize()
+
+    thread = threading.Thread(target=multiply)
+    thread.start()
+    time.sleep(0.5)
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def pictures(device: str, photos: list[bytes]) -> None:
@@ -167,6 +178,70 @@ def pictures(device: str, photos: list[bytes]) -> None:
     for outcome, count in outcomes.most_common():
         print(f"damaged: {count:4d} {outcome}")
     print(f"damaged, read on both, pictures more than 3 levels apart on average: {far:.0f}")
+
+
+def in_flight(device: str, photos: list[bytes]) -> None:
+    """Batches that overlap, beside a busy encoder, against ones waited for at each step."""
+    sizes = [image_size(data) for data in photos]
+    ((one_size, _),) = Counter(sizes).most_common(1)
+    equal = [data for data, size in zip(photos, sizes, strict=True) if size == one_size]
+    for what, source, n in (("1", photos, 1), ("64 of one size", equal, 64), ("64", photos, 64)):
+        batches = [repeated(source[k:] + source[:k], n) for k in range(8)]
+        one_by_one = waiting(decoder_on(device, n))
+        expected = [one_by_one(batch) for batch in batches]
+        with multiplying(device):
+            begun = begun_ahead(batches * 4, decoder_on(device, n).begin, 2)
+            wrong = [differs(finish(), expected[k % 8]) for k, (_, finish) in enumerate(begun)]
+        print(f"batches of {what}: {sum(wrong)} of {len(wrong)} not those of a decoder that waits")
+
+
+def differs(here: DecodedBatch, there: DecodedBatch) -> bool:
+    """Whether a bit of the pictures or of their sharpness does."""
+    same = torch.equal(here.pixels, there.pixels)
+    return not (same and np.array_equal(here.sharpness, there.sharpness))
+
+
+def waiting(decoder: ImageDecoder) -> ImageDecoder:
+    """The decoder, the device idle before and after each of its steps."""
+    on_gpu: Any = decoder._decoder
+    if not isinstance(on_gpu, GpuDecoder):
+        return decoder
+
+    def waited(step: Callable[..., Any]) -> Callable[..., Any]:
+        def alone(*args: Any) -> Any:
+            torch.cuda.synchronize()
+            result = step(*args)
+            torch.cuda.synchronize()
+            return result
+
+        return alone
+
+    for name in ("_decode", "_resize", "_normalise"):
+        setattr(on_gpu, name, waited(getattr(on_gpu, name)))
+    return decoder
+
+
+def recording(device: str, photos: list[bytes]) -> None:
+    """A CUDA graph recorded while another thread decodes: the embeddings of the kernels alone?"""
+    pixels = decoder_on("cpu", 64)(repeated(photos, 64)).pixels.to(device)
+    expected = offline(device, "float32").encode(pixels)
+    stop, decoder, n_decoded = threading.Event(), decoder_on(device, 64), [0]
+
+    def decode_on() -> None:
+        while not stop.is_set():
+            n_decoded[0] += len(decoder(repeated(photos, 64)).ok)
+
+    thread = threading.Thread(target=decode_on)
+    thread.start()
+    try:
+        time.sleep(0.5)
+        for k in range(4):
+            found = offline(device, "float32", "graph").encode(pixels)
+            print(f"recording {k}: {np.abs(found - expected).max():.1e} off at most")
+    finally:
+        stop.set()
+        thread.join()
+    print(f"decoded meanwhile: {n_decoded[0]}")
 
 
 def arithmetic(device: str, photos: list[bytes]) -> None:
@@ -237,7 +312,7 @@ def decoder_on(device: str, batch_size: int) -> ImageDecoder:
     )
 
 
-def offline(device: str, precision: str) -> EncoderModel:
+def offline(device: str, precision: str, execution: str = "eager") -> EncoderModel:
     """The offline model."""
     return load_model(
         "efficientnet_lite0",
@@ -246,7 +321,14 @@ def offline(device: str, precision: str) -> EncoderModel:
         precision=precision,
         batch_size=64,
         n_threads=N_CORES,
+        execution=execution,
     )
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size
 
 
 def repeated(photos: list[bytes], n: int) -> list[bytes]:
@@ -276,6 +358,8 @@ SECTIONS: dict[str, Callable[[str, list[bytes]], None]] = {
     "versions": versions,
     "decode": decode,
     "pictures": pictures,
+    "in_flight": in_flight,
+    "recording": recording,
     "arithmetic": arithmetic,
     "search": search,
 }

@@ -95,7 +95,9 @@ def child(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{part} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found = done.stdout.splitlines()[-1]
+    print(f"{part}: {found}", file=sys.stderr, flush=True)  # what a later part hides no more
+    figures: dict[str, Any] = json.loads(found)
     return figures
 
 

@@ -1,4 +1,4 @@
-"""Decoding on a GPU: a batch goes through at once, in a lane of its own beside the encoder's.
+"""Decoding on a GPU: in a lane and a thread of its own, beside the encoder's.
 
 Whole JPEG files are decoded, resized and measured on the device. All others, and those that the
 device's decoder gives up on (for want of memory, say), are decoded as on CPU, so that what is read
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from nvidia import nvimgcodec
 
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
-from curator_assets.kernels.lane import Lane
+from curator_assets.kernels.lane import Lane, Mark
 from curator_assets.kernels.pictures import Normalise, Pictures
 from curator_assets.kernels.resize import DaliResize, Preprocessing
 from curator_assets.kernels.statistics import measure
@@ -64,6 +64,7 @@ class GpuDecoder:
         )
         self._normalise = Normalise(preprocessing, device)
         self._lane.follow(self._lane.mark_caller())
+        self._thread = ThreadPoolExecutor(1, "decode")  # nvImageCodec and DALI wait for the device
 
     def begin(
         self, streams: Mapping[int, Any], whole_jpegs: set[int], pictures: Pictures
@@ -78,48 +79,45 @@ class GpuDecoder:
         others = {row: stream for row, stream in streams.items() if row not in whole_jpegs}
         there = Pictures.empty(len(pictures.shapes), self._side, torch.device("cpu"))
         finish_others = self._cpu.begin(others, there)
-        self._lane.follow(self._lane.mark_caller())
-        self._lane.use(pictures.pixels)
-        begun = [
-            self._begin_group(group, streams, pictures)
-            for group in _groups({row: streams[row] for row in sorted(whole_jpegs)})
+        made = self._lane.mark_caller()
+        running = [
+            self._thread.submit(self._show, rows, streams, pictures, made)
+            for rows in _groups({row: streams[row] for row in sorted(whole_jpegs)})
         ]
 
         def finish() -> None:
             given_up = dict[int, Any]()
-            for group in begun:
-                given_up |= {row: streams[row] for row in group()}
+            for group in running:
+                given_up |= {row: streams[row] for row in group.result()}
             finish_others()
             self._cpu.begin(given_up, there)()
             self._take(there, pictures, given_up)
 
         return finish
 
-    def _begin_group(
-        self, rows: list[int], streams: Mapping[int, Any], pictures: Pictures
-    ) -> Callable[[], list[int]]:
-        """Begin some rows; the call that is returned waits for them and names those given up."""
+    def _show(
+        self, rows: list[int], streams: Mapping[int, Any], pictures: Pictures, made: Mark
+    ) -> list[int]:
+        """Fill in rows of pictures that are there from a mark on; the rows given up."""
+        self._lane.follow(made)
+        self._lane.use(pictures.pixels)
         with self._lane.work():
             images = self._decode([streams[row] for row in rows])
             found = list(zip(rows, images, strict=True))
             decoded = [(row, image) for row, image in found if image is not None]
             given_up = [row for row, image in found if image is None]
             if not decoded:
-                return lambda: given_up
+                return given_up
             done = [row for row, _ in decoded]
-            pictures.shapes[done] = [image.shape[:2] for _, image in decoded]
             pixels = self._resize([image for _, image in decoded], self._lane).float()
             measured = measure(pixels).to("cpu", non_blocking=True)
             self._normalise(pixels)
             pictures.pixels[torch.tensor(done).to(self._device, non_blocking=True)] = pixels
             mark = self._lane.mark()
-
-        def finish() -> list[int]:
-            mark.wait()
-            pictures.statistics[:, done] = measured.numpy()
-            return given_up
-
-        return finish
+        pictures.shapes[done] = [image.shape[:2] for _, image in decoded]
+        mark.wait()
+        pictures.statistics[:, done] = measured.numpy()
+        return given_up
 
     def _decode(self, streams: list[Any]) -> list[Any]:
         """An image on the device for each stream, None where the device's decoder gave up."""
@@ -157,9 +155,13 @@ def _device_id(device: torch.device) -> int | None:
 
 def _groups(streams: Mapping[int, Any]) -> Iterator[list[int]]:
     """The rows in groups of up to `_GROUP_PIXELS`, or of one image."""
-    rows = list(streams)
-    ends = np.cumsum([streams[row].height * streams[row].width for row in rows]) // _GROUP_PIXELS
-    starts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(rows)]
-    for start, end in pairwise(starts):
-        if start < end:
-            yield rows[start:end]
+    group, n_pixels = list[int](), 0
+    for row, stream in streams.items():
+        n_more = stream.height * stream.width
+        if group and n_pixels + n_more > _GROUP_PIXELS:
+            yield group
+            group, n_pixels = [], 0
+        group.append(row)
+        n_pixels += n_more
+    if group:
+        yield group

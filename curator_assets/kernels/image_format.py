@@ -107,8 +107,9 @@ def is_complete(data: bytes, image_format: str) -> bool:
 
 
 def _jpeg_complete(data: bytes) -> bool:
-    last_scan = data.rfind(b"\xff\xda")
-    return last_scan >= 0 and data.find(b"\xff\xd9", last_scan) >= 0
+    """Whether its last end marker lies after the start of its last scan; read from both ends."""
+    end = data.rfind(b"\xff\xd9")
+    return data.find(b"\xff\xda", 0, max(end, 0)) >= 0 > data.find(b"\xff\xda", end)
 
 
 def _jpeg2000_complete(data: bytes) -> bool:

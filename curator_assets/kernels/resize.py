@@ -113,11 +113,11 @@ class DaliResize:
         Returns:
             uint8 [M, 3, S, S] on the device.
         """
-        windows = [_window(image.shape, self._preprocessing) for image in images]
+        windows = np.stack([_window(image.shape, self._preprocessing) for image in images])
         stream = lane.handle or None
         self._pipeline.feed_input("images", images, cuda_stream=stream, use_copy_kernel=True)
         for place, name in enumerate(("start", "end", "size")):
-            self._pipeline.feed_input(name, [window[place] for window in windows])
+            self._pipeline.feed_input(name, np.ascontiguousarray(windows[:, place]))
         (resized,) = self._pipeline.run(stream)
         side = self._preprocessing.size
         shown = torch.empty((len(images), side, side, 3), dtype=torch.uint8, device=self._device)

@@ -4,11 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from open_clip.transform import image_transform
 from PIL import Image, ImageOps
 
 from curator_assets.kernels.decode import ImageDecoder
-from curator_assets.kernels.image_format import DecodeError, sniff_format, why_undecodable
+from curator_assets.kernels.image_format import (
+    DecodeError,
+    is_complete,
+    sniff_format,
+    why_undecodable,
+)
 from curator_assets.kernels.resize import Preprocessing
 
 CLIP = Preprocessing(
@@ -207,6 +214,13 @@ def test_a_file_cut_short_is_truncated(decoder: ImageDecoder, name: str, fractio
 def test_a_whole_file_is_never_called_truncated(name: str) -> None:
     data = variants()[name][1]
     assert why_undecodable(data, sniff_format(data)) == DecodeError.CORRUPT
+
+
+@given(st.lists(st.sampled_from([b"\xff\xda", b"\xff\xd9", b"\xff", b"x"]), max_size=8))
+def test_a_jpeg_is_complete_if_an_end_follows_its_last_scan(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+    last_scan = data.rfind(b"\xff\xda")
+    assert is_complete(data, "jpeg") == (last_scan >= 0 and b"\xff\xd9" in data[last_scan:])
 
 
 def test_a_damaged_header_is_corrupt(decoder: ImageDecoder) -> None:

@@ -1,9 +1,11 @@
 """The order in which a GPU's work is asked for, recorded by lanes on CPU."""
 
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,6 @@ from nvidia import nvimgcodec
 
 from curator_assets.demo.photos import crops
 from curator_assets.kernels import decode_on_gpu
-from curator_assets.kernels.ahead import begun_ahead
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.decode_on_gpu import GpuDecoder
 from curator_assets.kernels.encode import EncoderModel
@@ -113,31 +114,60 @@ def test_decoding_in_a_lane_reads_nothing_before_it_is_there(
     monkeypatch.setattr(decoder, "_resize", lane.note("resize", decoder._resize))
     monkeypatch.setattr(decode_on_gpu, "measure", lane.note("measure", decode_on_gpu.measure))
     lane.log.clear()
-    finish = decoder.begin(streams_of(images), {0, 1, 2, 3}, pictures)
-    began = ["follow caller", "use", "enter", "decode", "resize", "measure", "mark 1", "leave"]
-    assert lane.log == began
-    assert np.isnan(pictures.statistics).all()
-    finish()
-    assert lane.log == [*began, "wait 1"]
+    decoder.begin(streams_of(images), {0, 1, 2, 3}, pictures)()
+    in_the_lane = ["enter", "decode", "resize", "measure", "mark 1", "leave"]
+    assert lane.log == ["follow caller", "use", *in_the_lane, "wait 1"]
     assert not np.isnan(pictures.statistics).any()
 
 
-def test_a_second_batch_is_begun_before_the_first_is_waited_for() -> None:
-    lane = RecordedLane()
-    decoder = gpu_decoder(lane)
-    batches = [photographs(n) for n in (3, 2, 4)]
+class HeldLane(RecordedLane):
+    """A device that is busy until it is told otherwise."""
 
-    def begin(images: list[bytes]) -> Any:
-        pictures = Pictures.empty(len(images), 64, CPU)
-        finish = decoder.begin(streams_of(images), set(range(len(images))), pictures)
-        return lambda: (finish(), pictures)[1]
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = threading.Event()
 
-    found = [finish() for _, finish in begun_ahead(batches, begin, 1)]
-    assert in_order(lane.log, "mark 1", "mark 2", "wait 1", "mark 3", "wait 2", "wait 3")
-    for images, pictures in zip(batches, found, strict=True):
-        alone = begin(images)()
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        assert self.free.wait(60)
+        with super().work():
+            yield
+
+
+def test_batches_are_begun_without_waiting_for_the_device() -> None:
+    lane = HeldLane()
+    decoder, begun = gpu_decoder(lane), []
+    for n in (3, 2, 5):
+        images, pictures = photographs(n), Pictures.empty(n, 64, CPU)
+        begun.append((decoder.begin(streams_of(images), set(range(n)), pictures), pictures))
+    assert "enter" not in lane.log
+    lane.free.set()
+    for finish, pictures in begun:
+        finish()
+        n = len(pictures.shapes)
+        alone = Pictures.empty(n, 64, CPU)
+        gpu_decoder(Lane()).begin(streams_of(photographs(n)), set(range(n)), alone)()
         assert torch.equal(alone.pixels, pictures.pixels)
         assert np.array_equal(alone.statistics, pictures.statistics)
+        assert np.array_equal(alone.shapes, pictures.shapes)
+    assert in_order(lane.log, "wait 1", "enter", "wait 2", "enter", "wait 3")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        ([(10, 10)] * 3, [[0, 1, 2]]),
+        ([(10, 10), (20, 30), (10, 10), (20, 25)], [[0], [1], [2, 3]]),
+        ([(30, 30), (10, 10)], [[0], [1]]),
+        ([], []),
+    ],
+)
+def test_a_group_is_bounded_in_pixels(
+    sizes: list[tuple[int, int]], groups: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode_on_gpu, "_GROUP_PIXELS", 600)
+    streams = {i: SimpleNamespace(height=h, width=w) for i, (h, w) in enumerate(sizes)}
+    assert list(decode_on_gpu._groups(streams)) == groups
 
 
 def test_what_is_no_whole_jpeg_is_decoded_as_on_cpu() -> None:
