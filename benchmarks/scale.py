@@ -271,8 +271,8 @@ def warm(stage: Stage, work: Work) -> None:
         precision = chosen_arithmetic(work, weights_in_force(work), work.shards).precision
         decoder, model = work.encoder.load(precision)
         with work.tars.open(work.shards[0]) as file:
-            samples = TarContent(work.shards[0]).samples(file, images_only=True)
-            images = [sample.image.data for sample in samples if sample.image]
+            samples = TarContent(work.shards[0]).samples(file)
+            images = [s.image.data for s in samples if s.image and s.image.data]
         model.encode(decoder(images[:WARM_IMAGES]).pixels)
 
 

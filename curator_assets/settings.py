@@ -12,6 +12,7 @@ from curator_assets.models.known_heads import KNOWN_HEADS, find_known_head
 STATISTIC_COLUMNS = (
     "width",
     "height",
+    "n_images",
     "n_bytes",
     "aspect_ratio",
     "mean_luminance",

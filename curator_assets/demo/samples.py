@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image, ImageEnhance
 
 from curator_assets.demo.photos import Crop, crops
-from curator_assets.storage.shards.tars import Member, Sample, write_tar
+from curator_assets.storage.shards.tars import write_tar
 
 MIN_COPIED_PIXELS = 230  # copies are made of crops with at least this short side
 _ORIENTATION_TAG = 0x0112
@@ -122,7 +122,8 @@ def make_shards(output: Path, *, n_samples: int, seed: int) -> list[Planted]:
         target.parent.mkdir(parents=True, exist_ok=True)
         mine = [draft for draft in drafts if _shard_of(draft.planted.id, draft.key) == shard]
         with target.open("wb") as file:
-            write_tar(file, (_sample(draft, i) for i, draft in enumerate(mine)))
+            members = (member for draft in mine for member in _members(draft))
+            write_tar(file, ((name, len(data), BytesIO(data)) for name, data in members))
     return [draft.planted for draft in drafts]
 
 
@@ -177,16 +178,14 @@ def _shard_of(image_id: str, key: str) -> str:
     return image_id.removesuffix(f"/{key}")
 
 
-def _sample(draft: _Draft, position: int) -> Sample:
+def _members(draft: _Draft) -> Iterator[tuple[str, bytes]]:
+    """Name and data of each file of a sample."""
     crop = draft.crop
     about = {"photo": crop.photo, "package": crop.package, "box": crop.box}
     metadata = json.dumps(about | {"case": draft.planted.case}).encode()
-    members = ((draft.ext, draft.data), ("txt", crop.caption.encode()), ("json", metadata))
-    return Sample(
-        draft.key,
-        position,
-        tuple(Member(f"{draft.key}.{ext}", ext, data) for ext, data in members),
-    )
+    yield f"{draft.key}.{draft.ext}", draft.data
+    yield f"{draft.key}.txt", crop.caption.encode()
+    yield f"{draft.key}.json", metadata
 
 
 def write_truth(path: Path, truth: list[Planted]) -> None:

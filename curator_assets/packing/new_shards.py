@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from curator_assets.packing.image_files import Found
 from curator_assets.packing.packable import Packable, PackError
 from curator_assets.packing.parquet_rows import packable_rows, row_stem
 from curator_assets.storage.shards.source import Source
-from curator_assets.storage.shards.tars import Member, Sample, write_tar
+from curator_assets.storage.shards.tars import write_tar
 from curator_assets.storage.store import Store
 
 MAX_SHARD_BYTES = 1_000_000_000
@@ -29,6 +30,9 @@ MAX_SHARD_BYTES = 1_000_000_000
 
 RECORD = ".pack.json"
 LOCK = ".pack.lock"
+
+_Sample = list[tuple[str, bytes]]
+"""Name and data of each member."""
 
 _SHARD = re.compile(r"\d{5,}")
 
@@ -111,8 +115,9 @@ def _packed(root: Path, found: Found, into: Path, n_samples: int) -> Iterator[Pa
         with store.write(RECORD) as file:
             file.write(record.model_dump_json().encode())
         with store.write(path.name) as file:
-            write_tar(file, samples)
-        n_bytes = sum(len(member.data) for sample in samples for member in sample.members)
+            members = [member for sample in samples for member in sample]
+            write_tar(file, ((name, len(data), BytesIO(data)) for name, data in members))
+        n_bytes = sum(len(data) for _, data in members)
         yield Packed(path, len(samples), n_bytes)
         number += 1
 
@@ -275,13 +280,12 @@ def _changed(shard: Path, samples: list[Packable]) -> Iterator[str]:
             yield f"{one.key} in {shard.name}"
 
 
-def _shares(samples: Iterable[Packable], n_samples: int) -> Iterator[list[Sample]]:
+def _shares(samples: Iterable[Packable], n_samples: int) -> Iterator[list[_Sample]]:
     """The samples of one shard after the other, each read once it is its turn."""
-    share, n_bytes = list[Sample](), 0
+    share, n_bytes = list[_Sample](), 0
     for one in samples:
-        members = tuple(Member(f"{one.key}.{ext}", ext, data) for ext, data in one.read())
-        share.append(Sample(one.key, len(share), members))
-        n_bytes += sum(len(member.data) for member in members)
+        share.append([(f"{one.key}.{ext}", data) for ext, data in one.read()])
+        n_bytes += sum(len(data) for _, data in share[-1])
         if len(share) == n_samples or n_bytes >= MAX_SHARD_BYTES:
             yield share
             share, n_bytes = [], 0

@@ -87,7 +87,7 @@ def look_at_source(seen: Seen) -> Iterator[Finding]:
 def _first_samples(shard: str, source: Source, seen: Seen) -> Iterator[Finding]:
     content = TarContent(shard)
     with source.open(shard) as file:
-        samples = list(islice(content.samples(file, images_only=True), N_READ))
+        samples = list(islice(content.samples(file), N_READ))
         if samples:
             seen.sample_bytes = file.tell() / len(samples)
     if not samples:

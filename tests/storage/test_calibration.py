@@ -87,7 +87,7 @@ def test_readable_images_are_chosen_by_seed(tmp_path):
         "content_hash": [f"hash {i}" for i in range(n)],
         "error": [None, "truncated", None, None, "empty", None],
     }
-    empty = {"shard": "a", "key": "", "ext": "jpg", "n_bytes": 0}
+    empty = {"shard": "a", "key": "", "ext": "jpg", "n_images": 1, "n_bytes": 0}
     table = pa.table(
         {
             name: pa.array(columns[name], schema.field(name).type)

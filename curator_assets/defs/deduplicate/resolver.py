@@ -50,7 +50,9 @@ class StoredPairs:
         ranks, tables = read_arrivals(store), []
         for shard in shards:
             table = read_samples_table(store, shard, settings)
-            tables.append(table.append_column("arrival", pa.array([ranks[shard]] * len(table))))
+            tables.append(
+                table.append_column("arrival", pa.array([ranks[shard]] * len(table), pa.int64()))
+            )
         self.samples = pa.concat_tables(tables)
         n_samples = {shard: len(table) for shard, table in zip(shards, tables, strict=True)}
         self.numbers = RowNumbers(n_samples)

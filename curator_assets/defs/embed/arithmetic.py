@@ -114,8 +114,8 @@ def _first_images(work: Work, shards: Sequence[str]) -> Iterator[bytes]:
     for shard in shards[:_MAX_SHARDS]:
         try:
             with work.tars.open(shard) as file:
-                for sample in TarContent(shard).samples(file, images_only=True):
-                    if sample.image:
+                for sample in TarContent(shard).samples(file):
+                    if sample.image and sample.image.data is not None:
                         yield sample.image.data
         except (BrokenTarError, OSError):
             continue  # embedding it meets the same error, and reports it

@@ -23,7 +23,6 @@ from curator_assets.storage.retries import pause_before_retry
 from curator_assets.storage.shards.source import Signature, Source
 from curator_assets.storage.shards.tars import (
     BrokenTarError,
-    Member,
     RepeatedKeyError,
     Sample,
     TarContent,
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
 
 NO_IMAGE = "no image"
 """`error` of a sample none of whose members is an image; the decoder has the other reasons."""
+
+TOO_MANY_BYTES = "too many bytes"
+"""`error` of an image file above `MAX_IMAGE_BYTES`, which is not read."""
 
 UNIQUE_IDS = "unique_ids"
 """The check that a tar with two samples of one key fails."""
@@ -95,9 +97,9 @@ class _Batch:
         """Those that are not decoded yet."""
         return [item for item in self.items if isinstance(item, Sample)]
 
-    def images(self) -> list[Member | None]:
-        """Of those samples."""
-        return [sample.image for sample in self.samples()]
+    def images(self) -> list[bytes | None]:
+        """Of those samples, the file of each that has one."""
+        return [sample.image.data if sample.image else None for sample in self.samples()]
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -158,6 +160,9 @@ def _read(
             yield Failed(shard, str(error), check=UNIQUE_IDS)
         except (BrokenTarError, OSError) as error:
             yield Failed(shard, str(error))
+        except Exception as error:  # whatever one tar does, the others are read
+            log.exception("shard %r can't be read", shard)
+            yield Failed(shard, f"shard {shard!r} can't be read: {type(error).__name__}: {error}")
 
 
 def _read_shard(shard: str, tars: Source, log: logging.Logger) -> Iterator[Sample | Ended | Failed]:
@@ -169,7 +174,7 @@ def _read_shard(shard: str, tars: Source, log: logging.Logger) -> Iterator[Sampl
             signature = signature or tars.signature(shard)
             content = TarContent(shard)
             with tars.open(shard) as file:
-                for sample in islice(content.samples(file, images_only=True), n_given, None):
+                for sample in islice(content.samples(file), n_given, None):
                     n_given += 1
                     yield sample
             is_same = tars.signature(shard) == signature
@@ -191,7 +196,7 @@ def _batches(items: Iterator[Sample | Begun | Ended | Failed], batch_size: int) 
     started = time.perf_counter()
     for item in items:
         batch.items.append(item)
-        if isinstance(item, Sample) and item.image:
+        if isinstance(item, Sample) and item.image and item.image.data is not None:
             n_images, n_bytes = n_images + 1, n_bytes + len(item.image.data)
         n_items = len(batch.items)
         if n_images == batch_size or n_bytes >= _BATCH_BYTES or n_items == 16 * batch_size:
@@ -207,14 +212,14 @@ def _decode(batches: Iterable[_Batch], decoder: "ImageDecoder") -> Iterator[_Bat
 
     def begin(batch: _Batch) -> "Callable[[], DecodedBatch]":
         with batch.timed("decode"):
-            return decoder.begin([image.data for image in batch.images() if image])
+            return decoder.begin([image for image in batch.images() if image is not None])
 
     for batch, decoded in begun_ahead(batches, begin, 1):
         with batch.timed("decode"):
             batch.decoded = decoded()
             samples, images = batch.samples(), batch.images()
-            at = np.array([i for i, image in enumerate(images) if image], dtype=np.int64)
-            batch.columns = _columns(samples) | _statistics(batch.decoded, at, len(samples))
+            at = np.flatnonzero([image is not None for image in images])
+            batch.columns = _columns(samples) | _statistics(batch.decoded, at, samples)
             batch.again_on_cpu = at[batch.decoded.again_on_cpu]
             batch.items = [None if isinstance(item, Sample) else item for item in batch.items]
         yield batch
@@ -246,16 +251,20 @@ def _columns(samples: list[Sample]) -> dict[str, pa.Array]:
         "key": pa.array([sample.key for sample in samples], pa.string()),
         "position": pa.array([sample.position for sample in samples], pa.int32()),
         "ext": pa.array([image.ext if image else None for image in images], pa.string()),
-        "n_bytes": pa.array([len(image.data) if image else 0 for image in images], pa.int64()),
+        "n_images": pa.array([sample.n_images for sample in samples], pa.int32()),
+        "n_bytes": pa.array([image.n_bytes if image else 0 for image in images], pa.int64()),
         "content_hash": pa.array(
             [image.content_hash if image else None for image in images], pa.string()
         ),
     }
 
 
-def _statistics(decoded: "DecodedBatch", at: np.ndarray, n_rows: int) -> dict[str, pa.Array]:
+def _statistics(
+    decoded: "DecodedBatch", at: np.ndarray, samples: list[Sample]
+) -> dict[str, pa.Array]:
     """Statistics of the decoded images spread over a batch's rows, null where there is none."""
-    error: list[str | None] = [NO_IMAGE] * n_rows
+    n_rows = len(samples)
+    error: list[str | None] = [TOO_MANY_BYTES if s.image else NO_IMAGE for s in samples]
     image_format: list[str | None] = [None] * n_rows
     for i, row in enumerate(at.tolist()):
         error[row], image_format[row] = decoded.errors[i], decoded.format[i]

@@ -119,7 +119,7 @@ IMAGE_EMBEDDINGS = Stage(
     kinds=frozenset({"dali", "torch", "parquet"}),
     description="One row a sample: its embedding, image statistics and content hash, or the "
     "reason why its image can't be read.",
-    version="1",
+    version="2",
     covers=lambda settings: [
         settings.model.model_dump(include={"name", "precision", "execution", "storage"}),
         settings.decode.max_pixels,
@@ -170,12 +170,15 @@ class _Tally:
     """What was counted over the rows of a shard."""
 
     n_samples: int = 0
+    n_unseen_images: int = 0
     n_again_on_cpu: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, rows: Rows) -> None:
         self.n_samples += len(rows.table)
+        unseen = pc.max_element_wise(pc.subtract(rows.table["n_images"], 1), 0)
+        self.n_unseen_images += pc.sum(unseen).as_py() or 0
         self.n_again_on_cpu += rows.n_again_on_cpu
         self.errors.update(rows.table["error"].drop_null().to_pylist())
         for step, seconds in rows.seconds.items():
@@ -196,10 +199,12 @@ def _written(
         try:
             ended = yield from _write_table(shard, rows, work, model, tally)
             _record_tar(work, shard, ended.signature, ended.content)
-        except (PartitionError, OSError) as error:
+        except Exception as error:  # whatever one shard does, the others are made
+            if not isinstance(error, PartitionError | OSError):
+                work.log.exception("shard %r can't be embedded", shard)
             for _ in rows:  # the rest of the shard is read for nothing
                 pass
-            yield Failed(shard, str(error), getattr(error, "check", None))
+            yield Failed(shard, _told(shard, error), getattr(error, "check", None))
             continue
         now = time.perf_counter()
         found = _metadata(tally, work.settings, model, arithmetic, ended.content)
@@ -214,6 +219,8 @@ def _written(
                 "tar": fingerprint,
                 "n_samples": tally.n_samples,
                 "n_unreadable": tally.errors.total(),
+                "n_unseen_images": tally.n_unseen_images,
+                "left_out": {w: found.n_members for w, found in ended.content.left_out.items()},
             },
             inputs={
                 WEIGHTS: model.weights,  # what a tag means may have changed at its home
@@ -222,6 +229,12 @@ def _written(
             },
         )
         last = now
+
+
+def _told(shard: str, error: Exception) -> str:
+    if isinstance(error, PartitionError | OSError):
+        return str(error)
+    return f"shard {shard!r} can't be embedded: {type(error).__name__}: {error}"
 
 
 def _write_table(
@@ -283,8 +296,12 @@ def _metadata(
         "unreadable_fraction": n_unreadable / max(tally.n_samples, 1),
         "unreadable": dict(tally.errors),
         "n_again_on_cpu": tally.n_again_on_cpu,
-        "n_stray_members": len(content.strays),
-        "stray_members": content.strays[:10],
+        "n_unseen_images": tally.n_unseen_images,
+        "n_left_out_members": sum(found.n_members for found in content.left_out.values()),
+        "left_out_members": [
+            {"why": why, "members": found.n_members, "first": ", ".join(found.names)}
+            for why, found in content.left_out.items()
+        ],
         **{f"{step}_seconds": seconds for step, seconds in tally.seconds.items()},
         "model": f"{settings.model.name} / {settings.model.pretrained}",
         "embedding_dim": model.embedding_dim,

@@ -26,6 +26,7 @@ _MEANINGS = {
     "mean_luminance": "0-1, of the picture that the model is shown",
     "n": "number of pairs",
     "n_bytes": "size of the image file",
+    "n_images": "image members of the sample, of which the one named in ext decides",
     "position": "number of the sample in its tar, from 0",
     "position_a": "of the one image in its tar",
     "position_b": "of the other image in its tar",

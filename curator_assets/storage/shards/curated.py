@@ -8,7 +8,7 @@ from typing import IO
 
 from curator_assets.storage import layout
 from curator_assets.storage.shards.source import Source
-from curator_assets.storage.shards.tars import Sample, TarContent, write_tar
+from curator_assets.storage.shards.tars import Member, MemberReader, TarContent, write_tar
 from curator_assets.storage.store import Store
 
 
@@ -34,11 +34,11 @@ def write_curated_tar(
     written = hashlib.sha256()
     content = TarContent(shard)
 
-    def kept(source: IO[bytes]) -> Iterator[Sample]:
-        for sample in content.samples(source):
-            if sample.key in kept_keys:
-                _add(written, sample)
-                yield sample
+    def kept(source: IO[bytes]) -> Iterator[tuple[str, int, MemberReader]]:
+        for member in content.members(source):
+            if member.key in kept_keys:
+                yield member.name, member.n_bytes, member.reader
+                _add(written, member)
 
     with store.write(layout.curated_tar(shard)) as file:
         with tars.open(shard) as source:
@@ -50,8 +50,8 @@ def write_curated_tar(
             )
         file.seek(0)
         read_back = hashlib.sha256()
-        for sample in TarContent(shard).samples(file):
-            _add(read_back, sample)
+        for member in TarContent(shard).members(file):
+            _add(read_back, member)
         if read_back.digest() != written.digest():
             raise CuratedTarError(
                 f"shard {shard!r}: the curated tar reads back other bytes than were written; "
@@ -59,6 +59,6 @@ def write_curated_tar(
             )
 
 
-def _add(digest: hashlib._Hash, sample: Sample) -> None:
-    for member in sample.members:
-        digest.update(f"{member.name}\0{member.sha256}\n".encode())
+def _add(digest: hashlib._Hash, member: Member) -> None:
+    found = f"{member.name}\0{member.reader.finish()}\n"
+    digest.update(found.encode(errors="surrogateescape"))

@@ -55,7 +55,7 @@ def read_version(
         return version, None
     content = TarContent(shard)
     with tars.open(shard) as file:
-        for _ in content.samples(file, images_only=True):
+        for _ in content.samples(file):
             pass
     return content.fingerprint, content
 

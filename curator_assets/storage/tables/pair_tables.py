@@ -47,7 +47,9 @@ class RowNumbers:
     def names(self, rows: np.ndarray) -> tuple[pa.DictionaryArray, np.ndarray]:
         """Shard and int32 position of each row."""
         shard = np.searchsorted(self.starts, rows, side="right") - 1
-        names = pa.DictionaryArray.from_arrays(shard.astype(np.int32), pa.array(self.shards))
+        names = pa.DictionaryArray.from_arrays(
+            shard.astype(np.int32), pa.array(self.shards, pa.string())
+        )
         return names, (rows - self.starts[shard]).astype(np.int32)
 
     def rows(self, shards: pa.ChunkedArray, positions: pa.ChunkedArray) -> np.ndarray:

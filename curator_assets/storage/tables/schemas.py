@@ -38,6 +38,7 @@ def embeddings(embedding_dim: int, storage: str) -> pa.Schema:
             pa.field("key", pa.string(), nullable=False),
             pa.field("position", pa.int32(), nullable=False),
             pa.field("ext", pa.string()),
+            pa.field("n_images", pa.int32(), nullable=False),
             pa.field("embedding", pa.list_(_FLOATS[storage], embedding_dim)),
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),

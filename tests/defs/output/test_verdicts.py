@@ -109,7 +109,14 @@ def scored(tmp_path) -> tuple[Store, Settings]:
     """A shard `s` of two samples, and settings with a head of one's own."""
     store = Store(str(tmp_path))
     rows = [
-        {"image_id": f"s/{i}", "shard": "s", "key": str(i), "position": i, "n_bytes": 10 + i}
+        {
+            "image_id": f"s/{i}",
+            "shard": "s",
+            "key": str(i),
+            "position": i,
+            "n_images": 1,
+            "n_bytes": 10 + i,
+        }
         for i in range(2)
     ]
     schema = schemas.embeddings(2, "float32")
