@@ -1,6 +1,12 @@
 """What bad input does to a run: it costs a row, or it is refused by name."""
 
+import io
+import tarfile
+
+import dagster as dg
+import numpy as np
 import pytest
+from pipeline import Pipeline
 from tar_files import read_members, write_members
 
 REASONS = {"empty", "truncated", "not an image", "unsupported format", "too many pixels", "corrupt"}
@@ -67,6 +73,79 @@ def test_a_cut_tar_fails_by_name_and_the_others_are_made(pipeline, photo):
     assert pipeline.ledger.read("image_embeddings", "0")
     assert pipeline.ledger.read("image_embeddings", "2")
     assert not pipeline.ledger.read("image_embeddings", "1")
+
+
+def odd_tar(*members, kind=tarfile.GNU_FORMAT) -> bytes:
+    """A tar of (name, data), or (name, type, link) members; names may hold any byte."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
+        for name, *what in members:
+            info = tarfile.TarInfo(name.encode("latin-1").decode("utf-8", "surrogateescape"))
+            if len(what) == 1:
+                info.size = len(what[0])
+            else:
+                info.type, info.linkname = what
+            tar.addfile(info, io.BytesIO(what[0] if len(what) == 1 else b""))
+    return file.getvalue()
+
+
+def test_odd_tars_are_read_or_refused_by_name_and_good_photos_are_as_ever(pipeline, photo, capfd):
+    other = photo[:-2] + b"\xff\xfe\x00\x02\xff\xd9"  # the same picture in other bytes
+    clean, odd = pipeline.folder / "clean", pipeline.folder / "tars"
+    tars = {
+        "good": odd_tar(("g.jpg", photo), ("g.txt", b"words")),
+        "empty": odd_tar(),
+        "latin": odd_tar(("caf\xe9.jpg", other), ("r\xe9adme", b"x")),
+        "links": odd_tar(
+            ("l.jpg", tarfile.LNKTYPE, "t.jpg"),
+            ("s.jpg", tarfile.SYMTYPE, "t.jpg"),
+            ("t.jpg", other + b"t"),
+            ("t.txt", b"t"),
+        ),
+        "mac": odd_tar(("p/._a.jpg", b"\0\5"), ("p/a.jpg", other + b"m"), ("p/.DS_Store", b"x")),
+        "several": odd_tar(("q.left.jpg", other + b"q"), ("q.right.jpg", photo)),
+        "cat": odd_tar(("a.jpg", photo)) + odd_tar(("b.jpg", photo)),
+    }
+    odd.mkdir()
+    for name, data in tars.items():
+        (odd / f"{name}.tar").write_bytes(data)
+    assert not pipeline.refresh()
+    said = capfd.readouterr()
+    assert "shard 'cat': it ends at byte" in said.out + said.err
+    keys = {
+        name: pipeline.table(f"embeddings/{name}.parquet")["key"].to_list()
+        for name in tars
+        if name != "cat"
+    }
+    assert keys == {
+        "good": ["g"],
+        "empty": [],
+        "latin": [r"caf\xe9"],
+        "links": ["l", "t"],
+        "mac": ["p/a"],
+        "several": ["q"],
+    }
+    several = pipeline.table("embeddings/several.parquet")
+    assert several.select("ext", "n_images").rows() == [("left.jpg", 2)]
+    left_out = {
+        name: pipeline.ledger.read("image_embeddings", name).state["left_out"] for name in keys
+    }
+    assert left_out == {
+        "good": {},
+        "empty": {},
+        "latin": {"no extension": 1},
+        "links": {"symbolic link": 1},
+        "mac": {"hidden file": 2},
+        "several": {},
+    }
+    (clean / "tars").mkdir(parents=True)
+    (clean / "tars/good.tar").write_bytes(tars["good"])
+    embedding = pipeline.table("embeddings/good.parquet")["embedding"].to_numpy()
+    with dg.DagsterInstance.ephemeral() as instance:
+        alone = Pipeline(clean, instance)
+        alone.run_all()
+        unmixed = alone.table("embeddings/good.parquet")["embedding"].to_numpy()
+    assert np.array_equal(unmixed, embedding)
 
 
 def test_too_many_unreadable_samples_fail_the_shard_if_asked_to(pipeline, photo):
