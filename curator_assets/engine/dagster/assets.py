@@ -83,7 +83,7 @@ def stage_asset(
         description=stage.description,
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
-        with paragraph_first():
+        with paragraph_first(context.log):
             shards = known_shards(graph, settings, InstanceRegistry(context.instance, settings))
             work = Work(settings, shards, context.log, watch=watch or Watch())
             yield from ensure(context, stage, work, force=config.force)

@@ -1,5 +1,6 @@
 """What a stage did as Dagster events, for the UI to show the truth."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from curator_assets.control_characters import escaped_lines
 from curator_assets.engine.dagster.private_names import (
     BACKFILL_ID_TAG,
     CODE_VERSION_TAG,
@@ -24,6 +26,7 @@ from curator_assets.engine.partitioning import ALL, Partition
 from curator_assets.engine.stage import Failed, Observed, Stage
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
+from curator_assets.masking import masked, masked_error, masked_errors
 from curator_assets.report.pictures.data_uri import data_uri
 from curator_assets.storage.ledger import Entry, Picture
 
@@ -160,13 +163,33 @@ class EventReporter:
         return tags
 
 
+class _Shown(logging.Filter):
+    """Log lines as they may be shown: Dagster stores them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask a line and what was raised; all are let through."""
+        record.msg, record.args = escaped_lines(masked(record.getMessage())), ()
+        if record.exc_info and record.exc_info[1]:
+            error = masked_error(record.exc_info[1])
+            record.exc_info = type(error), error, error.__traceback__
+        return True
+
+
+_SHOWN = _Shown()
+
+
 @contextmanager
-def paragraph_first() -> Iterator[None]:
-    """What a user can mend comes as a failure: the UI shows its text before anything else."""
-    try:
-        yield
-    except UserError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+def paragraph_first(log: logging.Logger) -> Iterator[None]:
+    """What a user can mend comes as a failure: the UI shows its text before anything else.
+
+    Whatever else comes is masked, and so is what is logged meanwhile: Dagster stores it.
+    """
+    log.addFilter(_SHOWN)
+    with masked_errors():
+        try:
+            yield
+        except UserError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def failure(what: str, failed: list[Failed]) -> dg.Failure:
@@ -208,7 +231,7 @@ def _metadata_value(value: Any) -> dg.MetadataValue[Any]:
         case Picture(data, kind):
             return dg.MetadataValue.md(f"![]({data_uri(data, kind)})")
         case str():
-            return dg.MetadataValue.text(value)
+            return dg.MetadataValue.text(escaped_lines(masked(value)))
         case [dict(), *_]:
             return dg.MetadataValue.table([dg.TableRecord(row) for row in value])
         case _:

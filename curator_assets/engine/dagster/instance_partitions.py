@@ -10,6 +10,7 @@ from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import cell_group_names
 from curator_assets.errors import UserError
+from curator_assets.masking import masked_location
 from curator_assets.project import HOME_VARIABLE, own_home
 from curator_assets.settings import Settings
 from curator_assets.settings_file import settings_file
@@ -52,7 +53,8 @@ class InstanceRegistry:
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance = instance
-        self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: settings.output}
+        output = masked_location(settings.output)
+        self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: output}
         self._known = instance.run_storage.get_cursor_values(set(self._project))
         if self._known and not self._is_mine():
             raise OtherInstanceError(
