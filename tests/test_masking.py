@@ -60,7 +60,7 @@ def test_secrets_of_a_location_in_use_are_found_alone_however_they_are_written(f
 
 
 def test_an_error_is_masked_with_all_that_it_was_raised_from():
-    class OfALibrary(Exception):
+    class LibraryError(Exception):
         def __str__(self) -> str:
             return f"GET https://h/x?token={secret}"
 
@@ -72,9 +72,11 @@ def test_an_error_is_masked_with_all_that_it_was_raised_from():
                 raise OSError(5, "I/O error", f"s3://k:{secret}@b/x")
             except OSError as error:
                 error.add_note(f"of s3://k:{secret}@b")
-                raise OfALibrary("x") from error
-        except OfALibrary:
-            raise ValueError(f"sftp://u:{secret}@h is no folder")
+                raise LibraryError("x") from error
+        except LibraryError:
+            raise ValueError(  # noqa: B904
+                f"sftp://u:{secret}@h is no folder"
+            )
 
     with (
         pytest.raises(ValueError, match=r"sftp://\*\*\*@h is no folder") as caught,
@@ -88,15 +90,15 @@ def test_an_error_is_masked_with_all_that_it_was_raised_from():
 
 
 def test_an_error_whose_text_cannot_be_changed_is_replaced():
-    class OfALibrary(Exception):
+    class LibraryError(Exception):
         def __str__(self) -> str:
             return "GET https://h/x?token=T"
 
-    error = masked_error(OfALibrary())
+    error = masked_error(LibraryError())
     assert isinstance(error, MaskedError)
-    assert str(error) == "OfALibrary: GET https://h/x?token=***"
+    assert str(error) == "LibraryError: GET https://h/x?token=***"
     with pytest.raises(MaskedError), masked_errors():
-        raise OfALibrary
+        raise LibraryError
     plain = KeyError("a")
     assert masked_error(plain) is plain
 

@@ -167,7 +167,7 @@ class Stage:
         covers: the settings that change what is made, and no others.
         files: where a partition's files lie, below the store's root.
         inputs: of a partition as it should be now; None if only making it tells. Raises
-            `MissingInputError` or `UndecidedError`.
+            `MissingInputError`, `UndecidedError`, or `PartitionError` if it can't be made of them.
         making: how partitions are made.
         checks: what must hold.
         columns: of its table, for the UI; None without a table.

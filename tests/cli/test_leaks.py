@@ -1,12 +1,12 @@
 """No secret of a location, and nothing that a terminal would run, reaches anyone."""
 
+from typing import ClassVar
+
 import fsspec
 import pytest
 import yaml
 from fsspec.implementations.memory import MemoryFileSystem
-from cli.conftest import here, run, sample_tars  # noqa: F401
 from pipeline import MODEL
-
 
 USER, PASSWORD, TOKEN = "AKIAUSERNAME", "pa55/w0rd+x", "t0k3nt0k3n"
 URL = f"https://signed.example/x?X-Amz-Signature={TOKEN}#p"
@@ -16,8 +16,8 @@ class AccountFileSystem(MemoryFileSystem):
     """Files in memory, with paths that hold the user and the password, as those of s3fs do."""
 
     protocol = "account"
-    store: dict = {}
-    pseudo_dirs = [""]
+    store: ClassVar = {}
+    pseudo_dirs: ClassVar = [""]
 
     @classmethod
     def _strip_protocol(cls, path):
