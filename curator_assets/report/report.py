@@ -74,7 +74,7 @@ def _write_files(
     """Write summary, page and charts, and remove the charts of scores that are no more."""
     files = {
         layout.REPORT_SUMMARY: json.dumps(numbers.summary, indent=2).encode(),
-        layout.REPORT: page.encode(errors="backslashreplace"),  # halves of characters
+        layout.REPORT: page.encode(),
         **{layout.report_chart(name): chart.png for name, chart in charts.items()},
     }
     for name, data in files.items():

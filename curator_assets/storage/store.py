@@ -141,7 +141,11 @@ class Store:
         if self.size(name) is not None:
             self.fs.makedirs(self.fs._parent(self.path(target)), exist_ok=True)
             self.remove(target)
-            self.fs.mv(self.path(name), self.path(target))
+            if self.is_local:
+                self.fs.mv(self.path(name), self.path(target))
+            else:  # `mv` would take `[` and `*` in names for patterns
+                self.fs.cp_file(self.path(name), self.path(target))
+                self.fs.rm_file(self.path(name))
 
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:

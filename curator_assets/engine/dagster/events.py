@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from curator_assets.control_characters import escaped_lines
+from curator_assets.engine.dagster.partition_keys import partition_key, shard_of
 from curator_assets.engine.dagster.private_names import (
     BACKFILL_ID_TAG,
     CODE_VERSION_TAG,
@@ -79,7 +80,7 @@ class EventReporter:
         instance = self._context.instance
         if instance.get_latest_materialization_event(self._key) is None:
             return set()
-        return {ALL, *instance.get_materialized_partitions(self._key)}
+        return {ALL, *map(shard_of, instance.get_materialized_partitions(self._key))}
 
     def outcome(self, outcome: Recorded | Failed | Observed) -> Iterator[Any]:
         """The events of one outcome."""
@@ -137,7 +138,10 @@ class EventReporter:
         metadata = {name: _metadata_value(value) for name, value in reported.items()}
         metadata["work_done"] = dg.MetadataValue.bool(made_now)
         yield dg.AssetMaterialization(
-            self._key, partition=partition or None, metadata=metadata, tags=tags
+            self._key,
+            partition=partition_key(partition) or None,
+            metadata=metadata,
+            tags=tags,
         )
         for check, found in entry.checks.items():
             self._found[check].passed[partition] = found
@@ -217,7 +221,7 @@ def _told(found: _Found) -> Mapping[str, Any]:
 
 def _observation(name: str, partition: Partition, version: str) -> dg.AssetObservation:
     tags = {DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
-    return dg.AssetObservation(name, partition=partition, tags=tags)
+    return dg.AssetObservation(name, partition=partition_key(partition), tags=tags)
 
 
 def _metadata_value(value: Any) -> dg.MetadataValue[Any]:
