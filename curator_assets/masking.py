@@ -77,14 +77,18 @@ def remember_secrets(location: str) -> None:
     A filesystem may tell of `key:secret@bucket/x`, or of a password, without any `scheme://`.
     """
     for uri in location.split("::"):
-        user, query = _parts(uri)[1], _parts(uri)[3]
+        scheme, user, place, query = _parts(uri)
         name, colon, password = user.partition(":")
-        if colon:
-            _known.update(_forms(user))
+        if user:
+            _known.update(_forms(user if colon else user + place.partition("/")[0]))
         if len(password) >= _MIN_PASSWORD:
             _known.update(_forms(password))
-        others = [name, *(found["value"] for found in _VALUE.finditer(query) if found["sign"])]
-        for secret in others:
+        values = [
+            found["value"] or found["name"]
+            for found in _VALUE.finditer(query)
+            if _is_secret(found, scheme)
+        ]
+        for secret in (name, *values):
             if len(secret) >= _MIN_OTHER:
                 _known.update(_forms(secret))
 
@@ -122,17 +126,23 @@ def _parts(uri: str) -> tuple[str, str, str, str]:
 
 def _masked_uri(uri: str) -> str:
     scheme, user, place, query = _parts(uri)
-    is_web = scheme.lower().removesuffix("://") in _WEB
 
     def value(found: re.Match[str]) -> str:
-        name, sign, secret, end = found.groups()
-        if not sign:  # `?TOKEN`
-            return f"{MASK if is_web and name else name}{end}"
-        is_secret = secret and (is_web or _SOUNDS_SECRET.search(name))
-        return f"{name}{sign}{MASK if is_secret else secret}{end}"
+        name, sign, _, end = found.groups()
+        if not _is_secret(found, scheme):
+            return found[0]
+        return f"{name}={MASK}{end}" if sign else f"{MASK}{end}"
 
     query = query[:1] + _VALUE.sub(value, query[1:]) if query else ""
     return f"{scheme}{MASK if user else ''}{place}{query}"
+
+
+def _is_secret(found: re.Match[str], scheme: str) -> bool:
+    """Whether a part of a query may be one: on the web any, elsewhere by its name."""
+    is_web = scheme.lower().removesuffix("://") in _WEB
+    if not found["sign"]:  # `?TOKEN`
+        return is_web and bool(found["name"])
+    return bool(found["value"]) and (is_web or bool(_SOUNDS_SECRET.search(found["name"])))
 
 
 def _masked_error(

@@ -59,6 +59,14 @@ def test_secrets_of_a_location_in_use_are_found_alone_however_they_are_written(f
     assert masked("the key is passed") == "the key is passed"
 
 
+def test_what_stands_before_a_host_or_in_a_query_is_found_alone_too():
+    remember_secrets("sftp://me@host/x")
+    remember_secrets("https://h/x?token=T0K3NT0K3N&page=1")
+    remember_secrets("s3://b/x?version=20260101&x")
+    told = "no /me@host/x of me with T0K3NT0K3N on page 1 of 20260101"
+    assert masked(told) == "no /***/x of me with *** on page 1 of 20260101"
+
+
 def test_an_error_is_masked_with_all_that_it_was_raised_from():
     class LibraryError(Exception):
         def __str__(self) -> str:
