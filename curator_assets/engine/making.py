@@ -197,6 +197,6 @@ def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
         )
         metadata = masked_values(made.metadata)
         work.ledger.write(stage.name, made.partition or None, entry, metadata)
-    except (MissingInputError, OSError) as error:
+    except (MissingInputError, PartitionError, OSError) as error:
         return Failed(made.partition, f"it was made, but could not be recorded: {error}")
     return Recorded(made.partition, entry, metadata, made.inputs or {})

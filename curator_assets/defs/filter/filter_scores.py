@@ -58,6 +58,7 @@ def _open(work: Work) -> Iterator[Make]:
     heads = load_heads(files, settings)
 
     def make(shard: str) -> Made:
+        require_own_ids(work, shard)  # whoever forces it has not asked for its inputs
         parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "shard", "embedding"])
         scores = pa.concat_tables(_score_columns(part, heads, settings) for part in parts)
         name = layout.scores(shard)
