@@ -6,12 +6,14 @@ import sys
 
 import dagster as dg
 
+from curator_assets.control_characters import escaped
 from curator_assets.defs.source.tar_sensor import build_tar_sensor
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.assets import external_asset, stage_asset
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.dagster.job import refresh_job
 from curator_assets.engine.intake import look, register
+from curator_assets.masking import masked
 from curator_assets.project import home_in_force
 from curator_assets.settings import Settings
 from curator_assets.settings_file import SettingsError, load_settings, settings_file
@@ -36,7 +38,8 @@ def defs() -> dg.Definitions:
         settings = load_settings()
         home_in_force(settings_file())
     except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)  # before the traceback of whoever loads this
+        # before the traceback of whoever loads this
+        print(f"error: {escaped(str(error))}", file=sys.stderr)
         raise
     register_at_load(settings)
     refresh = refresh_job(GRAPH, settings)
@@ -61,4 +64,5 @@ def register_at_load(settings: Settings) -> None:
             registry = InstanceRegistry(instance, settings)
             register(look(GRAPH, settings, registry), settings, registry)
     except Exception as error:  # each kind of storage raises its own
-        logging.getLogger(__name__).warning("no new shards registered: %s", error)
+        log = logging.getLogger(__name__)
+        log.warning("no new shards registered: %s", escaped(masked(str(error))))

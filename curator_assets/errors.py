@@ -5,12 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from curator_assets.control_characters import escaped
+from curator_assets.masking import masked
+
 
 class UserError(Exception):
     """What went wrong is for the user to mend.
 
-    Its text is one short paragraph: what was expected, what arrived, where, and what to do.
+    Its text is one short paragraph: what was expected, what arrived, where, and what to do. It is
+    masked: a location in it shows no password.
     """
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(masked(part) if isinstance(part, str) else part for part in parts))
 
 
 class RemovalsHeldBackError(UserError):
@@ -25,4 +32,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def named(names: Sequence[str], n: int = 5) -> str:
     """The first of some names, and how many more there are."""
-    return ", ".join(names[:n]) + (f" and {len(names) - n:,} more" if len(names) > n else "")
+    return ", ".join(map(escaped, names[:n])) + (
+        f" and {len(names) - n:,} more" if len(names) > n else ""
+    )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from curator_assets.errors import did_you_mean
+from curator_assets.masking import masked_values
 from curator_assets.models.known_heads import KNOWN_HEADS, find_known_head
 
 STATISTIC_COLUMNS = (
@@ -187,8 +195,10 @@ class ReportSettings(_Section):
 class Settings(_Section):
     """The whole of `curator.yaml`."""
 
-    source: str = Field(description="a folder or fsspec URI; tars are found below it")
-    output: str = Field(description="a folder or fsspec URI; everything made lies below it")
+    source: str = Field(repr=False, description="a folder or fsspec URI; tars are found below it")
+    output: str = Field(
+        repr=False, description="a folder or fsspec URI; everything made lies below it"
+    )
     marker: str | None = Field(
         None, description="suffix of a file beside a tar that says that it is whole, such as .done"
     )
@@ -206,6 +216,11 @@ class Settings(_Section):
     duplicates: DuplicateSettings = DuplicateSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     report: ReportSettings = ReportSettings()
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _shown(self, plain: SerializerFunctionWrapHandler) -> Any:
+        """As JSON, to be shown, stored and hashed: without the secrets of locations."""
+        return masked_values(plain(self))
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -167,16 +167,3 @@ def test_a_replaced_tar_is_not_curated_by_what_was_known_of_the_old_one(pipeline
     result = pipeline.materialize("deduplicated_shards", partitions=("0", "0"), fails=True)
     description = result.failure_data_for_node("deduplicated_shards").user_failure_data.description
     assert "was replaced since it was embedded" in description
-
-
-def test_the_same_image_id_in_two_shards_is_refused(pipeline, photo):
-    write_members(pipeline.folder / "tars" / "a.tar", [("b/c.jpg", photo)])
-    write_members(pipeline.folder / "tars" / "a" / "b.tar", [("c.jpg", photo)])
-    pipeline.register()
-    keys = pipeline.shards()
-    for stage in (("image_embeddings", "filter_scores", "centroids", "cluster_assignments"),):
-        pipeline.materialize(*stage, partitions=(keys[0], keys[-1]))
-    pipeline.materialize("near_duplicate_pairs", partitions=("0000", "0001"))
-    result = pipeline.materialize("duplicate_groups", fails=True)
-    description = result.failure_data_for_node("duplicate_groups").user_failure_data.description
-    assert "image_id 'a/b/c'" in description

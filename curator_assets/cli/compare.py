@@ -19,6 +19,7 @@ from curator_assets.questions.comparison import (
 )
 from curator_assets.settings import FilterRule
 from curator_assets.settings_file import load_settings
+from curator_assets.storage.tables.csv_cells import to_cell
 
 N_SHOWN = 10
 
@@ -45,15 +46,21 @@ def print_comparison(paths: Sequence[Path], csv_file: Path | None) -> None:
         summary = Summary.of(shards)
     print_summary(summary, changed_keys(first, second))
     if csv_file:
-        say(f"\nall changed images: {csv_file}")
+        say()
+        say(f"all changed images: {csv_file}")
 
 
 def written(shards: Iterable[ShardChange], writer: Any) -> Iterator[ShardChange]:
     """The same shards; their changed samples are rows of a CSV file."""
     writer.writerow([field.name for field in fields(ChangedSample)])
     for shard in shards:
-        writer.writerows(astuple(sample) for sample in shard.changed)
+        writer.writerows(map(_cells, shard.changed))
         yield shard
+
+
+def _cells(sample: ChangedSample) -> list[Any]:
+    """A row of the CSV file."""
+    return [to_cell(value) if isinstance(value, str) else value for value in astuple(sample)]
 
 
 @dataclass
@@ -121,18 +128,21 @@ def print_summary(summary: Summary, keys: dict[str, tuple[Any, Any]]) -> None:
     say(f"{summary.verdicts.total():,} samples of {summary.n_shards:,} shards, as stored")
     for name, (before, after) in keys.items():
         say(f"  {name}: {_shown(name, before)} -> {_shown(name, after)}")
-    say(f"\n{'before / after':<16}" + "".join(f"{verdict:>12}" for verdict in VERDICTS))
+    say()
+    say(f"{'before / after':<16}" + "".join(f"{verdict:>12}" for verdict in VERDICTS))
     for verdict in VERDICTS:
         counts = (summary.verdicts[verdict, other] for other in VERDICTS)
         say(f"{verdict:<16}" + "".join(f"{n:>12,}" for n in counts))
     _print_kept(summary)
-    say(f"\n{summary.causes.total():,} samples get another verdict")
+    say()
+    say(f"{summary.causes.total():,} samples get another verdict")
     for (before, after), n in summary.causes.most_common(N_SHOWN):
         say(f"{n:>8,}  {before} -> {after}")
     if summary.n_other_reason:
         say(f"{summary.n_other_reason:,} keep theirs, for another reason or another kept image")
     if summary.shown:
-        say("\nsome of them")
+        say()
+        say("some of them")
     for sample in sorted(summary.shown, key=lambda sample: sample.image_id):
         before, after = causes_of(sample)
         of = f" of {sample.kept_id} at cosine {sample.cosine:.4f}" if sample.kept_id else ""
@@ -148,10 +158,12 @@ def _shown(name: str, value: Any) -> str:
 
 def _print_kept(summary: Summary) -> None:
     n_kept = summary.n_with(KEPT)
-    say(f"\n{'':<16}{'before':>12}{'after':>12}{'':>5}change")
+    say()
+    say(f"{'':<16}{'before':>12}{'after':>12}{'':>5}change")
     say(_row("kept", n_kept, 1, ""))
     say(_row("image bytes", summary.kept_bytes, 1e6, " MB"))
-    say(f"\ntars to be rewritten: {len(summary.rewritten):,} of {summary.n_shards:,}")
+    say()
+    say(f"tars to be rewritten: {len(summary.rewritten):,} of {summary.n_shards:,}")
     by_loss = sorted(summary.rewritten.items(), key=lambda item: item[1][1] - item[1][0])
     for shard, (before, after) in by_loss[:N_SHOWN]:
         say(f"  {shard}: {before:,} -> {after:,} kept")

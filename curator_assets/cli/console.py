@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from curator_assets.cli.exit_status import CLOSED
+from curator_assets.control_characters import escaped
+from curator_assets.masking import masked
 
 
 class _Console(Console):
@@ -26,13 +28,18 @@ console = _Console(highlight=False, soft_wrap=True)
 
 
 def say(text: str = "", style: str = "") -> None:
-    """Print a line as it is."""
-    console.print(Text(text, style=style))
+    """Print one line: what is in it is not run, but shown, and secrets are masked."""
+    console.print(Text(shown(text), style=style))
+
+
+def shown(text: str) -> str:
+    """A text on one line as a terminal may have it, without control characters and secrets."""
+    return escaped(masked(text))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; all columns but the first are aligned to the right."""
-    cells = [list(map(str, row)) for row in rows]
+    cells = [[shown(str(cell)) for cell in row] for row in rows]
     if console.is_terminal:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for i, name in enumerate(header):

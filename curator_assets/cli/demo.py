@@ -64,7 +64,8 @@ def demo(folder: Path) -> int:
         return status
     say()
     is_found = print_planted(settings, folder / TRUTH)
-    say("\nlook around:")
+    say()
+    say("look around:")
     if shutil.which("curate") is None:
         say(f"  source {Path(sys.executable).parent}/activate")
     say(f"  cd {folder}")

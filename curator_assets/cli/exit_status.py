@@ -8,7 +8,9 @@ from typing import Any, NoReturn
 
 import click
 
+from curator_assets.control_characters import escaped, escaped_lines
 from curator_assets.errors import RemovalsHeldBackError, UserError, did_you_mean
+from curator_assets.masking import masked, masked_error
 
 FAILED, MEND, HELD_BACK, FAULT, STOPPED, CLOSED = 1, 2, 3, 70, 130, 141
 """Exit status: partitions failed; the user must mend something; removals are held back; a fault of
@@ -85,7 +87,8 @@ def status_and_paragraph(error: BaseException) -> tuple[int, str]:
     """The exit status and the paragraph of an error; with `--debug` its traceback is printed."""
     context = click.get_current_context(silent=True)
     if context and context.meta.get(_DEBUG):
-        traceback.print_exception(error)
+        lines = "".join(traceback.format_exception(masked_error(error)))
+        click.echo(escaped_lines(lines), err=True, nl=False)
     if isinstance(error, RemovalsHeldBackError):
         return HELD_BACK, str(error)
     if isinstance(error, UserError):
@@ -104,4 +107,4 @@ def status_and_paragraph(error: BaseException) -> tuple[int, str]:
 
 def tell_error(text: str) -> None:
     """Print a paragraph on stderr."""
-    click.echo(f"{click.style('error:', fg='red')} {text}", err=True)
+    click.echo(f"{click.style('error:', fg='red')} {escaped(masked(text))}", err=True)

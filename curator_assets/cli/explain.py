@@ -31,34 +31,35 @@ def print_explanation(image_id: str, pictures: Path | None) -> None:
     for line in lines(explanation, work):
         say(line)
     if pictures:
-        say(_paragraph("pictures", write_pictures(pictures, explanation, work)))
+        for line in _paragraph("pictures", write_pictures(pictures, explanation, work)):
+            say(line)
 
 
 def lines(explanation: Explanation, work: Work) -> Iterator[str]:
     """The explanation, to be printed."""
     sample, settings = explanation.sample, work.settings
     yield sample.image_id
-    yield _paragraph("tar", _tar(sample, work))
-    yield _paragraph("image", _image(sample))
+    yield from _paragraph("tar", _tar(sample, work))
+    yield from _paragraph("image", _image(sample))
     if settings.filters and not sample.row["error"]:
-        yield _paragraph("filters", *(_rule(sample, rule) for rule in settings.filters))
+        yield from _paragraph("filters", *(_rule(sample, rule) for rule in settings.filters))
     if scores := [f"{name} {_number(value)}" for name, value in sample.scores.items()]:
-        yield _paragraph("scores", ", ".join(scores))
+        yield from _paragraph("scores", ", ".join(scores))
     if explanation.cell:
-        yield _paragraph("cell", _cell(explanation))
+        yield from _paragraph("cell", _cell(explanation))
     if explanation.neighbours:
-        yield _paragraph("neighbours", *_neighbours(explanation.neighbours, settings))
-    yield _paragraph("verdict", *_verdict(explanation))
-    yield _paragraph("settings", _decisions(settings))
+        yield from _paragraph("neighbours", *_neighbours(explanation.neighbours, settings))
+    yield from _paragraph("verdict", *_verdict(explanation))
+    yield from _paragraph("settings", _decisions(settings))
     if explanation.stale:
         stale = (f"{asset}: {why}" for asset, why in explanation.stale.items())
-        yield _paragraph("stale", *stale, f"what it tells may be old; mend it: {REFRESH}")
+        yield from _paragraph("stale", *stale, f"what it tells may be old; mend it: {REFRESH}")
     else:
-        yield _paragraph("up to date", "yes, as far as this shard and the settings go")
+        yield from _paragraph("up to date", "yes, as far as this shard and the settings go")
 
 
-def _paragraph(name: str, *rows: str) -> str:
-    return "\n".join(f"{name if i == 0 else '':<12}{row}" for i, row in enumerate(rows))
+def _paragraph(name: str, *rows: str) -> Iterator[str]:
+    return (f"{name if i == 0 else '':<12}{row}" for i, row in enumerate(rows))
 
 
 def _number(value: float | None) -> str:
@@ -67,8 +68,7 @@ def _number(value: float | None) -> str:
 
 def _tar(sample: Sample, work: Work) -> str:
     member = f"{sample.row['key']}.{sample.row['ext']}" if sample.row["ext"] else "no image"
-    location = f"{work.settings.source}/{sample.shard}.tar"
-    return f"{location}, sample {sample.address[1]}, member {member}"
+    return f"{work.tars.location}/{sample.shard}.tar, sample {sample.address[1]}, member {member}"
 
 
 def _image(sample: Sample) -> str:

@@ -28,20 +28,21 @@ def init(folder: Path, source: str | None) -> None:
 
     What is there already is left as it is.
     """
+    from curator_assets.cli.console import say
     from curator_assets.cli.init import init as write
 
     written = write(folder, source)
     if written.new:
-        click.echo(f"written to {folder}: {', '.join(written.new)}")
+        say(f"written to {folder}: {', '.join(written.new)}")
     if written.left:
-        click.echo(f"left as they are: {', '.join(written.left)}")
+        say(f"left as they are: {', '.join(written.left)}")
     if written.missing_source:
-        click.echo(
+        say(
             f"no tars yet at the source {written.missing_source}: set it in curator.yaml, or "
             "make shards of images there with `curate pack PHOTOS`"
         )
     go = "" if folder.resolve() == Path.cwd() else f"cd {folder}, "
-    click.echo(f"next: {go}look at curator.yaml, then `curate check`")
+    say(f"next: {go}look at curator.yaml, then `curate check`")
 
 
 @curate.command(cls=Command)

@@ -9,7 +9,7 @@ import dagster as dg
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from curator_assets.cli.console import console
+from curator_assets.cli.console import console, shown
 from curator_assets.engine.dagster.job import Observer
 from curator_assets.engine.dagster.private_names import LOG_RECORD_METADATA_ATTR
 from curator_assets.engine.intake import Intake
@@ -86,7 +86,8 @@ class _Terminal(logging.Handler):
             return
         style = "yellow" if record.levelno >= logging.WARNING else ""
         message = told.get("orig_message") or record.getMessage()
-        console.print(Text(message, style=style))
+        for line in message.splitlines():
+            console.print(Text(shown(line), style=style))
 
 
 def terminal_loggers() -> dict[str, dg.LoggerDefinition]:

@@ -28,7 +28,7 @@ def chosen_shards(words: Sequence[str], shards: Sequence[str]) -> set[str]:
         if word in shards or _RANGE not in word:
             found.add(shards[_place(word, shards)])
             continue
-        first, _, last = word.partition(_RANGE)
+        first, last = _ends(word, shards)
         start, end = _place(first, shards), _place(last, shards)
         if start > end:
             raise UnknownShardError(
@@ -37,6 +37,14 @@ def chosen_shards(words: Sequence[str], shards: Sequence[str]) -> set[str]:
             )
         found.update(shards[start : end + 1])
     return found
+
+
+def _ends(word: str, shards: Sequence[str]) -> tuple[str, str]:
+    """The ends of a range; where names hold `...` too, those that are there."""
+    cuts = [i for i in range(len(word)) if word.startswith(_RANGE, i)]
+    ends = [(word[:i], word[i + len(_RANGE) :]) for i in cuts]
+    known = [(first, last) for first, last in ends if first in shards and last in shards]
+    return (known or ends)[0]
 
 
 def _place(name: str, shards: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from curator_assets.engine.partitioning import (
     MissingInputError,
     Partition,
+    PartitionError,
     Partitioning,
     UndecidedError,
 )
@@ -95,7 +96,7 @@ def examine(
     for i, partition in enumerate(left):
         try:
             reason = "forced" if force else why_stale(stage, work, partition)
-        except (MissingInputError, OSError) as error:
+        except (MissingInputError, PartitionError, OSError) as error:
             lacks_input = isinstance(error, MissingInputError)
             examined.failed.append(Failed(partition, str(error), lacks_input=lacks_input))
             continue

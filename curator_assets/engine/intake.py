@@ -15,6 +15,7 @@ from typing import Protocol
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.engine.work import Work
 from curator_assets.errors import RemovalsHeldBackError, UserError, named
+from curator_assets.masking import masked_location
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
 from curator_assets.storage.layout import ARRIVALS, SOURCE, ledger_folder, ledger_partition
@@ -103,14 +104,15 @@ def _why_held_back(
     graph: Graph, settings: Settings, removed: Sequence[str], n_bytes: Mapping[str, int]
 ) -> str | None:
     """Why the source may not be the one that the output was made from, or may be away."""
+    source = masked_location(settings.source)
     if removed and not n_bytes:
         return (
-            f"source {settings.source} lists no tar, but {len(removed)} shards are known; if it is "
+            f"source {source} lists no tar, but {len(removed)} shards are known; if it is "
             "mounted and truly empty, delete the output, else mount it"
         )
     store = Store(settings.output)
     try:
-        made_from = store.read(SOURCE).decode(errors="replace").strip()
+        made_from = masked_location(store.read(SOURCE).decode(errors="replace").strip())
     except FileNotFoundError:
         return None
     if made_from == _source_mark(settings):
@@ -119,8 +121,8 @@ def _why_held_back(
     if not others:
         return None  # it was moved
     return (
-        f"the output {settings.output} was made from the source {made_from}; of its shards "
-        f"{len(others)} are not in {settings.source} or are other tars there ({named(others)}): "
+        f"the output {store.location} was made from the source {made_from}; of its shards "
+        f"{len(others)} are not in {source} or are other tars there ({named(others)}): "
         "give each source an output of its own, or, if the source was changed on purpose, delete "
         f"{store.url(SOURCE)}, and they are let go of or made again"
     )
@@ -138,9 +140,12 @@ def _of_other_size(graph: Graph, store: Store, n_bytes: Mapping[str, int]) -> li
 
 
 def _source_mark(settings: Settings) -> str:
-    """The source as the output remembers it: from the output, where both are on this machine."""
+    """The source as the output remembers it: from the output, where both are on this machine.
+
+    It is masked, so that it can be stored: the same place by another user is the same source.
+    """
     if "://" in settings.source or "://" in settings.output:
-        return settings.source
+        return masked_location(settings.source)
     return os.path.relpath(settings.source, settings.output)  # the same after both are moved
 
 
@@ -157,7 +162,7 @@ def unread_warning(intake: Intake, graph: Graph, work: Work) -> str | None:
     if not n_unread:
         return None
     return (
-        f"{n_unread} shards of the output {work.settings.output} are recorded in a format that "
+        f"{n_unread} shards of the output {work.store.location} are recorded in a format that "
         "this version does not read (an older one, or damaged): they are made again. Of an older "
         "version's output nothing is carried over; to start clean, name another output or delete "
         "this one"

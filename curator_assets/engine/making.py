@@ -24,6 +24,7 @@ from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Advanced, Failed, Made, Make, Observed, OneByOne, Stage
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError, named
+from curator_assets.masking import MaskedError, masked_error, masked_values
 from curator_assets.storage.ledger import Entry, StoredFile, hash_files, hash_of, version_of
 from curator_assets.storage.retries import with_retries
 from curator_assets.storage.store import FULL
@@ -101,16 +102,19 @@ def failure_lines(failed: Iterable[Failed]) -> Iterator[str]:
 
 def _told(error: Exception, work: Work, what: str) -> str:
     """An error as a person reads it; one that nobody foresaw has its traceback in the log."""
-    match error:
-        case MissingInputError() | PartitionError() | UserError():
-            return str(error)
-        case OSError() if error.errno in FULL:
-            return f"nothing more can be written ({error.strerror}: {error.filename}); make room"
-        case OSError():
-            return f"storage failed: {error}"
-        case _:
-            work.log.exception("%s", what)
-            return f"{type(error).__name__}: {error}"
+    match masked_error(error):
+        case MissingInputError() | PartitionError() | UserError() as told:
+            return str(told)
+        case OSError() as told if told.errno in FULL:
+            return f"nothing more can be written ({told.strerror}: {told.filename}); make room"
+        case OSError() as told:
+            return f"storage failed: {told}"
+        case MaskedError() as told:
+            work.log.error("%s", what, exc_info=told)
+            return f"storage failed: {told}" if isinstance(error, OSError) else str(told)
+        case told:
+            work.log.error("%s", what, exc_info=told)
+            return f"{type(told).__name__}: {told}"
 
 
 def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
@@ -187,11 +191,12 @@ def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
             data_version=version_of(done.files),
             inputs=known,
             files=done.files,
-            checks=made.checks,
-            warnings=made.warnings,
+            checks=masked_values(made.checks),
+            warnings=masked_values(made.warnings),
             state=made.state,
         )
-        work.ledger.write(stage.name, made.partition or None, entry, made.metadata)
-    except (MissingInputError, OSError) as error:
+        metadata = masked_values(made.metadata)
+        work.ledger.write(stage.name, made.partition or None, entry, metadata)
+    except (MissingInputError, PartitionError, OSError) as error:
         return Failed(made.partition, f"it was made, but could not be recorded: {error}")
-    return Recorded(made.partition, entry, made.metadata, made.inputs or {})
+    return Recorded(made.partition, entry, metadata, made.inputs or {})

@@ -13,8 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from curator_assets.control_characters import escaped_lines
 from curator_assets.engine.partitioning import Partition, Partitioning
 from curator_assets.engine.work import Work
+from curator_assets.masking import masked
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import hash_of
 
@@ -82,6 +84,7 @@ class Failed:
     """A partition that could not be made; what stood there before still stands.
 
     Attributes:
+        error: why, as it may be shown: secrets are masked, control characters escaped.
         check: that it failed, if it was one.
         is_of_all: what failed is needed by every partition of the stage: none could be begun.
         lacks_input: something that it is made from was not made.
@@ -92,6 +95,9 @@ class Failed:
     check: str | None = None
     is_of_all: bool = False
     lacks_input: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", escaped_lines(masked(self.error)))
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ class Stage:
         covers: the settings that change what is made, and no others.
         files: where a partition's files lie, below the store's root.
         inputs: of a partition as it should be now; None if only making it tells. Raises
-            `MissingInputError` or `UndecidedError`.
+            `MissingInputError`, `UndecidedError`, or `PartitionError` if it can't be made of them.
         making: how partitions are made.
         checks: what must hold.
         columns: of its table, for the UI; None without a table.

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS, kept_version
 from curator_assets.defs.output.verdicts import KEPT, kept_keys, verdict_table
 from curator_assets.engine.work import Work
@@ -139,7 +140,7 @@ def _listed(lacking: Mapping[str, Counter[str]]) -> str:
 
 def _changes(work: Work, second: Settings) -> Iterator[ShardChange]:
     first, store = work.settings, work.store
-    embedded = work.made_shards(IMAGE_EMBEDDINGS)
+    embedded = shards_of_one_id_each(work)
     stored = StoredPairs(store, list(embedded), work.cell_groups, first)
     both = []
     for settings in (first, second):

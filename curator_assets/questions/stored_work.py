@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.freshness import examine
@@ -31,7 +32,7 @@ def unmade(work: Work) -> dict[str, Counter[str]]:
         asset -> why, and how many partitions for that reason; empty if all is there.
     """
     found = defaultdict[str, Counter[str]](Counter)
-    shards = list(work.made_shards(IMAGE_EMBEDDINGS))
+    shards = list(shards_of_one_id_each(work))
     rests_on = ancestors(DUPLICATE_GROUPS)
     for stage in GRAPH.stages:
         if stage not in rests_on:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from curator_assets.masking import masked
+
 Result = TypeVar("Result")
 
 N_TRIES = 4
@@ -39,6 +41,8 @@ def pause_before_retry(error: OSError, attempt: int, what: str, log: logging.Log
     if lasting or attempt >= N_TRIES:
         return False
     wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
-    log.warning("%s: %s; try %d of %d in %.0f s", what, error, attempt + 1, N_TRIES, wait)
+    log.warning(
+        "%s: %s; try %d of %d in %.0f s", what, masked(str(error)), attempt + 1, N_TRIES, wait
+    )
     time.sleep(wait)
     return True

@@ -18,6 +18,7 @@ from typing import IO
 
 from fsspec.implementations.local import LocalFileSystem
 
+from curator_assets.masking import masked, masked_location
 from curator_assets.storage.filesystem import opened
 from curator_assets.storage.retries import with_retries
 
@@ -34,15 +35,19 @@ class Store:
     """Files below one root, on any filesystem that fsspec knows.
 
     Args:
-        location: a folder or an fsspec URI such as `s3://bucket/curated`.
+        location: a folder or an fsspec URI such as `s3://bucket/curated`; the attribute of this
+            name, to be shown, is masked.
 
     Raises:
         UnknownLocationError: no filesystem is known for the URI.
     """
 
     def __init__(self, location: str) -> None:
-        self.location = location
+        self.location = masked_location(location)
         self.fs, self.root = opened(location)
+
+    def __repr__(self) -> str:
+        return f"Store({self.location!r})"
 
     @property
     def is_local(self) -> bool:
@@ -54,8 +59,10 @@ class Store:
         return f"{self.root}/{name}"
 
     def url(self, name: str) -> str:
-        """Where a person finds the file called `name`."""
-        return self.path(name) if self.is_local else self.fs.unstrip_protocol(self.path(name))
+        """Where a person finds the file called `name`; masked."""
+        if self.is_local:
+            return self.path(name)
+        return masked(masked_location(self.fs.unstrip_protocol(self.path(name))))
 
     def size(self, name: str) -> int | None:
         """Size in bytes, or None if there is no such file."""
@@ -134,7 +141,11 @@ class Store:
         if self.size(name) is not None:
             self.fs.makedirs(self.fs._parent(self.path(target)), exist_ok=True)
             self.remove(target)
-            self.fs.mv(self.path(name), self.path(target))
+            if self.is_local:
+                self.fs.mv(self.path(name), self.path(target))
+            else:  # `mv` would take `[` and `*` in names for patterns
+                self.fs.cp_file(self.path(name), self.path(target))
+                self.fs.rm_file(self.path(name))
 
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:

@@ -12,6 +12,8 @@ SHARDS = ["b/1", "b/2", "a/1", "a/2", "x...y"]
         (["b/2...a/2"], {"b/2", "a/1", "a/2"}),
         (["a/1...a/1", "b/1"], {"a/1", "b/1"}),
         (["x...y"], {"x...y"}),
+        (["a/1...x...y"], {"a/1", "a/2", "x...y"}),
+        (["x...y...x...y"], {"x...y"}),
     ],
 )
 def test_names_and_ranges_in_order_of_arrival(words, found):

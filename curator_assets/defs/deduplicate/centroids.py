@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, WEIGHTS, weights_in_force
+from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import all_fresh
-from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning, UndecidedError
+from curator_assets.engine.partitioning import ALL, MissingInputError, Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
@@ -51,9 +52,9 @@ def _open(work: Work) -> Iterator[Make]:
     settings, store = work.settings, work.store
 
     def make(_: str) -> Made:
-        embedded = list(work.made_shards(IMAGE_EMBEDDINGS))
+        embedded = list(shards_of_one_id_each(work))
         if not embedded:
-            raise PartitionError(
+            raise MissingInputError(
                 f"no embedding to train on; materialise {IMAGE_EMBEDDINGS.name} first"
             )
         sample, n_images = sample_embeddings(store, embedded, settings)
@@ -107,7 +108,7 @@ CENTROIDS = Stage(
 
 def _has_images(work: Work) -> bool:
     """Whether any shard has an image that could be read."""
-    made = work.made_shards(IMAGE_EMBEDDINGS).values()
+    made = shards_of_one_id_each(work).values()
     return any(entry.state["n_unreadable"] < entry.state["n_samples"] for entry in made)
 
 

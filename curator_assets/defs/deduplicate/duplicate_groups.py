@@ -11,6 +11,7 @@ from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNME
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
 from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs, needs_assignments
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.filter.filter_scores import FILTER_SCORES
 from curator_assets.engine.freshness import CODE, why_stale
 from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
@@ -34,7 +35,7 @@ def _covers(settings: Settings) -> object:
 
 
 def _inputs(work: Work, _: str) -> Inputs:
-    shards, pairs = work.made_shards(IMAGE_EMBEDDINGS), NEAR_DUPLICATE_PAIRS
+    shards, pairs = shards_of_one_id_each(work), NEAR_DUPLICATE_PAIRS
     for group in work.cell_groups:
         if why := why_stale(pairs, work, group):
             raise MissingInputError(
@@ -76,7 +77,7 @@ def _open(work: Work) -> Iterator[Make]:
 
 def _resolve(work: Work) -> Made:
     settings, store = work.settings, work.store
-    embedded = work.made_shards(IMAGE_EMBEDDINGS)
+    embedded = shards_of_one_id_each(work)
     stored = StoredPairs(store, list(embedded), work.cell_groups, settings)
     if len(stored.samples["image_id"].unique()) != len(stored.samples):
         raise PartitionError(_same_id(stored.samples), check=_UNIQUE_IDS)

@@ -9,6 +9,7 @@ from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.pair_search import PairSearch, open_search
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.partitioning import MissingInputError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, Observed, OneByOne, Stage
 from curator_assets.engine.work import Work
@@ -106,7 +107,9 @@ def assigned_shards(work: Work) -> dict[str, Entry]:
 
 
 def _assigned_shards(work: Work) -> dict[str, Entry]:
-    assigned, codebook = work.made_shards(CLUSTER_ASSIGNMENTS), work.version(CENTROIDS)
+    taken, codebook = shards_of_one_id_each(work), work.version(CENTROIDS)
+    made = work.made_shards(CLUSTER_ASSIGNMENTS)
+    assigned = {shard: entry for shard, entry in made.items() if shard in taken}
     for shard, entry in assigned.items():
         embeddings = work.version(IMAGE_EMBEDDINGS, shard)
         made_from = entry.inputs[CENTROIDS.name], entry.inputs[IMAGE_EMBEDDINGS.name]

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.engine.stage import Failed
+from curator_assets.masking import masked_error
 from curator_assets.settings import ModelSettings
 from curator_assets.storage.retries import pause_before_retry
 from curator_assets.storage.shards.source import Signature, Source
@@ -161,7 +162,7 @@ def _read(
         except (BrokenTarError, OSError) as error:
             yield Failed(shard, str(error))
         except Exception as error:  # whatever one tar does, the others are read
-            log.exception("shard %r can't be read", shard)
+            log.error("shard %r can't be read", shard, exc_info=masked_error(error))
             yield Failed(shard, f"shard {shard!r} can't be read: {type(error).__name__}: {error}")
 
 

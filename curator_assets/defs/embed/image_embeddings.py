@@ -34,6 +34,7 @@ from curator_assets.engine.stage import (
     Streamed,
 )
 from curator_assets.engine.work import Purpose, Work
+from curator_assets.masking import masked_error
 from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
@@ -201,7 +202,7 @@ def _written(
             _record_tar(work, shard, ended.signature, ended.content)
         except Exception as error:  # whatever one shard does, the others are made
             if not isinstance(error, PartitionError | OSError):
-                work.log.exception("shard %r can't be embedded", shard)
+                work.log.error("shard %r can't be embedded", shard, exc_info=masked_error(error))
             for _ in rows:  # the rest of the shard is read for nothing
                 pass
             yield Failed(shard, _told(shard, error), getattr(error, "check", None))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.shared_ids import require_own_ids
 from curator_assets.engine.partitioning import Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Purpose, Work
@@ -30,6 +31,7 @@ def _covers(settings: Settings) -> object:
 
 
 def _inputs(work: Work, shard: str) -> Inputs:
+    require_own_ids(work, shard)  # here, where a shard stands alone for the last time
     weights = {score: _identity(work, score) for score in work.settings.heads}
     return {"head weights": hash_of(weights)} | work.versions(shard, IMAGE_EMBEDDINGS)
 
@@ -56,6 +58,7 @@ def _open(work: Work) -> Iterator[Make]:
     heads = load_heads(files, settings)
 
     def make(shard: str) -> Made:
+        require_own_ids(work, shard)  # whoever forces it has not asked for its inputs
         parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "shard", "embedding"])
         scores = pa.concat_tables(_score_columns(part, heads, settings) for part in parts)
         name = layout.scores(shard)

@@ -10,6 +10,7 @@ from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
 from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.engine.freshness import why_stale
 from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
@@ -87,7 +88,7 @@ CURATION_REPORT = Stage(
 
 def _curated(work: Work) -> dict[str, Entry]:
     """The shards whose verdicts are on their present embeddings."""
-    made = work.made_shards(IMAGE_EMBEDDINGS)
+    made = shards_of_one_id_each(work)
     embedded = {shard: entry.data_version for shard, entry in made.items()}
     return {
         shard: entry
@@ -105,7 +106,7 @@ def _given(work: Work) -> Given:
     why_not = too_many(n_pairs, n_dense)
     resolver = None
     if not why_not:
-        embedded = list(work.made_shards(IMAGE_EMBEDDINGS))
+        embedded = list(shards_of_one_id_each(work))
         resolver = Resolver(StoredPairs(store, embedded, groups, settings), settings)
     return Given(
         settings=settings,

@@ -4,6 +4,7 @@ import time
 
 import dagster as dg
 
+from curator_assets.masking import masked_errors
 from curator_assets.settings import Settings
 from curator_assets.storage.lock import is_refreshing
 from curator_assets.storage.shards.listing import Listing, changes, read_listing, write_listing
@@ -28,6 +29,7 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
         description="Looks for new, replaced and removed tars under `source`, waits until each is "
         "whole (the same in two ticks, and ended as tars end), and requests one refresh for all.",
     )
+    @masked_errors()
     def tar_drops(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         store, tars = Store(settings.output), Source(settings.source)
         before, now = read_listing(store), tars.list_shards()

@@ -17,6 +17,7 @@ from curator_assets.engine.dagster.instance_partitions import (
     InstanceRegistry,
     partitions_of,
 )
+from curator_assets.engine.dagster.partition_keys import shard_of
 from curator_assets.engine.dagster.private_names import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -83,7 +84,7 @@ def stage_asset(
         description=stage.description,
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
-        with paragraph_first():
+        with paragraph_first(context.log):
             shards = known_shards(graph, settings, InstanceRegistry(context.instance, settings))
             work = Work(settings, shards, context.log, watch=watch or Watch())
             yield from ensure(context, stage, work, force=config.force)
@@ -130,7 +131,7 @@ def _dep(stage: Stage, dep: Stage | External) -> dg.AssetDep:
 def _selected(context: dg.AssetExecutionContext) -> list[Partition]:
     if context.assets_def.partitions_def is None:
         return [ALL]
-    keys = list(context.partition_keys)
+    keys = [shard_of(key) for key in context.partition_keys]
     if not keys:
         asked = context.run.tags
         first = asked.get(ASSET_PARTITION_RANGE_START_TAG, "?")

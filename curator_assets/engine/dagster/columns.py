@@ -18,7 +18,7 @@ _MEANINGS = {
     "height": "pixels, after EXIF orientation",
     "id": "image id of a duplicate",
     "identical": "equal embeddings: image a was searched for b too",
-    "image_id": "`<shard>/<key>`",
+    "image_id": "the shard, a slash and the key",
     "kept_id": "image id of the kept image that stands for it",
     "kept_position": "of the kept image",
     "kept_shard": "of the kept image",

@@ -1,5 +1,6 @@
 """What a stage did as Dagster events, for the UI to show the truth."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,8 @@ from typing import Any
 
 import dagster as dg
 
+from curator_assets.control_characters import escaped_lines
+from curator_assets.engine.dagster.partition_keys import partition_key, shard_of
 from curator_assets.engine.dagster.private_names import (
     BACKFILL_ID_TAG,
     CODE_VERSION_TAG,
@@ -24,6 +27,7 @@ from curator_assets.engine.partitioning import ALL, Partition
 from curator_assets.engine.stage import Failed, Observed, Stage
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
+from curator_assets.masking import masked, masked_error, masked_errors
 from curator_assets.report.pictures.data_uri import data_uri
 from curator_assets.storage.ledger import Entry, Picture
 
@@ -76,7 +80,7 @@ class EventReporter:
         instance = self._context.instance
         if instance.get_latest_materialization_event(self._key) is None:
             return set()
-        return {ALL, *instance.get_materialized_partitions(self._key)}
+        return {ALL, *map(shard_of, instance.get_materialized_partitions(self._key))}
 
     def outcome(self, outcome: Recorded | Failed | Observed) -> Iterator[Any]:
         """The events of one outcome."""
@@ -134,7 +138,10 @@ class EventReporter:
         metadata = {name: _metadata_value(value) for name, value in reported.items()}
         metadata["work_done"] = dg.MetadataValue.bool(made_now)
         yield dg.AssetMaterialization(
-            self._key, partition=partition or None, metadata=metadata, tags=tags
+            self._key,
+            partition=partition_key(partition) or None,
+            metadata=metadata,
+            tags=tags,
         )
         for check, found in entry.checks.items():
             self._found[check].passed[partition] = found
@@ -160,13 +167,33 @@ class EventReporter:
         return tags
 
 
+class _Shown(logging.Filter):
+    """Log lines as they may be shown: Dagster stores them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask a line and what was raised; all are let through."""
+        record.msg, record.args = escaped_lines(masked(record.getMessage())), ()
+        if record.exc_info and record.exc_info[1]:
+            error = masked_error(record.exc_info[1])
+            record.exc_info = type(error), error, error.__traceback__
+        return True
+
+
+_SHOWN = _Shown()
+
+
 @contextmanager
-def paragraph_first() -> Iterator[None]:
-    """What a user can mend comes as a failure: the UI shows its text before anything else."""
-    try:
-        yield
-    except UserError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+def paragraph_first(log: logging.Logger) -> Iterator[None]:
+    """What a user can mend comes as a failure: the UI shows its text before anything else.
+
+    Whatever else comes is masked, and so is what is logged meanwhile: Dagster stores it.
+    """
+    log.addFilter(_SHOWN)
+    with masked_errors():
+        try:
+            yield
+        except UserError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def failure(what: str, failed: list[Failed]) -> dg.Failure:
@@ -194,7 +221,7 @@ def _told(found: _Found) -> Mapping[str, Any]:
 
 def _observation(name: str, partition: Partition, version: str) -> dg.AssetObservation:
     tags = {DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
-    return dg.AssetObservation(name, partition=partition, tags=tags)
+    return dg.AssetObservation(name, partition=partition_key(partition), tags=tags)
 
 
 def _metadata_value(value: Any) -> dg.MetadataValue[Any]:
@@ -208,7 +235,7 @@ def _metadata_value(value: Any) -> dg.MetadataValue[Any]:
         case Picture(data, kind):
             return dg.MetadataValue.md(f"![]({data_uri(data, kind)})")
         case str():
-            return dg.MetadataValue.text(value)
+            return dg.MetadataValue.text(escaped_lines(masked(value)))
         case [dict(), *_]:
             return dg.MetadataValue.table([dg.TableRecord(row) for row in value])
         case _:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import dagster as dg
 
+from curator_assets.engine.dagster.partition_keys import partition_key, shard_of
 from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import cell_group_names
 from curator_assets.errors import UserError
+from curator_assets.masking import masked_location
 from curator_assets.project import HOME_VARIABLE, own_home
 from curator_assets.settings import Settings
 from curator_assets.settings_file import settings_file
@@ -52,7 +54,8 @@ class InstanceRegistry:
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance = instance
-        self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: settings.output}
+        output = masked_location(settings.output)
+        self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: output}
         self._known = instance.run_storage.get_cursor_values(set(self._project))
         if self._known and not self._is_mine():
             raise OtherInstanceError(
@@ -74,7 +77,7 @@ class InstanceRegistry:
 
     def shards(self) -> Sequence[str]:
         """In the order in which they were added."""
-        return self._instance.get_dynamic_partitions(str(SHARDS.name))
+        return [shard_of(key) for key in self._instance.get_dynamic_partitions(str(SHARDS.name))]
 
     def add(self, shards: Sequence[str]) -> None:
         """Make partitions of shards, in this order; the instance is this project's from then on."""
@@ -82,9 +85,9 @@ class InstanceRegistry:
             self._instance.run_storage.set_cursor_values(self._project)
             self._known = self._project
         for start in range(0, len(shards), _KEYS_PER_CALL):
-            keys = list(shards[start : start + _KEYS_PER_CALL])
+            keys = [partition_key(shard) for shard in shards[start : start + _KEYS_PER_CALL]]
             self._instance.add_dynamic_partitions(str(SHARDS.name), keys)
 
     def remove(self, shard: str) -> None:
         """Forget a shard, if it is known."""
-        self._instance.delete_dynamic_partition(str(SHARDS.name), shard)
+        self._instance.delete_dynamic_partition(str(SHARDS.name), partition_key(shard))

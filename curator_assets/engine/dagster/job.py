@@ -60,7 +60,10 @@ def refresh_job(
     def refresh_stale_partitions(
         context: dg.OpExecutionContext, config: RefreshConfig
     ) -> Iterator[Any]:
-        with paragraph_first(), hold_refresh_lock(Store(settings.output), context.run_id):
+        with (
+            paragraph_first(context.log),
+            hold_refresh_lock(Store(settings.output), context.run_id),
+        ):
             registry = InstanceRegistry(context.instance, settings)
             intake = look(graph, settings, registry)
             if not intake.removed:

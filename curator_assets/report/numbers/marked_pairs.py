@@ -14,6 +14,7 @@ from curator_assets.report.numbers.banded_pairs import draw_pairs
 from curator_assets.report.numbers.cosine_bands import Band
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
+from curator_assets.storage.tables.csv_cells import from_cell, to_cell
 
 N_TO_MARK = 20
 
@@ -85,7 +86,8 @@ def parse_marks(text: str, name: str) -> Iterator[tuple[int, Mark]]:
             cosine = float(row["cosine"].replace(",", "."))
         except (AttributeError, ValueError):
             raise VerdictError(f"{where}: cosine {row['cosine']!r} is not a number") from None
-        yield reader.line_num, Mark(row["image_id"], row["kept_id"], cosine, _WORDS[word])
+        ids = from_cell(row["image_id"]), from_cell(row["kept_id"])
+        yield reader.line_num, Mark(*ids, cosine, _WORDS[word])
 
 
 def pairs_to_mark(
@@ -107,13 +109,15 @@ def pairs_to_mark(
 
 def csv_to_mark(chosen: pl.DataFrame, bands: list[Band]) -> str:
     """The pairs as a table with an empty column `verdict`."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
     writer.writerow(_COLUMNS)
     for image_id, kept_id, cosine, band in chosen.select(
         "id", "kept_id", "cosine", "band"
     ).iter_rows():
-        writer.writerow([image_id, kept_id, str(np.float32(cosine)), bands[band].name, ""])
+        writer.writerow(
+            [to_cell(image_id), to_cell(kept_id), str(np.float32(cosine)), bands[band].name, ""]
+        )
     return file.getvalue()
 
 
@@ -126,11 +130,12 @@ def filled_in_place(store: Store, marks: list[Mark]) -> int:
     except FileNotFoundError:
         return 0
     filled = [row for row in rows if (row.get("verdict") or "").strip()]
-    return sum((row.get("image_id"), row.get("kept_id")) not in counted for row in filled)
+    ids = [[from_cell(row.get(name) or "") for name in ("image_id", "kept_id")] for row in filled]
+    return sum(tuple(pair) not in counted for pair in ids)
 
 
 def _rows(text: str) -> csv.DictReader[str]:
     """The rows of a table as spreadsheets write it, whatever stands between its columns."""
     head = text.partition("\n")[0]
     delimiter = next((sign for sign in ",;\t" if sign in head), ",")
-    return csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)

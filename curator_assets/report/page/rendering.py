@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from curator_assets.control_characters import escaped_lines
 from curator_assets.report.numbers.band_precision import MIN_MARKED, n_needed
 from curator_assets.report.numbers.funnel import label
 from curator_assets.report.numbers.given import Given
@@ -61,6 +62,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_without_control_characters,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -71,6 +73,11 @@ def _environment() -> Environment:
         "bytes": number_words.size,
     }
     return environment
+
+
+def _without_control_characters(value: object) -> object:
+    """What is put on the page; text in it turns no text around, and can be encoded."""
+    return escaped_lines(value) if type(value) is str else value  # `Markup` is the page's own
 
 
 def _scores(

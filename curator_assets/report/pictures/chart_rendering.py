@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from curator_assets.control_characters import escaped
+
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
@@ -87,6 +89,7 @@ def plain_numbers(axis: Axis, ratio: float) -> None:
 
 
 def plain_text(text: str) -> str:
-    """Text that matplotlib takes for what it is: no formulas, and not too long."""
+    """Text that matplotlib takes for what it is: no formula, no control character, not long."""
+    text = escaped(text)
     short = text if len(text) <= 40 else f"…{text[-39:]}"
     return short.replace("$", r"\$")

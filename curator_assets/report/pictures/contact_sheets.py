@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from curator_assets.kernels.thumbnails import contact_sheet, thumbnail
+from curator_assets.masking import masked
 from curator_assets.storage.ledger import Picture
 from curator_assets.storage.shards.pixels import Address, read_images
 from curator_assets.storage.shards.source import Source
@@ -88,7 +89,7 @@ class ContactSheets:
         except Exception as error:  # each kind of storage raises its own
             metadata["pictures_error"] = str(error)
             if not self._has_failed:
-                self._log.warning("contact sheets lack pictures: %s", error)
+                self._log.warning("contact sheets lack pictures: %s", masked(str(error)))
             self._has_failed = True
         if found:
             sheet = _sheet([[found.get(address) for address in row] for row in rows])

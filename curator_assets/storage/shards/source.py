@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from curator_assets.errors import UserError
+from curator_assets.masking import masked_location
 from curator_assets.storage.filesystem import opened
 from curator_assets.storage.shards.tars import BLOCK_BYTES
 
@@ -44,13 +45,18 @@ class Signature:
 class Source:
     """The tars below a folder or an fsspec URI; a shard is a tar's path without `.tar`.
 
+    Its `location`, to be shown, is masked.
+
     Raises:
         UnknownLocationError: no filesystem is known for the URI.
     """
 
     def __init__(self, location: str) -> None:
-        self.location = location
+        self.location = masked_location(location)
         self.fs, self.root = opened(location)
+
+    def __repr__(self) -> str:
+        return f"Source({self.location!r})"
 
     def list_shards(self) -> dict[str, Signature]:
         """Every shard below the root and its signature, in name order.

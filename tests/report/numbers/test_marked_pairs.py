@@ -87,8 +87,28 @@ def test_pairs_to_mark_are_new_ones_of_every_band_and_come_back_as_they_were(tmp
     text = csv_to_mark(first, BANDS)
     assert text.splitlines()[0] + "\n" == HEAD
     assert list(parse_marks(text, "v.csv")) == []
-    marked = [mark for _, mark in parse_marks(text.replace(",\n", ",y\n"), "v.csv")]
+    marked = [mark for _, mark in parse_marks(text.replace(",\r\n", ",y\r\n"), "v.csv")]
     assert [np.float32(m.cosine) for m in marked] == [np.float32(c) for c in first["cosine"]]
     second = pairs_to_mark(all_pairs, BANDS, marked, seed=1)
     assert not set(second["id"]) & set(first["id"])
     assert set(second["band"]) == set(range(1, 7))
+
+
+def test_ids_that_a_spreadsheet_would_run_are_neutralised_and_come_back(tmp_path):
+    ids = ["=HYPERLINK(1)", "+1", "-1/a", "@x", "'=quoted", "'plain", "\t=1", 'a;=1, "b"\r']
+    cosines = np.full(len(ids), 0.96, np.float32)
+    chosen = pl.DataFrame(
+        {"id": ids, "kept_id": ids[::-1], "cosine": cosines, "band": band_of(cosines, BANDS)}
+    )
+    text = csv_to_mark(chosen, BANDS)
+    assert "\n=" not in text
+    assert ",=" not in text
+    marked = text.replace(",\r\n", ",y\r\n")
+    found = [mark for _, mark in parse_marks(marked, "v.csv")]
+    assert [(mark.image_id, mark.kept_id) for mark in found] == list(
+        zip(ids, ids[::-1], strict=True)
+    )
+    store = Store(str(tmp_path))
+    with store.write("report/pairs_to_mark.csv") as file:
+        file.write(marked.encode())
+    assert filled_in_place(store, found) == 0
