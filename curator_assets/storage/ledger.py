@@ -204,8 +204,8 @@ class Ledger:
         elif before is not None:
             self._store.remove(layout.metadata(asset, partition))
         self._write(layout.ledger(asset, partition, token), data)
-        for other in earlier:
-            if other < token:
+        for other in earlier:  # a higher one is no newer holder's, or the guard would not agree
+            if other != token:
                 self._store.remove(layout.ledger(asset, partition, other))
         with self._lock:
             self._known.setdefault(asset, {})[partition] = _Stored((token,), recorded)

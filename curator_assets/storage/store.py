@@ -126,7 +126,8 @@ class Store:
         folder, _, start = self.path(prefix).rpartition("/")
         if self.is_local:
             try:
-                found = [name for name in os.listdir(folder) if name.startswith(start)]  # noqa: PTH208
+                with os.scandir(folder) as entries:
+                    found = [e.name for e in entries if e.name.startswith(start) and e.is_file()]
             except (FileNotFoundError, NotADirectoryError):
                 found = []
         else:

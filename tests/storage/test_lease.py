@@ -232,33 +232,51 @@ def test_a_links_store_is_guarded_as_the_place_it_means(tmp_path):
         assert Store(str(tmp_path / "elsewhere")).guard is None
 
 
-class Agreeing(Held):
-    """One that looked just before it was taken over from."""
+class Holding(Held):
+    """One that is not taken over from."""
 
     def require(self):
         pass
 
 
-def test_a_late_entry_of_an_older_holder_replaces_nothing_newer(store):
-    def record(token, version):
-        with store.guarded(Agreeing(store, token, "")):
-            for partition in ("a.3", None):
-                Ledger(store).write("asset", partition, Entry("f", version))
+class Late(Held):
+    """One that looked just before it was taken over from."""
 
+    has_looked = False
+
+    def require(self):
+        if self.has_looked:
+            raise LeaseLostError
+        self.has_looked = True
+
+
+def test_a_late_entry_of_an_older_holder_replaces_nothing_newer(store):
     late = Ledger(store)
-    late.read_all("asset")
-    record(5, "new")
-    record(3, "late")
-    with store.guarded(Agreeing(store, 4, "")):
-        late.write("asset", "a.3", Entry("f", "late"))
-    for reader in (Ledger(store), Ledger(store)):
-        assert reader.read("asset", "a.3").data_version == "new"
-        assert reader.read("asset").data_version == "new"
-        assert {name: e.data_version for name, e in reader.read_all("asset").items()} == {
-            "a.3": "new"
-        }
-    record(6, "newest")
+    assert (late.read_all("asset"), late.read("asset")) == ({}, None)
+    with store.guarded(Holding(store, 5, "")):
+        for partition in ("a.3", None):
+            Ledger(store).write("asset", partition, Entry("f", "new"))
+    for partition in ("a.3", None):
+        with store.guarded(Late(store, 3, "")):
+            late.write("asset", partition, Entry("f", "late"))
+        with pytest.raises(LeaseLostError), store.guarded(Late(store, 4, "")):
+            Ledger(store).write("asset", partition, Entry("f", "late"))
+    assert len(Ledger(store).names("asset", "a.3")) == 3
+    assert Ledger(store).read("asset", "a.3").data_version == "new"
+    assert Ledger(store).read("asset").data_version == "new"
+    assert Ledger(store).read_all("asset")["a.3"].data_version == "new"
+    with store.guarded(Holding(store, 6, "")):
+        Ledger(store).write("asset", "a.3", Entry("f", "newest"))
     assert Ledger(store).names("asset", "a.3") == ["ledger/asset/a.3.6.entry"]
+
+
+def test_an_entry_from_elsewhere_with_a_higher_token_is_replaced_by_the_holders(store):
+    Ledger(store).write("asset", "a", Entry("f", "foreign"))
+    store.move("ledger/asset/a.json", "ledger/asset/a.99.entry")
+    put(store, layout.lease(5), encoded(elsewhere(released=True)))
+    with hold_lease(store, "mine"):
+        Ledger(store).write("asset", "a", Entry("f", "made again"))
+    assert Ledger(store).read("asset", "a").data_version == "made again"
 
 
 def run(script, *arguments):
