@@ -73,10 +73,12 @@ def hold_lease(store: Store, run: str, log: logging.Logger = _LOG) -> Iterator[N
             yield
             held.require()
         finally:
-            ended.set()
-            beating.join()
-            _write(held, replace(mine, released=True), "let go of")
-            _held_here.discard(mine.id)
+            try:
+                ended.set()
+                beating.join()
+                _write(held, replace(mine, released=True), "let go of")
+            finally:
+                _held_here.discard(mine.id)
 
 
 class Held:
@@ -153,12 +155,13 @@ class LeaseWatch:
 
 def _taken(store: Store, run: str, log: logging.Logger) -> tuple[int, Holder]:
     """Take the lease as soon as it is free."""
-    mine, watch, is_told = me(run), LeaseWatch(), False
+    watch, is_told = LeaseWatch(), False
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         found = watch.look(store)
         if not found.lives:
             token = found.token + 1 if found.token else _first_token(store)
+            mine = me(run)
             if _created(store, token, mine):
                 return token, mine
         if time.monotonic() >= deadline:
