@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from curator_assets.errors import UserError, did_you_mean
 from curator_assets.settings import Settings
+from curator_assets.storage.filesystem import lies_in, resolved
 
 
 class SettingsError(UserError, ValueError):
@@ -124,13 +125,12 @@ def _did_you_mean_key(location: tuple[str | int, ...]) -> str:
 
 
 def _require_apart(settings: Settings, path: Path) -> None:
-    source, output = settings.source.rstrip("/") + "/", settings.output.rstrip("/") + "/"
-    if output.startswith(source):
+    if lies_in(settings.output, settings.source):
         raise SettingsError(
             f"{path}: output {settings.output} lies inside source {settings.source}: curated tars "
             "would be taken for new ones; choose a folder outside it"
         )
-    if source.startswith(output):
+    if lies_in(settings.source, settings.output):
         raise SettingsError(
             f"{path}: source {settings.source} lies inside output {settings.output}: what is made "
             "could take the place of your tars; choose an output beside the source"
@@ -152,8 +152,8 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     }
     return settings.model_copy(
         update={
-            "source": anchor(settings.source),
-            "output": anchor(settings.output),
+            "source": resolved(settings.source, folder),
+            "output": resolved(settings.output, folder),
             "model": settings.model.model_copy(update={"pretrained": pretrained}),
             "heads": heads,
         }

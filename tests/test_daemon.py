@@ -111,7 +111,7 @@ def test_dropped_tars_are_curated_by_themselves_even_if_everything_is_killed_mid
         drop(project, str(i), photos[3 * i : 3 * i + 3])
     curated = project / "curated/shards"
     with server(project) as process:
-        wait_for(lambda: any(project.glob("curated/ledger/image_embeddings/*.json")), project)
+        wait_for(lambda: any(project.glob("curated/ledger/image_embeddings/*.entry")), project)
         kill_all(process)
     assert not list(curated.glob("*.tar"))
     with server(project):

@@ -48,7 +48,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_byte_identical(tmp_path):
     assert run(tmp_path / "undisturbed").wait() == 0
 
     killed = tmp_path / "killed"
-    kill_when(run(killed), killed, "curated/ledger/image_embeddings/**/*.json")
+    kill_when(run(killed), killed, "curated/ledger/image_embeddings/**/*.entry")
     assert not list(killed.glob("curated/shards/**/*.tar"))
     kill_when(run(killed), killed, "curated/shards/**/*.partial")
     assert run(killed).wait() == 0

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +21,6 @@ from curator_assets.engine.dagster.private_names import (
 )
 from curator_assets.engine.plan import plan
 from curator_assets.storage.ledger import Entry
-from curator_assets.storage.lock import RefreshRunningError, hold_refresh_lock
 
 
 @pytest.fixture(scope="module")
@@ -132,32 +129,6 @@ def test_an_empty_source_removes_nothing(pipeline, photos):
     assert not refresh(pipeline)
     assert pipeline.shards() == ["a"]
     assert curated(pipeline) == {"a"}
-
-
-def test_a_second_refresh_says_that_the_first_is_running(pipeline, photos):
-    drop(pipeline, "a", photos[0])
-    with hold_refresh_lock(pipeline.store, "the-first"):
-        with (
-            pytest.raises(RefreshRunningError, match="run the-first, process"),
-            hold_refresh_lock(pipeline.store, "another"),
-        ):
-            pass
-        assert not refresh(pipeline)
-        assert not (pipeline.folder / "curated/embeddings").exists()
-    assert refresh(pipeline)
-
-
-def test_the_lock_of_a_killed_process_is_free(pipeline):
-    script = (
-        "import os, signal, sys; from curator_assets.storage.lock import hold_refresh_lock;"
-        "from curator_assets.storage.store import Store\n"
-        "with hold_refresh_lock(Store(sys.argv[1]), 'killed'): os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    output = pipeline.folder / "curated"
-    subprocess.run([sys.executable, "-c", script, str(output)], check=False)
-    assert "killed" in (output / ".refresh.lock").read_text()
-    with hold_refresh_lock(pipeline.store, "next"):
-        pass
 
 
 def test_transient_errors_are_tried_again_and_lasting_ones_fail_by_name(

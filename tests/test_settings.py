@@ -80,6 +80,60 @@ def test_source_inside_output_is_refused(tmp_path, source):
         load_settings(path)
 
 
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("file://{here}/data", "data/out"),
+        ("data", "FILE:{here}/other/../data/out"),
+        ("link", "data/out"),
+        ("data/", "local://{here}/link/out/"),
+        ("file://{here}//data", "file://{here}/data/../link"),
+        ("file://data", "data/out"),
+        ("s3://bucket/data/", "s3://bucket/data/out"),
+        ("s3a://bucket/data", "S3://bucket/data///"),
+        ("gs://bucket", "gcs://bucket/out"),
+    ],
+)
+@pytest.mark.parametrize("inside", ["output", "source"])
+def test_locations_are_told_apart_by_where_they_are_not_by_how_they_are_written(
+    tmp_path, source, output, inside
+):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    names = ("source", "output") if inside == "output" else ("output", "source")
+    path = tmp_path / "c.yaml"
+    lines = (
+        f"{name}: '{location.format(here=tmp_path)}'\n"
+        for name, location in zip(names, (source, output), strict=True)
+    )
+    path.write_text("".join(lines))
+    with pytest.raises(SettingsError, match="lies inside"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("data", "data-out"),
+        ("file://{here}/data", "file://{here}/data-out"),
+        ("s3://bucket/data", "s3://bucket/data-out"),
+        ("s3://bucket/data", "gs://bucket/data/out"),
+        ("s3://bucket/a/../data", "s3://bucket/data"),
+    ],
+)
+def test_locations_beside_each_other_are_taken(tmp_path, source, output):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"source: {source}\noutput: {output}\n".format(here=tmp_path))
+    load_settings(path)
+
+
+def test_a_uri_of_this_machine_is_its_path(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"source: file://{tmp_path}/a/../tars/\noutput: file://{tmp_path}/out\n")
+    settings = load_settings(path)
+    assert (settings.source, settings.output) == (f"{tmp_path}/tars", f"{tmp_path}/out")
+
+
 def test_a_missing_file_names_the_ways_out(tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match=r"no settings file at .*none\.yaml$"):
         load_settings(tmp_path / "none.yaml")

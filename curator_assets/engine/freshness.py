@@ -19,6 +19,7 @@ from curator_assets.engine.partitioning import (
 from curator_assets.engine.stage import Failed, Inputs, Stage
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
+from curator_assets.storage.lease import LeaseLostError
 from curator_assets.storage.ledger import Entry
 
 CODE = "settings or code"
@@ -92,6 +93,8 @@ def examine(
     examined = Examined({}, {}, {}, [])
     if stage.by is not Partitioning.WHOLE:
         work.ledger.read_all(stage.name)  # in bulk, not one by one
+        for dep in stage.deps:
+            work.ledger.read_ahead(dep.stage.name)
     left = list(partitions)
     for i, partition in enumerate(left):
         try:
@@ -100,6 +103,8 @@ def examine(
             lacks_input = isinstance(error, MissingInputError)
             examined.failed.append(Failed(partition, str(error), lacks_input=lacks_input))
             continue
+        except LeaseLostError:
+            raise
         except UserError as error:  # the same for all of them
             examined.failed.extend(Failed(p, str(error), is_of_all=True) for p in left[i:])
             break

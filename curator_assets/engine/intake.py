@@ -185,7 +185,7 @@ def register(intake: Intake, settings: Settings, registry: Registry) -> None:
 
 
 def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry) -> None:
-    """Forget the shards whose tars are gone; to be called under the refresh lock.
+    """Forget the shards whose tars are gone; to be called under the lease.
 
     Raises:
         RemovalsHeldBackError: the source may not be the one that the output was made from, or be

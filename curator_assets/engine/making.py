@@ -25,6 +25,7 @@ from curator_assets.engine.stage import Advanced, Failed, Made, Make, Observed, 
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError, named
 from curator_assets.masking import MaskedError, masked_error, masked_values
+from curator_assets.storage.lease import LeaseLostError
 from curator_assets.storage.ledger import Entry, StoredFile, hash_files, hash_of, version_of
 from curator_assets.storage.retries import with_retries
 from curator_assets.storage.store import FULL
@@ -64,6 +65,9 @@ def make(
     """Make partitions and record them; whatever one of them does, the others are made.
 
     A missing input or failing storage of what all of them need fails those that are left.
+
+    Raises:
+        LeaseLostError: another refresh has taken over the output.
     """
     left = dict.fromkeys(partitions)
     if not left:
@@ -82,6 +86,8 @@ def make(
                 n_rows = outcome.n_rows if isinstance(outcome, Finished) else 0
                 progress.finish(result.partition, n_rows)
                 yield result
+        except LeaseLostError:
+            raise
         except Exception as error:  # of what all of them need: a damaged file of weights, say
             message = _told(error, work, f"{stage.name} can't be begun")
             lacks_input = isinstance(error, MissingInputError)
@@ -123,6 +129,8 @@ def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
         return
     try:
         yield from stage.observe(work)
+    except LeaseLostError:
+        raise
     except Exception as error:  # it holds nothing up
         found = {"error": _told(error, work, f"{stage.name}: what is made can't be checked")}
         yield from (Observed(c.name, False, found) for c in stage.checks if not c.blocking)

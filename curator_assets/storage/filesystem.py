@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -9,11 +12,35 @@ import fsspec
 from curator_assets.errors import UserError
 from curator_assets.masking import masked_location, remember_secrets
 
+_SAME = {"s3a": "s3", "gcs": "gs"}
+_LOCAL = re.compile(r"(file|local):(//|(?=/))", re.IGNORECASE)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
 class UnknownLocationError(UserError):
     """No filesystem is known for a URI, or the package that speaks its protocol is missing."""
+
+
+def resolved(location: str, folder: Path) -> str:
+    """The one way to write a location, so that two may be compared; nothing is opened.
+
+    Of this machine that is the path without links, `..` and a slash at its end, whether it was
+    given as a path, taken from `folder`, or as a URI such as `file:///data`. Of a bucket it is the
+    URI in its usual protocol without slashes at its end; `..` is a name like others there.
+    """
+    if on_this_machine := _LOCAL.match(location):
+        path = os.path.expanduser(location[on_this_machine.end() :])  # noqa: PTH111
+        return str((folder / path).resolve())
+    protocol, is_uri, path = location.partition("://")
+    if not is_uri:
+        return str((folder / location).resolve())
+    protocol = protocol.lower()
+    return f"{_SAME.get(protocol, protocol)}://{path.rstrip('/')}"
+
+
+def lies_in(location: str, other: str) -> bool:
+    """Whether a resolved location is another one, or below it."""
+    return f"{location.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
 
 
 def opened(location: str) -> tuple[Any, str]:

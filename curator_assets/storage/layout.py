@@ -7,6 +7,8 @@ from urllib.parse import quote
 CENTROIDS = "clusters/centroids.npy"
 DUPLICATE_GROUPS = "duplicates/groups.parquet"
 ARRIVALS = "arrivals"
+LEASE = "lease"
+LEDGER = "ledger"
 SOURCE = "source.txt"
 """The source that the output was made from, as a path from the output where it can be one."""
 TAR_SHARDS = "tar_shards"
@@ -91,20 +93,58 @@ def arrivals_number(name: str) -> int | None:
     return number if number >= 0 and arrivals(number) == name else None
 
 
-def ledger(asset: str, partition: str | None) -> str:
-    """The ledger entry of a partition, or of an asset without partitions."""
-    return f"ledger/{_of(asset, partition)}.json"
+def lease(token: int) -> str:
+    """The file of a holder of the lease."""
+    return f"{LEASE}/{token}.json"
+
+
+def lease_token(name: str) -> int | None:
+    """The inverse of `lease`; None for a file that is no such."""
+    token = _number(name.removeprefix(f"{LEASE}/").removesuffix(".json"))
+    return token if token and lease(token) == name else None
+
+
+def ledger(asset: str, partition: str | None, token: int = 0) -> str:
+    """The ledger entry of a partition, or of an asset without partitions.
+
+    `token` is that of the lease under which it was written; 0 is one of before there were leases.
+    It stands between the last two dots of a name with a suffix of its own. So no two entries share
+    a file, whatever dots and digits their partitions' names hold.
+    """
+    return f"{LEDGER}/{_of(asset, partition)}.{f'{token}.entry' if token else 'json'}"
 
 
 def ledger_folder(asset: str) -> str:
     """Where the ledger entries of an asset's partitions lie."""
-    return f"ledger/{asset}"
+    return f"{LEDGER}/{asset}"
 
 
 def ledger_partition(asset: str, name: str) -> str | None:
     """The partition whose ledger entry is called `name`; None for a file that is no entry."""
-    partition = name.removeprefix(f"{ledger_folder(asset)}/").removesuffix(".json")
-    return partition if name == ledger(asset, partition) else None
+    token = any_ledger_token(name)
+    if token is None:
+        return None
+    suffix = ledger(asset, "", token).removeprefix(f"{ledger_folder(asset)}/")
+    partition = name.removeprefix(f"{ledger_folder(asset)}/").removesuffix(suffix)
+    return partition if name == ledger(asset, partition, token) else None
+
+
+def ledger_token(asset: str, partition: str | None, name: str) -> int | None:
+    """The token of a partition's ledger entry called `name`; None if it is no entry of it."""
+    token = any_ledger_token(name)
+    return token if token is not None and name == ledger(asset, partition, token) else None
+
+
+def any_ledger_token(name: str) -> int | None:
+    """The token of the ledger entry called `name`, whatever it is of; None if it is no entry."""
+    if name.endswith(".json"):
+        return 0
+    token = _number(name.removesuffix(".entry").rpartition(".")[2])
+    return token if token and name.endswith(f".{token}.entry") else None
+
+
+def _number(digits: str) -> int | None:
+    return int(digits) if digits.isdecimal() and digits.isascii() and len(digits) < 20 else None
 
 
 def metadata(asset: str, partition: str | None) -> str:

@@ -2,6 +2,9 @@
 
 An entry is written last, so it vouches for files that are whole. What was reported of a partition,
 its metadata, lies apart: it holds pictures and tables and is seldom read.
+
+The token of the lease under which an entry was written is part of its name, and the highest is the
+one that counts. So one who was taken over from, and writes all the same, replaces nothing newer.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ import hashlib
 import json
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from curator_assets.storage import layout
 from curator_assets.storage.entries import (
@@ -38,6 +42,13 @@ __all__ = [
 ]
 
 
+class _Stored(NamedTuple):
+    """The tokens of a partition's entries, ascending, and the entry of the highest."""
+
+    tokens: tuple[int, ...]
+    entry: Entry | None
+
+
 class Ledger:
     """The entries of one store; what was read once is not read again, but for its metadata.
 
@@ -46,44 +57,89 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, dict[str | None, Entry | None]] = {}
-        self._read_whole = set[str]()
+        self._known: dict[str, dict[str | None, _Stored]] = {}
+        self._read_ahead, self._read_whole = set[str](), set[str]()
         self._lock = threading.Lock()
 
     def read(self, asset: str, partition: str | None = None) -> Entry | None:
         """The entry of a partition, or None if it was never made (or its entry is damaged)."""
         with self._lock:
             known = self._known.setdefault(asset, {})
-            if partition in known or (partition is not None and asset in self._read_whole):
-                return known.get(partition)
-        try:
-            entry = readable(self._store.read(layout.ledger(asset, partition)))
-        except FileNotFoundError:
-            entry = None
+            if partition in known:
+                return known[partition].entry
+            if partition is not None and asset in self._read_whole:
+                return None
+        stored = self._look(asset, partition)
         with self._lock:  # what was written meanwhile is newer
-            return known.setdefault(partition, entry)
+            return known.setdefault(partition, stored).entry
+
+    def _look(self, asset: str, partition: str | None) -> _Stored:
+        tokens = list[int]()
+        while True:
+            before, tokens = tokens, self._tokens(asset, partition)
+            if not tokens or tokens == before:
+                return _Stored((), None)
+            try:
+                data = self._store.read(layout.ledger(asset, partition, tokens[-1]))
+            except FileNotFoundError:  # a newer one has come
+                continue
+            return _Stored(tuple(tokens), readable(data))
+
+    def names(self, asset: str, partition: str | None = None) -> list[str]:
+        """The files of a partition's entry as they lie now; only the last of them counts."""
+        tokens = self._tokens(asset, partition)
+        return [layout.ledger(asset, partition, token) for token in tokens]
+
+    def _tokens(self, asset: str, partition: str | None) -> list[int]:
+        begin = layout.ledger(asset, partition).removesuffix("json")
+        found = (
+            layout.ledger_token(asset, partition, name)
+            for name in self._store.names_beginning(begin)
+        )
+        return sorted(token for token in found if token is not None)
+
+    def read_ahead(self, asset: str) -> None:
+        """Read the entries of an asset's partitions in bulk, to be asked for one by one.
+
+        What another process records of other partitions is found all the same.
+        """
+        if asset not in self._read_ahead | self._read_whole:
+            self._load_all(asset)
+            self._read_ahead.add(asset)
 
     def read_all(self, asset: str) -> Mapping[str, Entry]:
         """The entry of every partition of an asset, in name order; damaged ones are left out."""
-        with self._lock:
-            known = self._known.setdefault(asset, {})
-            seen, is_read = set(known), asset in self._read_whole
-        found = {} if is_read else dict(self._load_all(asset, seen))
-        with self._lock:
-            for partition, entry in found.items():
-                known.setdefault(partition, entry)
+        if asset not in self._read_whole:
+            self._load_all(asset)
             self._read_whole.add(asset)
-            entries = {name: entry for name, entry in known.items() if name is not None and entry}
+        with self._lock:
+            known = self._known[asset]
+            entries = {
+                name: at.entry for name, at in known.items() if name is not None and at.entry
+            }
         return dict(sorted(entries.items()))
 
-    def _load_all(self, asset: str, seen: set[str | None]) -> Iterator[tuple[str, Entry | None]]:
-        partitions = dict[str, str]()
+    def _load_all(self, asset: str) -> None:
+        with self._lock:
+            known = self._known.setdefault(asset, {})
+            seen = set(known)
+        found = dict(self._stored_besides(asset, seen))
+        with self._lock:  # what was written meanwhile is newer
+            for partition, stored in found.items():
+                known.setdefault(partition, stored)
+
+    def _stored_besides(self, asset: str, seen: set[str | None]) -> Iterator[tuple[str, _Stored]]:
+        tokens = defaultdict[str, list[int]](list)
         for name in self._store.names(layout.ledger_folder(asset)):
-            partition = layout.ledger_partition(asset, name)
-            if partition is not None and partition not in seen:
-                partitions[name] = partition
-        for name, data in self._store.read_each(partitions):
-            yield partitions[name], readable(data)
+            partition, token = layout.ledger_partition(asset, name), layout.any_ledger_token(name)
+            if partition is not None and token is not None and partition not in seen:
+                tokens[partition].append(token)
+        newest = {layout.ledger(asset, p, max(found)): p for p, found in tokens.items()}
+        for name, data in self._store.read_each(newest):
+            partition = newest[name]
+            yield partition, _Stored(tuple(sorted(tokens.pop(partition))), readable(data))
+        for partition in tokens:  # its entry was replaced meanwhile
+            yield partition, self._look(asset, partition)
 
     def read_metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
         """What was reported of a partition, in name order; empty if nothing was.
@@ -107,7 +163,8 @@ class Ledger:
         return dict(sorted(values.items()))
 
     def _damaged(self, name: str, why: str, asset: str, partition: str | None) -> ValueError:
-        entry = self._store.url(layout.ledger(asset, partition))
+        names = self.names(asset, partition) or [layout.ledger(asset, partition)]
+        entry = self._store.url(names[-1])
         return ValueError(
             f"the metadata in {self._store.url(name)} is damaged ({why}): what was reported is "
             f"lost, and no result; delete {entry}, and its partition is made and reported again"
@@ -127,9 +184,13 @@ class Ledger:
         Raises:
             TypeError: a value is not plain JSON. Nothing was written.
             ValueError: a field of the entry is of another type. Nothing was written.
+            LeaseLostError: another has taken over the output.
         """
         data, reported = encoded(entry), encoded_metadata(metadata)
         recorded = decoded(data)
+        earlier = self._stored_tokens(asset, partition)
+        guard = self._store.guard
+        token = guard.token if guard else max(earlier, default=0)
         before = self._pictures(asset, partition)
         pictures = {
             layout.picture(asset, partition, title, value.kind): value.data
@@ -142,11 +203,23 @@ class Ledger:
             self._write(layout.metadata(asset, partition), reported)
         elif before is not None:
             self._store.remove(layout.metadata(asset, partition))
-        self._write(layout.ledger(asset, partition), data)
+        self._write(layout.ledger(asset, partition, token), data)
+        for other in earlier:  # a higher one is no newer holder's, or the guard would not agree
+            if other != token:
+                self._store.remove(layout.ledger(asset, partition, other))
         with self._lock:
-            self._known.setdefault(asset, {})[partition] = recorded
+            self._known.setdefault(asset, {})[partition] = _Stored((token,), recorded)
         for name in set(before or ()) - set(pictures):
             self._store.remove(name)
+
+    def _stored_tokens(self, asset: str, partition: str | None) -> Sequence[int]:
+        with self._lock:
+            known = self._known.get(asset, {})
+            if partition in known:
+                return known[partition].tokens
+            if partition is not None and asset in self._read_whole:
+                return ()
+        return self._tokens(asset, partition)
 
     def _write(self, name: str, data: bytes) -> None:
         with self._store.write(name) as file:
@@ -154,9 +227,10 @@ class Ledger:
 
     def remove(self, asset: str, partition: str | None = None) -> None:
         """Forget a partition: its entry first, what names its pictures last."""
-        self._store.remove(layout.ledger(asset, partition))
+        for name in self.names(asset, partition):  # the one that counts goes last
+            self._store.remove(name)
         with self._lock:
-            self._known.setdefault(asset, {})[partition] = None
+            self._known.setdefault(asset, {})[partition] = _Stored((), None)
         pictures = self._pictures(asset, partition)
         for name in pictures or ():
             self._store.remove(name)

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -31,8 +31,29 @@ _READ_AT_ONCE = 1000
 _LOG = logging.getLogger(__name__)
 
 
+class Guard(Protocol):
+    """Says whether this process may still put anything in place.
+
+    Attributes:
+        token: what was written under a guard with a higher one is newer.
+        run: on whose behalf it writes.
+    """
+
+    token: int
+    run: str
+
+    def require(self) -> None:
+        """Return if it may; raise if not."""
+
+
+_guards: dict[str, Guard] = {}
+
+
 class Store:
     """Files below one root, on any filesystem that fsspec knows.
+
+    Of all stores of one place in this process nothing is put in place unless the `guarded` one's
+    guard agrees.
 
     Args:
         location: a folder or an fsspec URI such as `s3://bucket/curated`; the attribute of this
@@ -53,6 +74,33 @@ class Store:
     def is_local(self) -> bool:
         """Whether the files lie on this machine's own filesystem."""
         return isinstance(self.fs, LocalFileSystem)
+
+    @contextmanager
+    def guarded(self, guard: Guard) -> Iterator[None]:
+        """Ask a guard before anything is put in place, moved or removed, until the block ends."""
+        _guards[self._place] = guard
+        try:
+            yield
+        finally:
+            if _guards.get(self._place) is guard:
+                del _guards[self._place]
+
+    @property
+    def guard(self) -> Guard | None:
+        """What is asked before anything is put in place; None: nothing."""
+        return _guards.get(self._place)
+
+    def require_guard(self) -> None:
+        """Return if this process may put something in place; raise what the guard raises if not."""
+        if guard := self.guard:
+            guard.require()
+
+    @cached_property
+    def _place(self) -> str:
+        """The same for all stores of one place."""
+        if self.is_local:
+            return os.path.realpath(self.root)
+        return str(self.fs.unstrip_protocol(self.root))
 
     def path(self, name: str) -> str:
         """The filesystem's own path of the file called `name` below the root."""
@@ -79,6 +127,23 @@ class Store:
             self.fs.invalidate_cache(self.path(folder))
             found = self.fs.find(self.path(folder))
         return sorted(path[len(self.root.rstrip("/")) + 1 :] for path in found)
+
+    def names_beginning(self, prefix: str) -> list[str]:
+        """The names of the files that begin so, but not of those in folders that do, in order."""
+        folder, _, start = self.path(prefix).rpartition("/")
+        if self.is_local:
+            try:
+                with os.scandir(folder) as entries:
+                    found = [e.name for e in entries if e.name.startswith(start) and e.is_file()]
+            except (FileNotFoundError, NotADirectoryError):
+                found = []
+        else:
+            self.fs.invalidate_cache(folder)
+            paths = self.fs.find(folder, prefix=start)  # some look at the prefix, some don't
+            names = [path[len(folder) + 1 :] for path in paths]
+            found = [name for name in names if name.startswith(start) and "/" not in name]
+        above = prefix[: len(prefix) - len(start)]
+        return sorted(f"{above}{name}" for name in found)
 
     def read(self, name: str) -> bytes:
         """The content of the file called `name`.
@@ -133,6 +198,7 @@ class Store:
     def remove(self, name: str) -> None:
         """Remove the file called `name`, if it is there."""
         if self.size(name) is not None:
+            self.require_guard()
             with suppress(FileNotFoundError):  # another process was first
                 self.fs.rm_file(self.path(name))
 
@@ -141,6 +207,7 @@ class Store:
         if self.size(name) is not None:
             self.fs.makedirs(self.fs._parent(self.path(target)), exist_ok=True)
             self.remove(target)
+            self.require_guard()
             if self.is_local:
                 self.fs.mv(self.path(name), self.path(target))
             else:  # `mv` would take `[` and `*` in names for patterns
@@ -157,6 +224,7 @@ class Store:
         with tempfile.NamedTemporaryFile() as file:
             yield file
             file.flush()
+            self.require_guard()
             put = partial(self.fs.put_file, file.name, self.path(name))
             with_retries(put, f"writing {self.url(name)}", _LOG)
 
@@ -183,6 +251,7 @@ class Store:
         return True
 
     def _create_in_bucket(self, name: str, data: bytes) -> bool:
+        self.require_guard()
         try:
             self.fs.pipe_file(self.path(name), data, mode="create")
         except OSError:  # of s3fs it is not a FileExistsError
@@ -206,6 +275,7 @@ class Store:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            self.require_guard()
             put(partial, target)
         except OSError as error:
             if error.errno in FULL and error.filename is None:

@@ -192,8 +192,11 @@ def test_arrivals_lost_in_part_stop_the_refresh_by_name(refreshed):
 
 def test_an_output_of_an_older_format_is_named_and_made_again(refreshed, capsys):
     before = refreshed.output_bytes()
-    for path in (refreshed.folder / "curated/ledger").rglob("*.json"):
-        path.write_text('{"fingerprint": "f", "files": {"embeddings/a.parquet": 7}}\n{}\n')
+    for path in (refreshed.folder / "curated/ledger").rglob("*.entry"):
+        path.unlink()
+        path.with_suffix("").with_suffix(".json").write_text(
+            '{"fingerprint": "f", "files": {"embeddings/a.parquet": 7}}\n{}\n'
+        )
     intake, work = planned(refreshed.instance, refreshed.settings)
     print_plan(plan(GRAPH.stages, work), intake, work)
     assert "2 shards of the output" in capsys.readouterr().out

@@ -91,12 +91,27 @@ def test_a_picture_is_a_jpeg_or_a_png():
         Picture(b"", "gif")
 
 
-PARTITIONS = [None, "a", "a.b", "a.b.c", "a/b", "a.b/c", "b", "b.c", "a.sheet", "a.json", "a.jpg"]
+PARTITIONS = [
+    None,
+    "a",
+    "a.7",
+    "a.7.entry",
+    "a.71",
+    "a.b",
+    "a.b.c",
+    "a/b",
+    "a.b/c",
+    "b",
+    "b.c",
+    "a.sheet",
+    "a.json",
+    "a.jpg",
+]
 
 
 def test_no_two_partitions_share_a_file(store):
     titles = ["b", "b.c", "sheet", "a/b", "%2E", ".", ""]
-    names = [layout.ledger("asset", p) for p in PARTITIONS]
+    names = [layout.ledger("asset", p, token) for p in PARTITIONS for token in (0, 1, 7, 71)]
     names += [layout.metadata("asset", p) for p in PARTITIONS]
     names += [
         layout.picture("asset", partition, title, kind)
@@ -116,6 +131,78 @@ def test_no_two_partitions_share_a_file(store):
     for partition, metadata in reported.items():
         assert Ledger(store).read_metadata("asset", partition) == metadata
         assert Ledger(store).read("asset", partition).data_version == str(partition)
+
+
+@pytest.mark.parametrize("partition", [p for p in PARTITIONS if p])
+@pytest.mark.parametrize("token", [0, 1, 7, 10**12])
+def test_an_entrys_name_tells_its_partition_and_its_token(partition, token):
+    name = layout.ledger("asset", partition, token)
+    assert layout.ledger_partition("asset", name) == partition
+    assert layout.any_ledger_token(name) == token
+    assert layout.ledger_token("asset", partition, name) == token
+    assert layout.ledger_token("asset", "another", name) is None
+    assert layout.ledger_partition("another", name) is None
+
+
+@pytest.mark.parametrize("suffix", ["07.entry", "0.entry", "x.entry", "entry", "-1.entry", "7.txt"])
+def test_what_is_no_entry_is_left_alone(store, suffix):
+    put(store, f"ledger/asset/a.{suffix}", b"{}")
+    assert Ledger(store).read("asset", "a") is None
+    assert Ledger(store).read_all("asset") == {}
+    Ledger(store).write("asset", "a", ENTRY)
+    Ledger(store).remove("asset", "a")
+    assert below(store, "ledger") == [f"ledger/asset/a.{suffix}"]
+
+
+def test_an_entry_that_another_process_replaces_is_found(store, monkeypatch):
+    """Its file goes between the listing and the reading."""
+    Ledger(store).write("asset", "a", Entry("f", "old"))
+    put(store, layout.ledger("asset", "b"), store.read(layout.ledger("asset", "a")))
+    names, names_beginning = Store.names, Store.names_beginning
+
+    def replace():
+        for partition in ("a", "b"):
+            entry = store.read(layout.ledger("asset", partition))
+            put(store, layout.ledger("asset", partition, 3), entry.replace(b"old", b"new"))
+            store.remove(layout.ledger("asset", partition))
+        monkeypatch.undo()
+
+    def replaced_after(listed):
+        def listing(self, folder):
+            found = listed(self, folder)
+            replace()
+            return found
+
+        return listing
+
+    monkeypatch.setattr(Store, "names", replaced_after(names))
+    found = Ledger(store).read_all("asset")
+    assert {name: entry.data_version for name, entry in found.items()} == {"a": "new", "b": "new"}
+    for partition in ("a", "b"):
+        newer = store.read(layout.ledger("asset", partition, 3)).replace(b"new", b"old")
+        put(store, layout.ledger("asset", partition), newer)
+        store.remove(layout.ledger("asset", partition, 3))
+    monkeypatch.setattr(Store, "names_beginning", replaced_after(names_beginning))
+    assert Ledger(store).read("asset", "a").data_version == "new"
+
+
+def test_names_that_begin_so_are_those_of_files_in_one_folder(store):
+    for name in ("a/b.1", "a/b.2", "a/b/c", "a/b.d/e", "a/c", "b.1", "a/[b].1"):
+        put(store, name, b"")
+    assert store.names_beginning("a/b.") == ["a/b.1", "a/b.2"]
+    assert store.names_beginning("a/[") == ["a/[b].1"]
+    assert store.names_beginning("b") == ["b.1"]
+    assert store.names_beginning("none/b") == []
+    assert store.names_beginning("a/c/b") == []
+
+
+def test_what_was_read_ahead_does_not_hide_what_another_process_records(store):
+    Ledger(store).write("asset", "a", Entry("f", "v"))
+    ledger = Ledger(store)
+    ledger.read_ahead("asset")
+    Ledger(store).write("asset", "b", Entry("f", "theirs"))
+    assert ledger.read("asset", "b").data_version == "theirs"
+    assert ledger.read_all("asset").keys() == {"a", "b"}
 
 
 def test_all_partitions_are_read_in_bulk_and_once(store, monkeypatch):

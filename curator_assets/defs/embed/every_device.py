@@ -3,12 +3,14 @@
 import logging
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from multiprocessing.process import BaseProcess
 from queue import Empty
 from typing import Any
 
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
+from curator_assets.storage.lease import Held
 
 Embed = Callable[[Work, Iterator[str]], Iterator[Any]]
 """Embeds shards in this process, on the device of the work's encoder."""
@@ -34,16 +36,18 @@ def on_every_device(
 
     Raises:
         WorkerDiedError: a process was killed or failed.
+        LeaseLostError: another refresh has taken over the output.
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     todo, done = context.Queue(), context.Queue()
     for shard in [*shards, *[None] * len(devices)]:
         todo.put(shard)
-    dump = work.settings.model_dump()
+    dump, guard = work.settings.model_dump(), work.store.guard
+    held = (guard.token, guard.run) if guard else None
     workers = [
         context.Process(
             target=_embed_on,
-            args=(embed, device, dump, work.shards, todo, done),
+            args=(embed, device, dump, work.shards, held, todo, done),
             name=device,
             daemon=True,
         )
@@ -57,6 +61,7 @@ def on_every_device(
             try:
                 item = done.get(timeout=_POLL_SECONDS)
             except Empty:
+                work.store.require_guard()
                 _require_alive(workers)
                 continue
             if item == _ALL_DONE:
@@ -84,11 +89,14 @@ def _embed_on(
     device: str,
     settings_dump: dict[str, Any],
     shards: tuple[str, ...],
+    held: tuple[int, str] | None,
     todo: "multiprocessing.Queue[str | None]",
     done: "multiprocessing.Queue[Any]",
 ) -> None:
     settings = Settings.model_validate(settings_dump)
     work = Work(settings, shards, logging.getLogger(__name__), device=device)
-    for item in embed(work, iter(todo.get, None)):
-        done.put(item)
+    guarded = work.store.guarded(Held(work.store, *held)) if held else nullcontext()
+    with guarded:
+        for item in embed(work, iter(todo.get, None)):
+            done.put(item)
     done.put(_ALL_DONE)

@@ -6,13 +6,13 @@ import dagster as dg
 
 from curator_assets.masking import masked_errors
 from curator_assets.settings import Settings
-from curator_assets.storage.lock import is_refreshing
+from curator_assets.storage.lease import POLL_SECONDS, LeaseWatch
 from curator_assets.storage.shards.listing import Listing, changes, read_listing, write_listing
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
 STARTING_SECONDS = 20.0
-"""A run may take so long from its start to the lock; longer without it, and it was killed."""
+"""A run may take so long from its start to the lease; longer without it, and it was killed."""
 
 LOOKING_SECONDS = 20.0
 """A tick looks at the ends of tars for so long, a third of what Dagster gives it."""
@@ -20,6 +20,7 @@ LOOKING_SECONDS = 20.0
 
 def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.SensorDefinition:
     """The sensor for these settings; on from the start."""
+    watch = LeaseWatch()
 
     @dg.sensor(
         name="tar_drops",
@@ -32,6 +33,9 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
     @masked_errors()
     def tar_drops(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         store, tars = Store(settings.output), Source(settings.source)
+        running = watch.look(store)
+        if running.lives:
+            return dg.SkipReason(f"a refresh is running ({running}); tars are looked at after it")
         before, now = read_listing(store), tars.list_shards()
         change = changes(before, now, tars, marker=settings.marker, max_seconds=LOOKING_SECONDS)
         requested = {shard: before.requested.get(shard) for shard in now}
@@ -39,7 +43,7 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
         known = {shard: signature for shard, signature in requested.items() if signature}
         if before.seen != now or before.requested != known:
             write_listing(store, Listing(now, known))
-        killed = _fail_killed_runs(context.instance, store, refresh.name)
+        killed = _fail_killed_runs(context.instance, store, refresh.name, watch)
         if not change.ready and not change.removed and not killed:
             waiting = f"; {len(change.arriving)} are still arriving" if change.arriving else ""
             return dg.SkipReason(f"{len(now)} tars, none new and whole{waiting}")
@@ -55,16 +59,20 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
     return tar_drops
 
 
-def _fail_killed_runs(instance: dg.DagsterInstance, store: Store, job_name: str) -> int:
+def _fail_killed_runs(
+    instance: dg.DagsterInstance, store: Store, job_name: str, watch: LeaseWatch
+) -> int:
     """Mark refreshes as failed whose process is gone, so that they don't hold up the next one."""
-    if is_refreshing(store):
-        return 0
     started = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.STARTED])
     killed = [
         record.dagster_run
         for record in instance.get_run_records(started)
         if record.start_time and time.time() - record.start_time > STARTING_SECONDS
     ]
+    if killed:
+        time.sleep(2 * POLL_SECONDS)  # one that waited takes the lease as soon as it is free
+        if watch.look(store).lives:
+            return 0
     for run in killed:
         instance.report_run_failed(run, "its process is gone; what it finished counts")
     return len(killed)

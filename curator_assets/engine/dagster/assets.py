@@ -32,6 +32,8 @@ from curator_assets.engine.stage import External, Failed, Graph, Stage, is_by_sh
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
 from curator_assets.settings import Settings
+from curator_assets.storage.lease import hold_lease
+from curator_assets.storage.store import Store
 
 # Pinned below the next minor release; without these every command prints a page of warnings.
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*(backfill_policy|owners)")
@@ -84,7 +86,11 @@ def stage_asset(
         description=stage.description,
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
-        with paragraph_first(context.log):
+        store = Store(settings.output)
+        with (
+            paragraph_first(context.log),
+            hold_lease(store, context.run.run_id, context.log),
+        ):
             shards = known_shards(graph, settings, InstanceRegistry(context.instance, settings))
             work = Work(settings, shards, context.log, watch=watch or Watch())
             yield from ensure(context, stage, work, force=config.force)

@@ -11,10 +11,10 @@ from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import cell_group_names
 from curator_assets.errors import UserError
-from curator_assets.masking import masked_location
 from curator_assets.project import HOME_VARIABLE, own_home
 from curator_assets.settings import Settings
 from curator_assets.settings_file import settings_file
+from curator_assets.storage.store import Store
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shards")
 
@@ -53,9 +53,8 @@ class InstanceRegistry:
     """
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
-        self._instance = instance
-        output = masked_location(settings.output)
-        self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: output}
+        self._instance, self._output = instance, Store(settings.output)
+        self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: self._output.location}
         self._known = instance.run_storage.get_cursor_values(set(self._project))
         if self._known and not self._is_mine():
             raise OtherInstanceError(
@@ -81,6 +80,7 @@ class InstanceRegistry:
 
     def add(self, shards: Sequence[str]) -> None:
         """Make partitions of shards, in this order; the instance is this project's from then on."""
+        self._output.require_guard()
         if self._known != self._project:
             self._instance.run_storage.set_cursor_values(self._project)
             self._known = self._project
@@ -90,4 +90,5 @@ class InstanceRegistry:
 
     def remove(self, shard: str) -> None:
         """Forget a shard, if it is known."""
+        self._output.require_guard()
         self._instance.delete_dynamic_partition(str(SHARDS.name), partition_key(shard))

@@ -16,7 +16,7 @@ from curator_assets.engine.refresh import Pass
 from curator_assets.engine.stage import Graph
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
-from curator_assets.storage.lock import hold_refresh_lock
+from curator_assets.storage.lease import hold_lease
 from curator_assets.storage.shards.source import require_tars
 from curator_assets.storage.store import Store
 
@@ -60,10 +60,8 @@ def refresh_job(
     def refresh_stale_partitions(
         context: dg.OpExecutionContext, config: RefreshConfig
     ) -> Iterator[Any]:
-        with (
-            paragraph_first(context.log),
-            hold_refresh_lock(Store(settings.output), context.run_id),
-        ):
+        store = Store(settings.output)
+        with paragraph_first(context.log), hold_lease(store, context.run_id, context.log):
             registry = InstanceRegistry(context.instance, settings)
             intake = look(graph, settings, registry)
             if not intake.removed:

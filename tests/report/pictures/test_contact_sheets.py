@@ -89,6 +89,11 @@ def test_pictures_are_shown_in_the_ui(finished):
     assert isinstance(shown[0]["pictures_show"], dg.TableMetadataValue)
 
 
+def remove_entry(finished, asset):
+    for name in finished.ledger.names(asset, "b/c"):
+        finished.store.remove(name)
+
+
 def test_storage_that_fails_costs_pictures_and_nothing_else(finished, monkeypatch):
     before = finished.output_bytes()
 
@@ -98,8 +103,8 @@ def test_storage_that_fails_costs_pictures_and_nothing_else(finished, monkeypatc
     monkeypatch.setattr(Source, "read_ranges", broken)
     try:
         finished.changes["duplicates"] = {"eps": 0.029}
-        finished.store.remove("ledger/duplicate_ids/b/c.json")
-        finished.store.remove("ledger/deduplicated_shards/b/c.json")
+        remove_entry(finished, "duplicate_ids")
+        remove_entry(finished, "deduplicated_shards")
         by_shard = ("duplicate_groups", "duplicate_ids", "deduplicated_shards")
         assert finished.materialize(*by_shard, partitions=("a", "b/c")).success
         report = finished.materialize("curation_report", fails=True)  # to be tried again
@@ -118,7 +123,7 @@ def test_storage_that_fails_costs_pictures_and_nothing_else(finished, monkeypatc
 def test_a_tar_that_is_gone_leaves_its_squares_empty(finished):
     (finished.folder / "tars/a.tar").rename(finished.folder / "a.tar")
     try:
-        finished.store.remove("ledger/duplicate_ids/b/c.json")
+        remove_entry(finished, "duplicate_ids")
         result = finished.materialize("duplicate_ids", partitions=("b/c", "b/c"))
         assert result.success
     finally:
