@@ -9,6 +9,12 @@ DUPLICATE_GROUPS = "duplicates/groups.parquet"
 ARRIVALS = "arrivals"
 SOURCE = "source.txt"
 """The source that the output was made from, as a path from the output where it can be one."""
+NOT_TAKEN = "not_taken.json"
+"""What of the source is not curated, why and since when."""
+TRASH = "trash"
+"""What was let go of, as it lay below `output`; its ledger and metadata are folders of it."""
+LET_GO = "let_go"
+"""Below `TRASH`: since when each shard lies there."""
 TAR_SHARDS = "tar_shards"
 """The asset of the source's tars, under which their versions are kept."""
 LISTING = "listing.parquet"
@@ -89,6 +95,17 @@ def arrivals_number(name: str) -> int | None:
     stem = name.removeprefix(f"{ARRIVALS}/").removesuffix(".json")
     number = int(stem) if stem.isdecimal() and stem.isascii() else -1
     return number if number >= 0 and arrivals(number) == name else None
+
+
+def let_go(shard: str) -> str:
+    """The note of a shard in the trash, below `TRASH`."""
+    return f"{LET_GO}/{shard}.json"
+
+
+def let_go_shard(name: str) -> str | None:
+    """The inverse of `let_go`; None for a file that is no such note."""
+    shard = name.removeprefix(f"{LET_GO}/").removesuffix(".json")
+    return shard if name == let_go(shard) else None
 
 
 def ledger(asset: str, partition: str | None) -> str:

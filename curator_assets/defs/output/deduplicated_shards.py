@@ -76,7 +76,6 @@ DEDUPLICATED_SHARDS = Stage(
     columns=lambda settings: schemas.curated(settings.columns),
     named_columns="score of this head",
     unit="kept samples",
-    is_kept_when_removed=True,
 )
 
 

@@ -1,0 +1,68 @@
+"""What lies in the source and is not curated: which file, why, and since when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from curator_assets.storage import layout
+from curator_assets.storage.store import Store
+
+N_NAMED = 20
+"""Files that are named of one reason."""
+
+
+@dataclass(frozen=True)
+class NotTaken:
+    """Why a file is not taken, and when that was first seen: a UTC time as ISO 8601 has it."""
+
+    reason: str
+    since: str
+
+
+def read_not_taken(store: Store) -> dict[str, NotTaken]:
+    """Path below the source -> why, as the last refresh saw it; empty if nothing tells."""
+    try:
+        rows = json.loads(store.read(layout.NOT_TAKEN))
+        return {path: NotTaken(str(row["reason"]), str(row["since"])) for path, row in rows.items()}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def write_not_taken(store: Store, found: Mapping[str, NotTaken]) -> None:
+    """Remember it, if it is not what is remembered."""
+    if read_not_taken(store) != found:
+        rows = {path: asdict(one) for path, one in found.items()}
+        with store.write(layout.NOT_TAKEN) as file:
+            file.write((json.dumps(rows, indent=1) + "\n").encode())
+
+
+def since(reasons: Mapping[str, str], before: Mapping[str, NotTaken]) -> dict[str, NotTaken]:
+    """Why files are not taken, with the time since when: now, of those that were not before."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        path: NotTaken(reason, before[path].since if path in before else now)
+        for path, reason in reasons.items()
+    }
+
+
+def not_taken_lines(found: Mapping[str, NotTaken]) -> Iterator[str]:
+    """A line a reason: how many files, the first of them, why, and since when."""
+    for reason in dict.fromkeys(one.reason for one in found.values()):
+        of_it = {path: one.since for path, one in found.items() if one.reason == reason}
+        first, names = min(of_it.values()), [printable(path) for path in of_it]
+        more = f" and {len(names) - N_NAMED:,} more" if len(names) > N_NAMED else ""
+        since_when = f"since {first}" + " or later" * (len(set(of_it.values())) > 1)
+        yield (
+            f"{len(names):,} not taken up yet: {', '.join(names[:N_NAMED])}{more}: "
+            f"{printable(reason)} ({since_when})"
+        )
+
+
+def printable(text: str) -> str:
+    """A name with its control characters, and bytes that are no UTF-8, escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
