@@ -35,12 +35,13 @@ def empty_asked(*, ask: bool) -> None:
     """Erase the trash, if a person who is asked says so.
 
     Raises:
-        click.Abort: they say no.
+        click.Abort: nobody answers.
         RefreshRunningError: a refresh may be taking something back.
     """
     settings = load_settings()
-    if ask:
-        click.confirm("erase all of it? it can't be had back", abort=True)
+    if ask and not click.confirm("erase all of it? it can't be had back"):
+        say("left as it is")
+        return
     with hold_refresh_lock(Store(settings.output), "emptying of the trash"):
         empty_trash(settings)
     say("the trash is empty")

@@ -79,7 +79,7 @@ def _not_taken(
     tars: Source,
     settings: Settings,
 ) -> dict[str, NotTaken]:
-    """What lies in the source and is not taken; the first of the tars that changed are looked at."""
+    """What lies in the source and is not taken; the first tars that changed are looked at."""
     reasons = dict(looked.passed_over) | dict(looked.broken) | dict(looked.unseen)
     shown = [s for s in change.arriving if s in looked.shards]
     settled = [s for s in shown if before.seen.get(s) == now[s]]
