@@ -10,7 +10,8 @@ from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.trash import empty_trash, trashed
 from curator_assets.settings_file import load_settings
 from curator_assets.storage.lock import hold_refresh_lock
-from curator_assets.storage.shards.not_taken import printable
+from curator_assets.storage.shards.not_taken import when
+from curator_assets.storage.shards.shard_names import printable
 from curator_assets.storage.store import Store
 
 
@@ -24,7 +25,9 @@ def list_trash() -> int:
     if not found:
         say("the trash is empty")
         return 0
-    rows = [(printable(t.shard), f"{t.n_files:,}", decimal(t.n_bytes), t.since) for t in found]
+    rows = [
+        (printable(t.shard), f"{t.n_files:,}", decimal(t.n_bytes), when(t.since)) for t in found
+    ]
     total = (f"{len(found):,} shards", f"{sum(t.n_files for t in found):,}")
     rows.append((*total, decimal(sum(t.n_bytes for t in found)), ""))
     print_table(["shard", "files", "size", "since"], rows)

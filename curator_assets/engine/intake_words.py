@@ -7,7 +7,8 @@ from curator_assets.engine.stage import Graph
 from curator_assets.engine.work import Work
 from curator_assets.errors import RemovalsHeldBackError, named
 from curator_assets.settings import Settings
-from curator_assets.storage.shards.not_taken import not_taken_lines, printable
+from curator_assets.storage.shards.not_taken import briefly
+from curator_assets.storage.shards.shard_names import printable
 from curator_assets.storage.shards.source import MissingSourceError
 
 
@@ -27,8 +28,8 @@ def require_usable(intake: Intake, settings: Settings) -> None:
         raise RemovalsHeldBackError(text)
     if intake.not_taken:
         raise MissingSourceError(
-            f"source {settings.source} holds nothing that can be taken; expected webdataset "
-            f"shards, whole files that end in .tar; {'; '.join(not_taken_lines(intake.not_taken))}"
+            f"source {settings.source} holds nothing that can be taken: "
+            f"{briefly(intake.not_taken)}; expected webdataset shards, whole files that end in .tar"
         )
     raise MissingSourceError(
         f"source {settings.source} holds no tar; expected webdataset shards, files that end in "

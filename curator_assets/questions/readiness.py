@@ -18,7 +18,7 @@ from curator_assets.models import offline_model
 from curator_assets.questions.stored_work import stored_work
 from curator_assets.settings import Settings
 from curator_assets.storage.room import free_bytes, require_writable
-from curator_assets.storage.shards.not_taken import not_taken_lines, read_not_taken, since
+from curator_assets.storage.shards.not_taken import briefly, not_taken_lines, read_not_taken, since
 from curator_assets.storage.shards.source import MissingSourceError, Source
 from curator_assets.storage.shards.tars import TarContent
 from curator_assets.storage.store import Store
@@ -73,10 +73,10 @@ def look_at_source(seen: Seen) -> Iterator[Finding]:
     looked = source.look(settings.output)
     listed = looked.shards
     found, reasons = source.not_taken(looked, listed, settings.marker)
-    not_taken = list(not_taken_lines(since(reasons, read_not_taken(Store(settings.output)))))
+    not_taken = since(reasons, read_not_taken(Store(settings.output)))
     whole = sorted(found)
     if not whole:
-        lies_there = f": {'; '.join(not_taken)}" if not_taken else ""
+        lies_there = f": {briefly(not_taken)}" if not_taken else ""
         raise MissingSourceError(
             f"source {settings.source} holds no tar that can be taken{lies_there}; expected "
             "webdataset shards, whole files that end in .tar, at any depth below it: set 'source' "
@@ -85,7 +85,7 @@ def look_at_source(seen: Seen) -> Iterator[Finding]:
     seen.n_bytes = {shard: signature.size for shard, signature in listed.items()}
     n_bytes = sum(seen.n_bytes.values())
     yield Finding(f"{source.location}: {len(listed):,} tars, {decimal(n_bytes)}")
-    for line in not_taken:
+    for line in not_taken_lines(not_taken):
         yield Finding(line, True)
     for shard in whole[:1]:
         yield from _first_samples(shard, source, seen)

@@ -21,7 +21,8 @@ from curator_assets.report.pictures.charts import score_chart
 from curator_assets.report.pictures.galleries import Galleries
 from curator_assets.report.pictures.report_pictures import ReportPictures
 from curator_assets.storage import layout
-from curator_assets.storage.shards.not_taken import printable
+from curator_assets.storage.shards.not_taken import when
+from curator_assets.storage.shards.shard_names import printable
 
 MAX_FOLDERS, MAX_SHARDS, MAX_PAIRS, MAX_NOT_TAKEN = 30, 200, 50, 10
 """Rows of the page's tables; the Parquet tables hold all."""
@@ -78,7 +79,7 @@ def _environment() -> Environment:
 def _not_taken(given: Given) -> list[dict[str, str]]:
     """The first of what is not taken; names may hold anything."""
     return [
-        {"path": printable(path), "reason": printable(one.reason), "since": one.since}
+        {"path": printable(path), "reason": printable(one.reason), "since": when(one.since)}
         for path, one in list(given.not_taken.items())[:MAX_NOT_TAKEN]
     ]
 

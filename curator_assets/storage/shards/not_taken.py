@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from curator_assets.errors import named
 from curator_assets.storage import layout
+from curator_assets.storage.shards.shard_names import printable
 from curator_assets.storage.store import Store
 
 N_NAMED = 20
@@ -52,7 +54,7 @@ def not_taken_lines(found: Mapping[str, NotTaken]) -> Iterator[str]:
     """A line a reason: how many files, the first of them, why, and since when."""
     for reason in dict.fromkeys(one.reason for one in found.values()):
         of_it = {path: one.since for path, one in found.items() if one.reason == reason}
-        first, names = min(of_it.values()), [printable(path) for path in of_it]
+        first, names = when(min(of_it.values())), [printable(path) for path in of_it]
         more = f" and {len(names) - N_NAMED:,} more" if len(names) > N_NAMED else ""
         since_when = f"since {first}" + " or later" * (len(set(of_it.values())) > 1)
         yield (
@@ -61,8 +63,11 @@ def not_taken_lines(found: Mapping[str, NotTaken]) -> Iterator[str]:
         )
 
 
-def printable(text: str) -> str:
-    """A name with its control characters, and bytes that are no UTF-8, escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+def briefly(found: Mapping[str, NotTaken]) -> str:
+    """The first files and their reasons, in a part of a sentence; empty if there are none."""
+    return named([f"{printable(path)} ({printable(one.reason)})" for path, one in found.items()])
+
+
+def when(since: str) -> str:
+    """A time as one reads it, to the minute."""
+    return f"{since[:16].replace('T', ' ')} UTC"

@@ -21,6 +21,35 @@ _NOT_OF_THE_SOURCE = {
 }
 
 
+_NO_TEXT = re.compile("[\udc80-\udcff]")
+"""A byte of a path that is no UTF-8, as Python has it."""
+_ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
+
+
+def shard_of(path: str) -> str:
+    r"""The shard of a tar below the source: its path without `.tar`.
+
+    Bytes that are no UTF-8 become `\xe9`, for no partition and no table may hold them.
+    """
+    return _NO_TEXT.sub(_escaped, path.removesuffix(SHARD_SUFFIX))
+
+
+def path_without_escapes(shard: str) -> str | None:
+    """The path that `shard_of` may have escaped to this shard; None if nothing in it is escaped."""
+    path = _ESCAPED.sub(lambda found: chr(0xDC00 + int(found[1], 16)), shard) + SHARD_SUFFIX
+    return path if path != shard + SHARD_SUFFIX else None
+
+
+def printable(text: str) -> str:
+    """A name as one reads it: what can't be printed is escaped."""
+    shown = _NO_TEXT.sub(_escaped, text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\x{ord(found[0]) - 0xDC00:02x}"
+
+
 def why_hidden(name: str) -> str | None:
     """Why a file or folder of this name is passed over wherever it lies; None if it is not."""
     if why := _NOT_OF_THE_SOURCE.get(name):

@@ -12,7 +12,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from curator_assets.errors import UserError, named
 from curator_assets.storage.filesystem import opened
-from curator_assets.storage.shards.shard_names import SHARD_SUFFIX, why_no_shard, would_be_shard
+from curator_assets.storage.shards.shard_names import (
+    SHARD_SUFFIX,
+    path_without_escapes,
+    shard_of,
+    why_no_shard,
+    would_be_shard,
+)
 from curator_assets.storage.shards.tars import BLOCK_BYTES
 from curator_assets.storage.shards.tree import (
     ALL_OF_IT,
@@ -64,6 +70,12 @@ class Looked:
     def why_hidden(self, shard: str) -> str | None:
         """Why the tar of a shard may lie there though it was not seen; None if it does not."""
         path = shard + SHARD_SUFFIX
+        raw = path_without_escapes(shard)
+        if raw and (why := self._why_hidden(raw)):
+            return why
+        return self._why_hidden(path)
+
+    def _why_hidden(self, path: str) -> str | None:
         if why := self.unseen.get(path) or self.broken.get(path):
             return f"{path}: {why}"
         while path:
@@ -106,8 +118,10 @@ class Source:
         for below, signature in sorted(tree.files.items()):
             if why := why_no_shard(below.rpartition("/")[2]):
                 passed_over[below] = why
+            elif below != (name := shard_of(below) + SHARD_SUFFIX) and name in tree.files:
+                passed_over[below] = "its name, with bytes escaped that are no UTF-8, is another's"
             else:
-                shards[below.removesuffix(SHARD_SUFFIX)] = signature
+                shards[shard_of(below)] = signature
         return Looked(shards, dict(sorted(passed_over.items())), tree.unseen, tree.broken)
 
     def list_shards(self) -> Mapping[str, Signature]:
@@ -218,7 +232,9 @@ class Source:
         return list(self.fs.cat_ranges(paths, starts, ends, on_error="raise"))
 
     def _path(self, shard: str) -> str:
-        return f"{self.root}/{shard}.tar"
+        path = f"{self.root}/{shard}{SHARD_SUFFIX}"
+        raw = path_without_escapes(shard)
+        return f"{self.root}/{raw}" if raw and not self.fs.lexists(path) else path
 
 
 def _may_end(size: int) -> bool:

@@ -21,6 +21,7 @@ from curator_assets.storage.shards.not_taken import (
     since,
     write_not_taken,
 )
+from curator_assets.storage.shards.shard_names import shard_of
 from curator_assets.storage.shards.source import Looked, Source, UnseenFolderError
 from curator_assets.storage.store import Store
 
@@ -85,7 +86,7 @@ def test_whatever_looks_like_a_shard_is_taken_or_named_with_its_reason(tmp_path)
         (tmp_path / name).touch()
     looked, reasons = look(tmp_path)
     whole, _ = Source(str(tmp_path)).not_taken(looked, looked.shards, None)
-    assert {f"{shard}.tar" for shard in whole} == {n for n, (_, why) in NAMES.items() if not why}
+    assert whole == {shard_of(name) for name, (_, why) in NAMES.items() if not why}
     expected = {name: why for name, (_, why) in NAMES.items() if why}
     assert reasons.keys() == expected.keys()
     for name, why in expected.items():
@@ -101,9 +102,26 @@ def test_in_a_bucket_the_same_is_taken_and_named(tmp_path):
     looked = source.look()
     whole, reasons = source.not_taken(looked, looked.shards, None)
     fs.rm(root, recursive=True)
-    assert {f"{shard}.tar" for shard in whole} == {n for n, (_, why) in NAMES.items() if not why}
+    assert whole == {shard_of(name) for name, (_, why) in NAMES.items() if not why}
     assert reasons.keys() == {name for name, (_, why) in NAMES.items() if why}
     assert all(why.startswith(NAMES[name][1] or "") for name, why in reasons.items())
+
+
+def test_a_name_that_is_not_utf_8_is_escaped_unless_another_has_that_name(tmp_path):
+    raw = os.fsdecode(b"d\xe9/\xff.tar")
+    (tmp_path / raw).parent.mkdir()
+    (tmp_path / raw).write_bytes(TAR)
+    source = Source(str(tmp_path))
+    (shard,) = source.list_shards()
+    assert shard == "d\\xe9/\\xff"
+    assert source.open(shard).read() == TAR
+    assert source.signature(shard) == source.list_shards()[shard]
+    (tmp_path / "d\\xe9").mkdir()
+    (tmp_path / "d\\xe9/\\xff.tar").write_bytes(TAR + TAR)
+    looked, reasons = look(tmp_path)
+    assert source.signature(shard) == looked.shards[shard]
+    assert looked.shards[shard].size == 2 * len(TAR)
+    assert "is another's" in reasons[raw]
 
 
 def test_odd_things_with_the_name_of_a_tar_are_named(tmp_path):
@@ -266,5 +284,5 @@ def test_lines_name_the_first_files_of_a_reason_and_escape_what_is_no_text():
     odd = {os.fsdecode(b"\x1b[31m\xff.tar"): NotTaken("empty", "2021")}
     first, second = not_taken_lines(many | odd)
     assert first.startswith(f"{N_NAMED + 5} not taken up yet: 000.tar, 001.tar, ")
-    assert first.endswith("019.tar and 5 more: cut (since 2020-000 or later)")
-    assert second == "1 not taken up yet: \\x1b[31m\\udcff.tar: empty (since 2021)"
+    assert first.endswith("019.tar and 5 more: cut (since 2020-000 UTC or later)")
+    assert second == "1 not taken up yet: \\x1b[31m\\xff.tar: empty (since 2021 UTC)"
