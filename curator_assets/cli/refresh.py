@@ -138,7 +138,9 @@ def _tell_failures(result: Pass) -> int:
     others = [
         stage.name for stage, failed in result.failed.items() if not causes.intersection(failed)
     ]
-    if causes and others:
+    if causes and others and not result.work.made_shards(GRAPH.by_shard()[0]):
+        say("nothing of the source could be embedded, so nothing else is made")
+    elif causes and others:
         say(f"not made, for want of what they are made from: {', '.join(others)}")
     if any(one.is_of_all for one in causes):
         return MEND

@@ -152,6 +152,25 @@ def test_plan_makes_nothing_at_all(run, project, photos):
     assert sorted(project.rglob("*")) == before
 
 
+def test_a_source_with_nothing_usable_says_what_lies_there(run, project):
+    (project / "tars").mkdir()
+    assert_one_paragraph(run("refresh"), 2, "holds no tar; expected webdataset shards")
+    (project / "tars/a.tar.gz").touch()
+    (project / "tars/b.tar").write_bytes(b"x" * 100)
+    for command in ("refresh", "plan"):
+        result = run(command)
+        words = ["a.tar.gz (compressed", "b.tar (it does not end as tars end"]
+        assert_one_paragraph(result, 2, "holds nothing that can be taken: ", *words)
+        assert "centroids" not in result.output
+    assert "a.tar.gz (compressed" in run("check").stdout
+    (project / "tars/b.tar").unlink()
+    write_members(project / "tars/c.tar", [("0.jpg", b""), ("1.jpg", b""), ("0.jpg", b"")])
+    result = run("refresh")
+    assert_one_paragraph(result, 1, "image_embeddings: c: ")
+    assert "nothing of the source could be embedded" in result.stdout
+    assert "1 not taken up yet: a.tar.gz" in result.stdout
+
+
 def test_two_projects_never_meet(run, here, photos, monkeypatch):
     for name, photo in (("one", photos[0]), ("two", photos[1])):
         run("init", name)

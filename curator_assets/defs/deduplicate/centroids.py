@@ -7,7 +7,7 @@ import numpy as np
 
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, WEIGHTS, weights_in_force
 from curator_assets.engine.freshness import all_fresh
-from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning, UndecidedError
+from curator_assets.engine.partitioning import ALL, MissingInputError, Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
@@ -53,9 +53,7 @@ def _open(work: Work) -> Iterator[Make]:
     def make(_: str) -> Made:
         embedded = list(work.made_shards(IMAGE_EMBEDDINGS))
         if not embedded:
-            raise PartitionError(
-                f"no embedding to train on; materialise {IMAGE_EMBEDDINGS.name} first"
-            )
+            raise MissingInputError(f"no shard is embedded; make {IMAGE_EMBEDDINGS.name} first")
         sample, n_images = sample_embeddings(store, embedded, settings)
         if not n_images:
             return _placeholder(work, sample.shape[1])

@@ -19,6 +19,7 @@ from curator_assets.engine.stage import Graph
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage.lock import hold_refresh_lock
+from curator_assets.storage.shards.not_taken import write_not_taken
 from curator_assets.storage.store import Store
 
 OP = "refresh_stale_partitions"
@@ -67,6 +68,7 @@ def refresh_job(
         with paragraph_first(), hold_refresh_lock(Store(settings.output), context.run_id):
             registry = InstanceRegistry(context.instance, settings)
             intake = look(graph, settings, registry, allow_removals=config.allow_removals)
+            write_not_taken(Store(settings.output), intake.not_taken)
             require_usable(intake, settings)
             chosen = None
             if config.shards:
