@@ -111,7 +111,7 @@ def look(
     may_go = allow_removals or not (looked.unseen or hidden or _too_many(gone, known, settings))
     may_go = may_go if allow_removals or listed else not gone
     stays = [] if may_go else gone
-    absent = hidden | dict.fromkeys(stays, "its tar is gone from the source; what was made stays")
+    absent = hidden | dict.fromkeys(stays, "gone from the source; what was made of it stays")
     present = [shard for shard in listed if shard in known or shard in whole]
     present += [shard for shard in absent if shard in held]
     ordered = {*ranks, *unranked}

@@ -52,10 +52,10 @@ def why_removals_wait(intake: Intake, settings: Settings) -> str | None:
     if intake.gone:
         names = [printable(shard) for shard in intake.gone]
         told.append(f"{len(names):,} known shards are gone: {named(names)}")
+    how = "; `curate refresh --allow-removals` lets go of what is gone" if intake.gone else ""
     return (
         f"removals are held back in source {settings.source}: {'; '.join(told)}. What was made of "
-        "them stays; if the source is at fault, mend or mount it; `curate refresh "
-        "--allow-removals` lets go of what is gone"
+        f"them stays; if the source is at fault, mend or mount it{how}"
     )
 
 

@@ -58,7 +58,7 @@ def test_it_ends_with_the_counts_the_tars_not_taken_and_the_report(run, project,
     for row in (["kept", "2", "50.0%"], ["duplicate", "1", "25.0%"], ["unreadable", "1", "25.0%"]):
         assert row in rows
     assert ["samples", "read", "4"] in rows
-    assert "1 not taken up yet: c.tar: it does not end as tars end" in end
+    assert "1 not taken: c.tar: it does not end as tars end" in end
     assert f"report        {project}/out/report/index.html" in end
     assert "image_embeddings: 4 images" in result.stdout
     assert " - dagster - " not in result.output  # lines without the prefix of a log
@@ -168,7 +168,7 @@ def test_a_source_with_nothing_usable_says_what_lies_there(run, project):
     result = run("refresh")
     assert_one_paragraph(result, 1, "image_embeddings: c: ")
     assert "nothing of the source could be embedded" in result.stdout
-    assert "1 not taken up yet: a.tar.gz" in result.stdout
+    assert "1 not taken: a.tar.gz" in result.stdout
 
 
 def test_two_projects_never_meet(run, here, photos, monkeypatch):

@@ -40,8 +40,8 @@ def test_it_says_what_it_does_not_take_and_why(tick, tmp_path):
     assert "2 tars, none new and whole" in tick()
     assert isinstance(tick(), dg.RunRequest)
     said = tick()
-    assert "1 not taken up yet: b.tar.gz: compressed (.tar.gz)" in said
-    assert "1 not taken up yet: cut.tar: it is no tar" in said
+    assert "1 not taken: b.tar.gz: compressed (.tar.gz)" in said
+    assert "1 not taken: cut.tar: it is no tar" in said
     assert not (tmp_path / "out/not_taken.json").exists()  # it only looks
 
 

@@ -10,10 +10,14 @@ from tar_files import write_members
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.intake import let_go, look, register
 from curator_assets.engine.partitioning import Partitioning
+from curator_assets.engine.trash import empty_trash, trashed
 from curator_assets.settings import Settings
+from curator_assets.storage import layout
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.layout import ARRIVALS, LET_GO, NOT_TAKEN, TRASH
 from curator_assets.storage.ledger import Entry, Ledger, StoredFile, hash_files
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tar_versions import read_version, record_version
 from curator_assets.storage.store import Store
 
 BY_SHARD = [stage for stage in GRAPH.stages if stage.by is Partitioning.SHARD]
@@ -115,3 +119,30 @@ def test_what_goes_again_takes_the_place_of_what_lay_in_trash(project):
     project.take_in()
     after = project.files()
     assert {name: after[f"trash/{name}"] for name in gone} == {name: before[name] for name in gone}
+
+
+def test_what_lies_in_the_trash_of_a_bucket_is_taken_back(tmp_path):
+    settings = Settings(source=str(tmp_path / "tars"), output="memory://bucket_of_trash/out")
+    project = Project(settings, Registered())
+    store = Store(settings.output)
+    for shard in (GONE, OTHER):
+        project.make(shard)
+        project.take_in()
+    tar = project.tar(GONE)
+    _, content = read_version(Ledger(store), layout.TAR_SHARDS, Source(settings.source), GONE)
+    signature = Source(settings.source).signature(GONE)
+    record_version(store, Ledger(store), layout.TAR_SHARDS, GONE, signature, content)
+    before = {name: store.read(name) for name in store.names("")}
+    tar.rename(tmp_path / "away.tar")
+    project.take_in()
+    assert [t.shard for t in trashed(GRAPH, settings)] == [GONE]
+    assert project.entries(GONE) == [None] * len(MADE)
+    (tmp_path / "away.tar").rename(tar)
+    project.take_in()
+    after = {name: store.read(name) for name in store.names("")}
+    assert {name: after.get(name) for name in before} == before
+    assert not [name for name in after if name.startswith(TRASH)]
+    tar.unlink()
+    project.take_in()
+    empty_trash(settings)
+    assert not [name for name in store.names("") if name.startswith(TRASH)]

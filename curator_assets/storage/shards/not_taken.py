@@ -58,7 +58,7 @@ def not_taken_lines(found: Mapping[str, NotTaken]) -> Iterator[str]:
         more = f" and {len(names) - N_NAMED:,} more" if len(names) > N_NAMED else ""
         since_when = f"since {first}" + " or later" * (len(set(of_it.values())) > 1)
         yield (
-            f"{len(names):,} not taken up yet: {', '.join(names[:N_NAMED])}{more}: "
+            f"{len(names):,} not taken: {', '.join(names[:N_NAMED])}{more}: "
             f"{printable(reason)} ({since_when})"
         )
 

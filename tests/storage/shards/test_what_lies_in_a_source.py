@@ -283,6 +283,6 @@ def test_lines_name_the_first_files_of_a_reason_and_escape_what_is_no_text():
     many = {f"{i:03d}.tar": NotTaken("cut", f"2020-{i:03d}") for i in range(N_NAMED + 5)}
     odd = {os.fsdecode(b"\x1b[31m\xff.tar"): NotTaken("empty", "2021")}
     first, second = not_taken_lines(many | odd)
-    assert first.startswith(f"{N_NAMED + 5} not taken up yet: 000.tar, 001.tar, ")
+    assert first.startswith(f"{N_NAMED + 5} not taken: 000.tar, 001.tar, ")
     assert first.endswith("019.tar and 5 more: cut (since 2020-000 UTC or later)")
-    assert second == "1 not taken up yet: \\x1b[31m\\xff.tar: empty (since 2021 UTC)"
+    assert second == "1 not taken: \\x1b[31m\\xff.tar: empty (since 2021 UTC)"
