@@ -26,8 +26,9 @@ from curator_assets.storage.shards.not_taken import (
     since,
     write_not_taken,
 )
-from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.source import Looked, MissingSourceError, Source
 from curator_assets.storage.shards.tar_versions import had_size
+from curator_assets.storage.shards.tree import ALL_OF_IT
 from curator_assets.storage.store import Store
 
 
@@ -92,14 +93,20 @@ def look(
         allow_removals: let go of whatever is seen to be gone, however many.
 
     Raises:
-        MissingSourceError: there is no source folder.
+        MissingSourceError: there is no source folder, and no shard is known.
         LostArrivalsError: ranks of arrival are lost in part.
     """
     store, tars = Store(settings.output), Source(settings.source)
     ranks, unranked = _ranks(graph, store)
     registered, held = set(registry.shards()), _held(graph, store)
-    looked = tars.look(settings.output)  # last: what another process takes in is not missed
-    known, listed = registered | held, looked.shards
+    known = registered | held
+    try:
+        looked = tars.look(settings.output)  # last: what another process takes in is not missed
+    except MissingSourceError:
+        if not known:
+            raise
+        looked = Looked({}, {}, {ALL_OF_IT: "there is no such folder"}, {})
+    listed = looked.shards
     unknown = {shard: found for shard, found in listed.items() if shard not in known}
     whole, reasons = tars.not_taken(looked, unknown, settings.marker)
     gone, hidden = list[str](), dict[str, str]()
@@ -126,7 +133,7 @@ def look(
         unregistered=tuple(shard for shard in shards if shard not in registered),
         removed=tuple(gone if may_go else ()),
         n_bytes=n_bytes,
-        not_taken=since(dict(sorted(reasons.items())), read_not_taken(store)),
+        not_taken=since(reasons, read_not_taken(store)),
         held=frozenset(held),
         absent=absent,
         gone=tuple(stays),

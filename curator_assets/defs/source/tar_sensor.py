@@ -87,7 +87,7 @@ def _not_taken(
     why = tars.why_not_whole(judged, settings.marker)
     for shard in shown:
         reasons[shard + SHARD_SUFFIX] = why.get(shard, "still arriving, or not looked at yet")
-    return since(dict(sorted(reasons.items())), read_not_taken(Store(settings.output)))
+    return since(reasons, read_not_taken(Store(settings.output)))
 
 
 def _fail_killed_runs(instance: dg.DagsterInstance, store: Store, job_name: str) -> int:

@@ -14,6 +14,7 @@ from curator_assets.storage.store import Store
 
 N_NAMED = 20
 """Files that are named of one reason."""
+_HIDDEN = ("hidden", "in the folder ")
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,15 @@ def write_not_taken(store: Store, found: Mapping[str, NotTaken]) -> None:
 
 
 def since(reasons: Mapping[str, str], before: Mapping[str, NotTaken]) -> dict[str, NotTaken]:
-    """Why files are not taken, with the time since when: now, of those that were not before."""
+    """Why files are not taken, with the time since when: now, of those that were not before.
+
+    In name order, but what is hidden comes last: it is seldom meant to be taken.
+    """
     now = datetime.now(UTC).isoformat(timespec="seconds")
+    ordered = sorted(reasons.items(), key=lambda item: (item[1].startswith(_HIDDEN), item[0]))
     return {
         path: NotTaken(reason, before[path].since if path in before else now)
-        for path, reason in reasons.items()
+        for path, reason in ordered
     }
 
 

@@ -209,14 +209,14 @@ class Source:
         """Which unknown tars are whole, and why all else that looks like a shard is not taken.
 
         Returns:
-            The whole ones; and path below the source -> why, in name order.
+            The whole ones; and path below the source -> why.
         """
         whole = {shard for block in self.whole(unknown, marker) for shard in block}
         others = {shard: found for shard, found in unknown.items() if shard not in whole}
         reasons = dict(looked.passed_over) | dict(looked.broken) | dict(looked.unseen)
         for shard, why in self.why_not_whole(others, marker).items():
             reasons[shard + SHARD_SUFFIX] = why
-        return whole, dict(sorted(reasons.items()))
+        return whole, reasons
 
     def open(self, shard: str) -> IO[bytes]:
         """The tar of a shard, open for sequential reading in large blocks."""
