@@ -30,7 +30,9 @@ def read_not_taken(store: Store) -> dict[str, NotTaken]:
     try:
         rows = json.loads(store.read(layout.NOT_TAKEN))
         return {path: NotTaken(str(row["reason"]), str(row["since"])) for path, row in rows.items()}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
