@@ -120,7 +120,7 @@ def untaken(folder: Path) -> set[str]:
             return []
 
     found = look(GRAPH, load_settings(folder / "curator.yaml"), Nobody())  # type: ignore[arg-type]
-    return set(found.not_taken)
+    return {path.removesuffix(".tar") for path in found.not_taken}
 
 
 def fate_of(output: Path, shard: str, said: str, not_taken: set[str]) -> tuple[str, set[str]]:

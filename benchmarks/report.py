@@ -102,6 +102,7 @@ def given_in(folder: Path, n_shards: int) -> Given:
         resolver=resolver,
         why_not=None,
         verdict_files=[],
+        not_taken={},
     )
 
 

@@ -24,6 +24,11 @@ def escaped_lines(text: str) -> str:
     return _BUT_LINES.sub(_shown, text)
 
 
+def escaped_bytes(name: str) -> str:
+    r"""A name of a file in UTF-8: its bytes that are none, surrogates in Python, become `\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _shown(found: re.Match[str]) -> str:
     short = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
     code = ord(found[0])

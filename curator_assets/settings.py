@@ -206,7 +206,12 @@ class Settings(_Section):
         30, ge=1, description="between two looks of the sensor at the source; two make a drop"
     )
     on_removed: Literal["trash", "erase"] = Field(
-        "trash", description="what becomes of the curated tar of a tar that is gone"
+        "trash", description="what becomes of all that was made of a tar that is gone"
+    )
+    max_removed_fraction: Fraction = Field(
+        0.1,
+        description="if a larger share of the known shards is gone at once, they are not let go of "
+        "unasked; one always is",
     )
     model: ModelSettings = ModelSettings()
     decode: DecodeSettings = DecodeSettings()

@@ -18,7 +18,7 @@ this program; stopped by the user; nobody reads the output. 0: all is made."""
 
 _DEBUG = "debug"
 _STOPPED = "stopped; what was finished counts, run it again to go on"
-_INTERRUPTS = {"KeyboardInterrupt", "DagsterExecutionInterruptedError"}
+_INTERRUPTS = {"KeyboardInterrupt", "DagsterExecutionInterruptedError", "Abort"}
 
 
 class Command(click.Command):

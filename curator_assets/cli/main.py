@@ -69,8 +69,11 @@ def plan() -> None:
 @curate.command(cls=Command)
 @click.argument("shards", nargs=-1, metavar="[SHARD | FIRST...LAST]…")
 @click.option("--force", is_flag=True, help="Make it again, fresh or not.")
+@click.option(
+    "--allow-removals", is_flag=True, help="Let go of all shards whose tars are gone, however many."
+)
 @click.pass_context
-def refresh(ctx: click.Context, shards: tuple[str, ...], force: bool) -> None:
+def refresh(ctx: click.Context, shards: tuple[str, ...], force: bool, allow_removals: bool) -> None:
     """Make exactly what is stale or missing: new tars, changed settings, lost files.
 
     Run it as often as you like; a killed one goes on where it was. SHARDs limit what is made shard
@@ -79,7 +82,23 @@ def refresh(ctx: click.Context, shards: tuple[str, ...], force: bool) -> None:
     """
     from curator_assets.cli.refresh import refresh as make
 
-    ctx.exit(make(shards, force=force))
+    ctx.exit(make(shards, force=force, allow_removals=allow_removals))
+
+
+@curate.command(cls=Command)
+@click.option("--empty", is_flag=True, help="Erase all of it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def trash(empty: bool, yes: bool) -> None:
+    """List what was let go of with its tar: what, how much, since when.
+
+    A tar that comes back with the same content takes it back, and nothing is embedded again.
+    """
+    from curator_assets.cli.trash import empty_asked, list_trash
+
+    if yes and not empty:
+        raise click.UsageError("--yes is for --empty")
+    if list_trash() and empty:
+        empty_asked(ask=not yes)
 
 
 @curate.command(cls=Command)
@@ -93,7 +112,8 @@ def refresh(ctx: click.Context, shards: tuple[str, ...], force: bool) -> None:
 def explain(image_id: str, pictures: Path | None) -> None:
     """Say what became of an image, and why: from its tar to its verdict.
 
-    IMAGE_ID is <shard>/<key>, as in any of the tables.
+    IMAGE_ID is <shard>/<key>, as in any of the tables; of a tar, or a file like one, that is not
+    taken, its path below the source says why it is not.
     """
     from curator_assets.cli.explain import print_explanation
 

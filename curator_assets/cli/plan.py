@@ -10,14 +10,15 @@ from curator_assets.cli.console import print_table, say
 from curator_assets.cli.instance import looked_at_instance
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
-from curator_assets.engine.intake import Intake, look, unread_warning
+from curator_assets.engine.intake import Intake, look
+from curator_assets.engine.intake_words import require_usable, unread_warning, why_removals_wait
 from curator_assets.engine.plan import StagePlan, plan
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.errors import named
 from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings, settings_file
-from curator_assets.storage.shards.source import require_tars
+from curator_assets.storage.shards.not_taken import not_taken_lines
 
 
 def show_plan() -> None:
@@ -30,8 +31,8 @@ def show_plan() -> None:
     settings = load_settings()
     with looked_at_instance(settings_file()) as instance:
         intake, work = planned(instance, settings)
-        if not intake.removed:
-            require_tars(settings.source, intake.n_bytes)
+        if not intake.held_back and not intake.absent and not intake.unseen:
+            require_usable(intake, settings)
         print_plan(plan(GRAPH.stages, work), intake, work)
 
 
@@ -39,19 +40,20 @@ def planned(instance: dg.DagsterInstance, settings: Settings) -> tuple[Intake, W
     """What lies in the source now, and stages to be asked about it; nothing changes."""
     intake = look(GRAPH, settings, InstanceRegistry(instance, settings))
     log = logging.getLogger(__name__)
-    return intake, Work(settings, intake.shards, log, Purpose.PLAN)
+    absent = intake.absent.keys()
+    return intake, Work(settings, intake.shards, log, Purpose.PLAN, absent=absent)
 
 
 def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
     """A line a stage, and under it the reasons."""
     if warning := unread_warning(intake, GRAPH, work):
         say(warning)
-    if intake.held_back:
-        say(f"a refresh would hold back: {intake.held_back}")
+    if why := intake.held_back or why_removals_wait(intake, work.settings):
+        say(f"a refresh would hold back: {why}")
     elif intake.removed:
-        fate = "are erased" if work.settings.on_removed == "erase" else "go to trash/"
+        fate = "is erased" if work.settings.on_removed == "erase" else "goes to trash/"
         say(f"{len(intake.removed):,} tars are gone: {named(intake.removed)}")
-        say(f"their shards would be let go of; their curated tars {fate}")
+        say(f"their shards would be let go of; what was made of them {fate}")
     if intake.unregistered:
         say(f"{len(intake.unregistered):,} new shards: {named(intake.unregistered)}")
     print_not_taken(intake)
@@ -74,7 +76,6 @@ def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
 
 
 def print_not_taken(intake: Intake) -> None:
-    """The tars in the source that are left where they are, by reason."""
-    for reason in dict.fromkeys(intake.not_taken.values()):
-        tars = [f"{shard}.tar" for shard, why in intake.not_taken.items() if why == reason]
-        say(f"{len(tars):,} not taken up yet: {named(tars)}: {reason}")
+    """What lies in the source and is left where it is, by reason."""
+    for line in not_taken_lines(intake.not_taken):
+        say(line)

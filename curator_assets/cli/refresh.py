@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from curator_assets.cli.console import print_table, say
-from curator_assets.cli.exit_status import FAILED, MEND, tell_error
+from curator_assets.cli.exit_status import FAILED, HELD_BACK, MEND, tell_error
 from curator_assets.cli.instance import project_instance
 from curator_assets.cli.plan import print_not_taken
 from curator_assets.cli.progress_bar import ShownProgress, terminal_loggers
@@ -18,6 +18,7 @@ from curator_assets.defs.output.verdicts import VERDICTS
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.job import OP, Observer, refresh_job
 from curator_assets.engine.intake import Intake
+from curator_assets.engine.intake_words import why_removals_wait
 from curator_assets.engine.making import failure_lines
 from curator_assets.engine.refresh import Pass
 from curator_assets.errors import UserError
@@ -29,12 +30,13 @@ from curator_assets.storage.room import require_writable
 from curator_assets.storage.store import Store
 
 
-def refresh(shards: Sequence[str], *, force: bool) -> int:
+def refresh(shards: Sequence[str], *, force: bool, allow_removals: bool = False) -> int:
     """Refresh the project of the settings in force, and tell what came of it.
 
     Args:
         shards: names and ranges that stages by shard are limited to; none: all.
         force: make all of it again.
+        allow_removals: let go of all shards whose tars are gone, however many.
 
     Returns:
         The exit status.
@@ -46,11 +48,16 @@ def refresh(shards: Sequence[str], *, force: bool) -> int:
     require_installed("faiss", "faiss-gpu")
     require_writable(Store(settings.output))
     with project_instance(settings_file()) as instance:
-        return shown_refresh(instance, settings, shards, force=force)
+        return shown_refresh(instance, settings, shards, force=force, allow_removals=allow_removals)
 
 
 def shown_refresh(
-    instance: dg.DagsterInstance, settings: Settings, shards: Sequence[str], *, force: bool
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    shards: Sequence[str],
+    *,
+    force: bool,
+    allow_removals: bool = False,
 ) -> int:
     """Run the job with its progress shown, and tell what came of it; the exit status."""
     with ShownProgress() as shown:
@@ -59,6 +66,7 @@ def shown_refresh(
             settings,
             force=force,
             shards=shards,
+            allow_removals=allow_removals,
             observer=shown,
             loggers=terminal_loggers(),
         )
@@ -71,6 +79,7 @@ def run(
     *,
     force: bool = False,
     shards: Sequence[str] = (),
+    allow_removals: bool = False,
     observer: Observer | None = None,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> bool:
@@ -80,8 +89,9 @@ def run(
         UserError: nothing could be done.
     """
     job = refresh_job(GRAPH, settings, observer, loggers)
+    asked = {"force": force, "shards": list(shards), "allow_removals": allow_removals}
     config = {
-        "ops": {OP: {"config": {"force": force, "shards": list(shards)}}},
+        "ops": {OP: {"config": asked}},
         "loggers": {"console": {"config": {} if loggers else {"log_level": "INFO"}}},
     }
     try:
@@ -89,7 +99,7 @@ def run(
     except dg.Failure as failure:
         if isinstance(failure.__cause__, UserError):
             raise failure.__cause__ from None
-        return False  # partitions failed; the observer and the instance know which
+        return False  # partitions failed or removals wait; the observer knows which
     return True
 
 
@@ -109,6 +119,9 @@ def _tell(intake: Intake, result: Pass) -> int:
     print_not_taken(intake)
     if counts:
         _print_places(result)
+    if text := why_removals_wait(intake, work.settings):
+        tell_error(text)
+        return status or HELD_BACK
     return status
 
 
@@ -125,7 +138,9 @@ def _tell_failures(result: Pass) -> int:
     others = [
         stage.name for stage, failed in result.failed.items() if not causes.intersection(failed)
     ]
-    if causes and others:
+    if causes and others and not result.work.made_shards(GRAPH.by_shard()[0]):
+        say("nothing of the source could be embedded, so nothing else is made")
+    elif causes and others:
         say(f"not made, for want of what they are made from: {', '.join(others)}")
     if any(one.is_of_all for one in causes):
         return MEND

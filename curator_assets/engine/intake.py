@@ -1,8 +1,9 @@
 """Which shards there are: one listing of the source, one order of arrival, one set of partitions.
 
 A shard is known if Dagster's instance has it as a partition or the output holds anything of it;
-whatever lacks a rank of arrival or a partition gets it. `look` changes nothing; `register` and
-`let_go` do what was seen to be due.
+whatever lacks a rank of arrival or a partition gets it. A known shard is gone only if all of the
+source that may hold it was seen, and not too many are gone at once; else it stays as it is, and is
+named. `look` changes nothing; `register` and `let_go` do what was seen to be due.
 """
 
 from __future__ import annotations
@@ -12,16 +13,23 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from curator_assets.engine.stage import External, Graph, Stage
-from curator_assets.engine.work import Work
+from curator_assets.engine.stage import Graph, Stage
+from curator_assets.engine.trash import put_in_trash, take_back
 from curator_assets.errors import RemovalsHeldBackError, UserError, named
 from curator_assets.masking import masked_location
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
 from curator_assets.storage.layout import ARRIVALS, SOURCE, ledger_folder, ledger_partition
 from curator_assets.storage.ledger import Ledger
-from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.not_taken import (
+    NotTaken,
+    read_not_taken,
+    since,
+    write_not_taken,
+)
+from curator_assets.storage.shards.source import Looked, MissingSourceError, Source
 from curator_assets.storage.shards.tar_versions import had_size
+from curator_assets.storage.shards.tree import ALL_OF_IT
 from curator_assets.storage.store import Store
 
 
@@ -47,13 +55,17 @@ class Intake:
     """What one look at the source, the output and the instance found.
 
     Attributes:
-        shards: those that are whole or known, and there, in order of arrival.
+        shards: those that are whole or known, and there, in order of arrival; with those of which
+            the output has something that stays though their tars can't be read.
         unranked: those of them without a rank, in the order in which they get one.
         unregistered: those of them that are no partitions yet, in order of arrival.
-        removed: known shards whose tars are gone.
+        removed: known shards whose tars are gone, to be let go of.
         n_bytes: shard -> size of its tar, of every tar in the source.
-        not_taken: tar in the source -> why it is not taken up yet.
+        not_taken: path below the source -> why it is not taken, and since when.
         held: shards of which the output has an entry, readable or not.
+        absent: known shard that stays -> why its tar can't be read.
+        gone: those of them whose tars are gone, and not only unseen.
+        unseen: folder below the source that can't be listed -> why.
         held_back: why nothing may be let go of, nor made, before a person has looked; None: it may.
     """
 
@@ -62,54 +74,85 @@ class Intake:
     unregistered: tuple[str, ...]
     removed: tuple[str, ...]
     n_bytes: Mapping[str, int]
-    not_taken: Mapping[str, str]
+    not_taken: Mapping[str, NotTaken]
     held: frozenset[str]
+    absent: Mapping[str, str]
+    gone: tuple[str, ...]
+    unseen: Mapping[str, str]
     held_back: str | None
 
 
-def look(graph: Graph, settings: Settings, registry: Registry) -> Intake:
+def look(
+    graph: Graph, settings: Settings, registry: Registry, *, allow_removals: bool = False
+) -> Intake:
     """What is new, and what is gone; nothing changes.
 
+    Args:
+        graph: its stages.
+        settings: in force.
+        registry: where partitions are registered.
+        allow_removals: let go of whatever is seen to be gone, however many.
+
     Raises:
-        MissingSourceError: there is no source folder.
+        MissingSourceError: there is no source folder, and no shard is known.
         LostArrivalsError: ranks of arrival are lost in part.
     """
     store, tars = Store(settings.output), Source(settings.source)
     ranks, unranked = _ranks(graph, store)
     registered, held = set(registry.shards()), _held(graph, store)
-    listed = tars.list_shards()  # last: what another process takes in meanwhile is not missed
     known = registered | held
+    try:
+        looked = tars.look(settings.output)  # last: what another process takes in is not missed
+    except MissingSourceError:
+        if not known:
+            raise
+        looked = Looked({}, {}, {ALL_OF_IT: "there is no such folder"}, {})
+    listed = looked.shards
     unknown = {shard: found for shard, found in listed.items() if shard not in known}
-    whole = {shard for block in tars.whole(unknown, settings.marker) for shard in block}
+    whole, reasons = tars.not_taken(looked, unknown, settings.marker)
+    gone, hidden = list[str](), dict[str, str]()
+    for shard in sorted(known - listed.keys()):
+        if why := looked.why_hidden(shard):
+            hidden[shard] = why
+        else:
+            gone.append(shard)
+    may_go = allow_removals or not (looked.unseen or hidden or _too_many(gone, known, settings))
+    may_go = may_go if allow_removals or listed else not gone
+    stays = [] if may_go else gone
+    absent = hidden | dict.fromkeys(stays, "gone from the source; what was made of it stays")
     present = [shard for shard in listed if shard in known or shard in whole]
+    present += [shard for shard in absent if shard in held]
     ordered = {*ranks, *unranked}
     unranked += [shard for shard in present if shard not in ordered]
     order = {shard: rank for rank, shard in enumerate([*ranks, *unranked])}
     shards = sorted(present, key=order.__getitem__)
-    removed = tuple(sorted(shard for shard in known if shard not in listed))
     n_bytes = {shard: signature.size for shard, signature in listed.items()}
+    reasons |= {f"{shard}.tar": absent[shard] for shard in absent}
     return Intake(
         shards=tuple(shards),
         unranked=tuple(unranked),
         unregistered=tuple(shard for shard in shards if shard not in registered),
-        removed=removed,
+        removed=tuple(gone if may_go else ()),
         n_bytes=n_bytes,
-        not_taken={shard: _why_not_taken(settings) for shard in unknown if shard not in whole},
+        not_taken=since(reasons, read_not_taken(store)),
         held=frozenset(held),
-        held_back=_why_held_back(graph, settings, removed, n_bytes),
+        absent=absent,
+        gone=tuple(stays),
+        unseen=looked.unseen,
+        held_back=_why_held_back(graph, settings, [*gone, *hidden], n_bytes),
     )
+
+
+def _too_many(gone: Sequence[str], known: Collection[str], settings: Settings) -> bool:
+    """Whether more are gone than may be let go of unasked."""
+    return len(gone) > max(1, settings.max_removed_fraction * len(known))
 
 
 def _why_held_back(
     graph: Graph, settings: Settings, removed: Sequence[str], n_bytes: Mapping[str, int]
 ) -> str | None:
-    """Why the source may not be the one that the output was made from, or may be away."""
+    """Why the source may not be the one that the output was made from."""
     source = masked_location(settings.source)
-    if removed and not n_bytes:
-        return (
-            f"source {source} lists no tar, but {len(removed)} shards are known; if it is "
-            "mounted and truly empty, delete the output, else mount it"
-        )
     store = Store(settings.output)
     try:
         made_from = masked_location(store.read(SOURCE).decode(errors="replace").strip())
@@ -149,28 +192,10 @@ def _source_mark(settings: Settings) -> str:
     return os.path.relpath(settings.source, settings.output)  # the same after both are moved
 
 
-def _why_not_taken(settings: Settings) -> str:
-    if settings.marker is not None:
-        return f"no marker file of the same name with {settings.marker} is beside it"
-    return "it does not end as tars end: it was cut, or is still being written"
-
-
-def unread_warning(intake: Intake, graph: Graph, work: Work) -> str | None:
-    """One paragraph for a person whose output can't be read; None if all of it can."""
-    held = intake.held - {*intake.removed}
-    n_unread = len(held) - len(held & work.ledger.read_all(_first(graph).name).keys())
-    if not n_unread:
-        return None
-    return (
-        f"{n_unread} shards of the output {work.store.location} are recorded in a format that "
-        "this version does not read (an older one, or damaged): they are made again. Of an older "
-        "version's output nothing is carried over; to start clean, name another output or delete "
-        "this one"
-    )
-
-
 def register(intake: Intake, settings: Settings, registry: Registry) -> None:
     """Give a rank and a partition to what lacks one; safe beside other processes.
+
+    What is not taken is noted in the output, with the time since when.
 
     Raises:
         RemovalsHeldBackError: the source may not be the one that the output was made from.
@@ -178,6 +203,7 @@ def register(intake: Intake, settings: Settings, registry: Registry) -> None:
     if intake.held_back:
         raise RemovalsHeldBackError(intake.held_back)
     store = Store(settings.output)
+    write_not_taken(store, intake.not_taken)
     ranks = read_arrivals(store)
     if intake.unranked:
         ranks = record_arrivals(store, intake.unranked)
@@ -185,7 +211,10 @@ def register(intake: Intake, settings: Settings, registry: Registry) -> None:
 
 
 def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry) -> None:
-    """Forget the shards whose tars are gone; to be called under the lease.
+    """Forget the shards whose tars are gone, and take back what was made of those that came back.
+
+    To be called under the lease. The rank of arrival stays: a tar that comes back under its
+    name takes its old place.
 
     Raises:
         RemovalsHeldBackError: the source may not be the one that the output was made from, or be
@@ -195,8 +224,9 @@ def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry)
         raise RemovalsHeldBackError(intake.held_back)
     store, mark = Store(settings.output), _source_mark(settings).encode(errors="surrogateescape")
     for shard in intake.removed:
-        _remove(shard, graph, settings)
+        put_in_trash(shard, graph, settings)
         registry.remove(shard)
+    take_back((s for s in intake.shards if s not in intake.held), graph, settings)
     if store.size(SOURCE) is None or store.read(SOURCE) != mark:
         with store.write(SOURCE) as file:
             file.write(mark)
@@ -254,23 +284,3 @@ def _held(graph: Graph, store: Store) -> set[str]:
 
 def _first(graph: Graph) -> Stage:
     return graph.by_shard()[0]
-
-
-def _remove(shard: str, graph: Graph, settings: Settings) -> None:
-    """Forget a shard; the files that are kept go to `trash/` unless they are to be erased.
-
-    Ledger entries go first, so that a shard is never vouched for that is half gone. The rank of
-    arrival stays: a tar that comes back under its name takes its old place.
-    """
-    store = Store(settings.output)
-    ledger = Ledger(store)
-    everything: list[Stage | External] = [*reversed(graph.by_shard()), *graph.externals()]
-    for made in everything:
-        ledger.remove(made.name, shard)
-    for made in everything:
-        is_kept = isinstance(made, Stage) and made.is_kept_when_removed
-        for name in made.files(shard):
-            if is_kept and settings.on_removed != "erase":
-                store.move(name, f"trash/{name}")
-            else:
-                store.remove(name)

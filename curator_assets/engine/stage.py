@@ -174,7 +174,6 @@ class Stage:
         observe: once all partitions are made: outcomes of the asset as a whole.
         named_columns: what the columns mean whose names come from the settings.
         unit: what a row is, in the plural.
-        is_kept_when_removed: the files of a removed shard go to `trash/` instead of away.
         is_optional: made on request only.
     """
 
@@ -194,7 +193,6 @@ class Stage:
     observe: Callable[[Work], Iterable[Observed]] | None = None
     named_columns: str | None = None
     unit: str = "rows"
-    is_kept_when_removed: bool = False
     is_optional: bool = False
 
     def code_version(self, settings: Settings) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import cached_property
@@ -55,6 +55,7 @@ class Work:
         purpose: what is asked of the stages.
         device: to embed on, instead of the one that the settings mean.
         n_bytes: shard -> size of its tar, as far as it was listed.
+        absent: those of the shards whose tars can't be read now, while what was made of them stays.
         watch: who is told how far the work is.
     """
 
@@ -64,6 +65,7 @@ class Work:
     purpose: Purpose = Purpose.MAKE
     device: str | None = None
     n_bytes: Mapping[str, int] = field(default_factory=dict)
+    absent: Container[str] = frozenset()
     watch: Watch = field(default_factory=Watch)
 
     @cached_property

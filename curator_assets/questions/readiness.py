@@ -13,13 +13,13 @@ from rich.filesize import decimal
 from curator_assets.defs.filter.filter_scores import head_files, load_heads
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.engine.encoder import Encoder
-from curator_assets.errors import named
 from curator_assets.extras import require_installed
 from curator_assets.models import offline_model
 from curator_assets.questions.stored_work import stored_work
 from curator_assets.settings import Settings
 from curator_assets.storage.room import free_bytes, require_writable
-from curator_assets.storage.shards.source import Source, require_tars
+from curator_assets.storage.shards.not_taken import briefly, not_taken_lines, read_not_taken, since
+from curator_assets.storage.shards.source import MissingSourceError, Source
 from curator_assets.storage.shards.tars import TarContent
 from curator_assets.storage.store import Store
 
@@ -65,21 +65,28 @@ def look_at_source(seen: Seen) -> Iterator[Finding]:
     """The tars, and the first samples of one.
 
     Raises:
-        MissingSourceError: there is no folder, or no tar in it.
+        MissingSourceError: there is no folder, or no whole tar in it.
         BrokenTarError: the first tar can't be read.
     """
     settings = seen.settings
     source = Source(settings.source)
-    listed = source.list_shards()
-    require_tars(settings.source, listed)
+    looked = source.look(settings.output)
+    listed = looked.shards
+    found, reasons = source.not_taken(looked, listed, settings.marker)
+    not_taken = since(reasons, read_not_taken(Store(settings.output)))
+    whole = sorted(found)
+    if not whole:
+        lies_there = f": {briefly(not_taken)}" if not_taken else ""
+        raise MissingSourceError(
+            f"source {settings.source} holds no tar that can be taken{lies_there}; expected "
+            "webdataset shards, whole files that end in .tar, at any depth below it: set 'source' "
+            "in the settings to where they lie, or make some of image files with `curate pack`"
+        )
     seen.n_bytes = {shard: signature.size for shard, signature in listed.items()}
     n_bytes = sum(seen.n_bytes.values())
     yield Finding(f"{source.location}: {len(listed):,} tars, {decimal(n_bytes)}")
-    whole = [shard for block in source.whole(listed, settings.marker) for shard in block]
-    if others := sorted(set(listed) - set(whole)):
-        tars = [f"{shard}.tar" for shard in others]
-        why = f"have no {settings.marker}" if settings.marker else "are cut, or not whole yet"
-        yield Finding(f"{len(tars):,} {why}, and would not be taken up: {named(tars)}", True)
+    for line in not_taken_lines(not_taken):
+        yield Finding(line, True)
     for shard in whole[:1]:
         yield from _first_samples(shard, source, seen)
 

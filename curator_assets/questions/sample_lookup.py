@@ -15,7 +15,10 @@ from curator_assets.kernels.rules import first_broken_rule
 from curator_assets.settings import STATISTIC_COLUMNS, FilterRule
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import read_arrivals
+from curator_assets.storage.shards.not_taken import not_taken_lines, read_not_taken, since
 from curator_assets.storage.shards.pixels import Address
+from curator_assets.storage.shards.shard_names import SHARD_SUFFIX
+from curator_assets.storage.shards.source import MissingSourceError
 from curator_assets.storage.tables.parquet import find_rows, read_table
 
 _COLUMNS = ("image_id", "key", "position", "ext", "format", "content_hash", "error")
@@ -104,8 +107,34 @@ def _unknown(work: Work, image_id: str, embedded: list[str]) -> str:
             work.tars.signature(shard)
         except OSError:
             continue
+        if why := _why_not_taken(work, image_id):
+            return why
         return f"shard {shard!r} was never embedded; make it: {REFRESH}"
+    if why := _why_not_taken(work, image_id):
+        return why
     shards = list(read_arrivals(work.store))
     name = next(_prefixes(image_id), image_id)
     near = did_you_mean(name, shards) if "/" in image_id else ""
     return f"no shard of {image_id!r} is known (an image id is <shard>/<key>){near}"
+
+
+def _why_not_taken(work: Work, asked: str) -> str | None:
+    """Why the file, or the shard, that is asked for is not taken; None if nothing is known of it.
+
+    What the last refresh noted tells; a file that it did not see is looked at now.
+    """
+    location = work.tars.root.rstrip("/") + "/"
+    path = asked.removeprefix("./").removeprefix(location)
+    shards = [path, path.removesuffix(SHARD_SUFFIX), *_prefixes(path)]
+    wanted = [path, f"{path}/", *(shard + SHARD_SUFFIX for shard in shards)]
+    noted = read_not_taken(work.store)
+    found = {name: noted[name] for name in wanted if name in noted}
+    if not found:
+        try:
+            looked = work.tars.look(work.settings.output)
+        except MissingSourceError:
+            return None
+        new = {shard: looked.shards[shard] for shard in shards if shard in looked.shards}
+        _, reasons = work.tars.not_taken(looked, new, work.settings.marker)
+        found = since({name: reasons[name] for name in wanted if name in reasons}, noted)
+    return next(not_taken_lines(found), None)

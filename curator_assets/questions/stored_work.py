@@ -14,6 +14,7 @@ from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.shards.tar_versions import known_version
+from curator_assets.storage.shards.tree import why_unseen
 from curator_assets.storage.store import Store
 
 
@@ -51,6 +52,8 @@ def stale_tar(work: Work, shard: str) -> str | None:
         signature = work.tars.signature(shard)
     except FileNotFoundError:
         return "its tar is gone"
+    except OSError as error:
+        return why_unseen(error)
     version = known_version(work.ledger, TAR_SHARDS.name, shard, signature)
     if version is None:
         return "its tar was touched or replaced since it was embedded"

@@ -11,6 +11,12 @@ LEASE = "lease"
 LEDGER = "ledger"
 SOURCE = "source.txt"
 """The source that the output was made from, as a path from the output where it can be one."""
+NOT_TAKEN = "not_taken.json"
+"""What of the source is not curated, why and since when."""
+TRASH = "trash"
+"""What was let go of, as it lay below `output`; its ledger and metadata are folders of it."""
+LET_GO = "let_go"
+"""Below `TRASH`: since when each shard lies there."""
 TAR_SHARDS = "tar_shards"
 """The asset of the source's tars, under which their versions are kept."""
 LISTING = "listing.parquet"
@@ -102,6 +108,17 @@ def lease_token(name: str) -> int | None:
     """The inverse of `lease`; None for a file that is no such."""
     token = _number(name.removeprefix(f"{LEASE}/").removesuffix(".json"))
     return token if token and lease(token) == name else None
+
+
+def let_go(shard: str) -> str:
+    """The note of a shard in the trash, below `TRASH`."""
+    return f"{LET_GO}/{shard}.json"
+
+
+def let_go_shard(name: str) -> str | None:
+    """The inverse of `let_go`; None for a file that is no such note."""
+    shard = name.removeprefix(f"{LET_GO}/").removesuffix(".json")
+    return shard if name == let_go(shard) else None
 
 
 def ledger(asset: str, partition: str | None, token: int = 0) -> str:

@@ -40,6 +40,15 @@ def test_explain_and_its_pictures(run, project):
     assert (project / "curator.yaml").read_bytes() == settings
 
 
+def test_a_tar_that_is_not_taken_is_explained_by_its_reason(run, project):
+    (project / "tars/cut.tar").write_bytes(b"x" * 100)
+    (project / "tars/.hidden.tar").touch()
+    for asked in ("cut", "cut.tar", "./cut.tar", str(project / "tars/cut.tar"), "cut/some/key"):
+        assert_one_paragraph(run("explain", asked), 2, "cut.tar: it does not end as tars end")
+    assert_one_paragraph(run("explain", ".hidden.tar"), 2, "its name begins with a dot")
+    assert_one_paragraph(run("explain", "nowhere.tar"), 2, "no shard of 'nowhere.tar' is known")
+
+
 def test_compare_and_its_table(run, project):
     settings = yaml.safe_load((project / "curator.yaml").read_text())
     settings["filters"] = [{"score": "width", "min": 300}]

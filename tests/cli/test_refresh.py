@@ -58,7 +58,7 @@ def test_it_ends_with_the_counts_the_tars_not_taken_and_the_report(run, project,
     for row in (["kept", "2", "50.0%"], ["duplicate", "1", "25.0%"], ["unreadable", "1", "25.0%"]):
         assert row in rows
     assert ["samples", "read", "4"] in rows
-    assert "1 not taken up yet: c.tar: it does not end as tars end" in end
+    assert "1 not taken: c.tar: it does not end as tars end" in end
     assert f"report        {project}/out/report/index.html" in end
     assert "image_embeddings: 4 images" in result.stdout
     assert " - dagster - " not in result.output  # lines without the prefix of a log
@@ -136,9 +136,9 @@ def test_removals_are_held_back_when_the_source_is_empty(run, project, photos):
     tar = drop(project, "a", photos[0])
     assert run("refresh").exit_code == 0
     tar.unlink()
-    assert_one_paragraph(run("refresh"), 3, "lists no tar, but 1 shards are known")
+    assert_one_paragraph(run("refresh"), 3, "1 known shards are gone: a", "--allow-removals")
     assert made(project, "shards/*.tar") == {"a"}
-    assert "a refresh would hold back: source " in run("plan").stdout
+    assert "a refresh would hold back: removals are held back" in run("plan").stdout
 
 
 def test_plan_makes_nothing_at_all(run, project, photos):
@@ -150,6 +150,25 @@ def test_plan_makes_nothing_at_all(run, project, photos):
     assert ["image_embeddings", "0", "1", "0"] in [x.split() for x in result.stdout.splitlines()]
     assert run("check").exit_code == 0
     assert sorted(project.rglob("*")) == before
+
+
+def test_a_source_with_nothing_usable_says_what_lies_there(run, project):
+    (project / "tars").mkdir()
+    assert_one_paragraph(run("refresh"), 2, "holds no tar; expected webdataset shards")
+    (project / "tars/a.tar.gz").touch()
+    (project / "tars/b.tar").write_bytes(b"x" * 100)
+    for command in ("refresh", "plan"):
+        result = run(command)
+        words = ["a.tar.gz (compressed", "b.tar (it does not end as tars end"]
+        assert_one_paragraph(result, 2, "holds nothing that can be taken: ", *words)
+        assert "centroids" not in result.output
+    assert "a.tar.gz (compressed" in run("check").stdout
+    (project / "tars/b.tar").unlink()
+    write_members(project / "tars/c.tar", [("0.jpg", b""), ("1.jpg", b""), ("0.jpg", b"")])
+    result = run("refresh")
+    assert_one_paragraph(result, 1, "image_embeddings: c: ")
+    assert "nothing of the source could be embedded" in result.stdout
+    assert "1 not taken: a.tar.gz" in result.stdout
 
 
 def test_two_projects_never_meet(run, here, photos, monkeypatch):

@@ -15,13 +15,14 @@ from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
 from curator_assets.engine.intake import (
     LostArrivalsError,
-    RemovalsHeldBackError,
     known_shards,
     let_go,
     look,
     register,
 )
+from curator_assets.engine.intake_words import require_usable
 from curator_assets.engine.plan import plan
+from curator_assets.errors import RemovalsHeldBackError
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import read_arrivals, record_arrivals
 from curator_assets.storage.ledger import Entry, Ledger
@@ -83,9 +84,12 @@ def test_a_shard_of_which_only_the_output_knows_is_let_go_of(settings):
 
 def test_an_empty_source_lets_go_of_nothing(settings):
     registry = Registered(["a"])
-    with pytest.raises(RemovalsHeldBackError, match="lists no tar, but 1 shards are known"):
-        take_in(settings, registry)
+    take_in(settings, registry)
     assert registry.names == ["a"]
+    found = look(GRAPH, settings, registry)
+    assert (found.removed, found.gone) == ((), ("a",))
+    with pytest.raises(RemovalsHeldBackError, match="1 known shards are gone: a"):
+        require_usable(found, settings)
 
 
 def vouch(settings, *shards) -> None:

@@ -10,16 +10,23 @@ from tar_files import write_members
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.intake import let_go, look, register
 from curator_assets.engine.partitioning import Partitioning
+from curator_assets.engine.trash import empty_trash, trashed
 from curator_assets.settings import Settings
+from curator_assets.storage import layout
 from curator_assets.storage.arrivals import read_arrivals
-from curator_assets.storage.layout import ARRIVALS
-from curator_assets.storage.ledger import Entry, Ledger
+from curator_assets.storage.layout import ARRIVALS, LET_GO, NOT_TAKEN, TRASH
+from curator_assets.storage.ledger import Entry, Ledger, StoredFile, hash_files
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tar_versions import read_version, record_version
 from curator_assets.storage.store import Store
 
 BY_SHARD = [stage for stage in GRAPH.stages if stage.by is Partitioning.SHARD]
 MADE = [*GRAPH.externals(), *BY_SHARD]
-KEPT = [stage for stage in BY_SHARD if stage.is_kept_when_removed]
 GONE, OTHER = "night/late", "night/later"  # one name begins with the other
+
+
+def entry_of(name: str, files: dict[str, StoredFile]) -> Entry:
+    return Entry(f"f of {name}", f"v of {name}", files=files)
 
 
 @dataclass
@@ -41,7 +48,8 @@ class Project:
             for name in made.files(shard):
                 with store.write(name) as file:
                     file.write(f"{name} of {made.name}".encode())
-            Ledger(store).write(made.name, shard, Entry("f", "v"))
+            files = hash_files(store, made.files(shard))
+            Ledger(store).write(made.name, shard, entry_of(made.name, files), {"of": shard})
 
     def take_in(self) -> None:
         intake = look(GRAPH, self.settings, self.registry)
@@ -52,7 +60,8 @@ class Project:
         """All but the order of arrival, which may be written another way."""
         paths = (path for path in self.output.rglob("*") if path.is_file())
         files = {str(path.relative_to(self.output)): path.read_bytes() for path in paths}
-        return {name: data for name, data in files.items() if not name.startswith(ARRIVALS)}
+        apart = (ARRIVALS, NOT_TAKEN, f"{TRASH}/{LET_GO}")
+        return {name: data for name, data in files.items() if not name.startswith(apart)}
 
     def entries(self, shard: str) -> list[Entry | None]:
         ledger = Ledger(Store(self.settings.output))
@@ -74,24 +83,18 @@ def project(tmp_path, request) -> Project:
     return project
 
 
-def kept_names() -> list[str]:
-    return [name for stage in KEPT for name in stage.files(GONE)]
-
-
-def test_a_removed_shard_goes_and_all_else_is_as_it_was(project):
+def test_a_removed_shard_goes_whole_and_all_else_is_as_it_was(project):
     before = project.files()
+    others = {name: data for name, data in before.items() if f"{GONE}." not in name}
+    assert len(before) > len(others)
     project.tar(GONE).unlink()
     project.take_in()
-    kept = kept_names() if project.settings.on_removed == "trash" else []
-    others = {name: data for name, data in before.items() if f"{GONE}." not in name}
-    assert project.files() == others | {f"trash/{name}": before[name] for name in kept}
+    kept = {f"trash/{name}": data for name, data in before.items() if name not in others}
+    erased = project.settings.on_removed == "erase"
+    assert project.files() == others | ({} if erased else kept)
     assert project.entries(GONE) == [None] * len(MADE)
-    assert project.entries(OTHER) == [Entry("f", "v")] * len(MADE)
+    assert None not in project.entries(OTHER)
     assert project.registry.names == [OTHER]
-
-
-def test_curated_tars_and_their_tables_are_what_is_kept():
-    assert sorted(kept_names()) == [f"shards/{GONE}.parquet", f"shards/{GONE}.tar"]
 
 
 def test_a_tar_that_comes_back_takes_its_old_place(project):
@@ -107,14 +110,39 @@ def test_a_tar_that_comes_back_takes_its_old_place(project):
 
 @pytest.mark.parametrize("project", ["trash"], indirect=True)
 def test_what_goes_again_takes_the_place_of_what_lay_in_trash(project):
-    store = Store(project.settings.output)
-    for name in kept_names():
+    store, before = Store(project.settings.output), project.files()
+    gone = [name for name in before if f"{GONE}." in name]
+    for name in gone:
         with store.write(f"trash/{name}") as file:
             file.write(b"older, and longer than what comes in its place" * 9)
-    before = project.files()
     project.tar(GONE).unlink()
     project.take_in()
     after = project.files()
-    assert [after[f"trash/{name}"] for name in kept_names()] == [
-        before[name] for name in kept_names()
-    ]
+    assert {name: after[f"trash/{name}"] for name in gone} == {name: before[name] for name in gone}
+
+
+def test_what_lies_in_the_trash_of_a_bucket_is_taken_back(tmp_path):
+    settings = Settings(source=str(tmp_path / "tars"), output="memory://bucket_of_trash/out")
+    project = Project(settings, Registered())
+    store = Store(settings.output)
+    for shard in (GONE, OTHER):
+        project.make(shard)
+        project.take_in()
+    tar = project.tar(GONE)
+    _, content = read_version(Ledger(store), layout.TAR_SHARDS, Source(settings.source), GONE)
+    signature = Source(settings.source).signature(GONE)
+    record_version(store, Ledger(store), layout.TAR_SHARDS, GONE, signature, content)
+    before = {name: store.read(name) for name in store.names("")}
+    tar.rename(tmp_path / "away.tar")
+    project.take_in()
+    assert [t.shard for t in trashed(GRAPH, settings)] == [GONE]
+    assert project.entries(GONE) == [None] * len(MADE)
+    (tmp_path / "away.tar").rename(tar)
+    project.take_in()
+    after = {name: store.read(name) for name in store.names("")}
+    assert {name: after.get(name) for name in before} == before
+    assert not [name for name in after if name.startswith(TRASH)]
+    tar.unlink()
+    project.take_in()
+    empty_trash(settings)
+    assert not [name for name in store.names("") if name.startswith(TRASH)]

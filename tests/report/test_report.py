@@ -56,6 +56,21 @@ def test_making_it_again_changes_nothing_and_says_so(project):
     assert not made(project)
 
 
+def test_what_is_not_taken_stands_in_the_first_part_and_makes_it_again(project):
+    assert made(project)
+    assert "not-taken" not in page(project)
+    for i in range(12):
+        (project.folder / f"tars/{i:02d}.tar.gz").touch()
+    project.register()
+    assert made(project)
+    first_part = page(project).partition('id="funnel"')[0]
+    assert "09.tar.gz" in first_part and "10.tar.gz" not in first_part
+    assert "… and 2 more: all are in not_taken.json" in first_part
+    assert summary(project)["n_not_taken"] == 12
+    project.register()
+    assert not made(project)
+
+
 def test_changes_since_the_last_report(project):
     project.changes["filters"] = [{"score": "width", "min": 250}]
     before = summary(project)

@@ -54,9 +54,7 @@ def _open(work: Work) -> Iterator[Make]:
     def make(_: str) -> Made:
         embedded = list(shards_of_one_id_each(work))
         if not embedded:
-            raise MissingInputError(
-                f"no embedding to train on; materialise {IMAGE_EMBEDDINGS.name} first"
-            )
+            raise MissingInputError(f"no shard is embedded; make {IMAGE_EMBEDDINGS.name} first")
         sample, n_images = sample_embeddings(store, embedded, settings)
         if not n_images:
             return _placeholder(work, sample.shape[1])

@@ -77,6 +77,10 @@ def _inputs(work: Work, shard: str) -> Inputs | None:
     if work.purpose is Purpose.LOOK:
         stored = {name: before.inputs.get(name) for name in (ARITHMETIC, TAR_SHARDS.name)}
         return {WEIGHTS: weights} | stored
+    if shard in work.absent:
+        arithmetic = arithmetic_in_force(work, weights, before)
+        tar = before.inputs.get(TAR_SHARDS.name)
+        return {WEIGHTS: weights, ARITHMETIC: arithmetic, TAR_SHARDS.name: tar}
     try:
         signature = work.tars.signature(shard)
         version, content = read_version(work.ledger, TAR_SHARDS.name, work.tars, shard)

@@ -23,6 +23,7 @@ from curator_assets.report.numbers.marked_pairs import VerdictError, verdict_fil
 from curator_assets.report.report import Report, make_report
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry, Picture, hash_files, hash_of, version_of
+from curator_assets.storage.shards.not_taken import read_not_taken
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import count_rows
 
@@ -40,6 +41,7 @@ def _inputs(work: Work, _: str) -> Inputs:
         NEAR_DUPLICATE_PAIRS.name: hash_of(pairs),
         DUPLICATE_GROUPS.name: work.version(DUPLICATE_GROUPS),
         "verdicts": version_of(hash_files(work.store, verdict_files(work.store))),
+        "not taken": hash_of([[p, one.reason] for p, one in read_not_taken(work.store).items()]),
     }
 
 
@@ -118,6 +120,7 @@ def _given(work: Work) -> Given:
         resolver=resolver,
         why_not=why_not,
         verdict_files=verdict_files(store),
+        not_taken=read_not_taken(store),
     )
 
 

@@ -76,7 +76,6 @@ DEDUPLICATED_SHARDS = Stage(
     columns=lambda settings: schemas.curated(settings.columns),
     named_columns="score of this head",
     unit="kept samples",
-    is_kept_when_removed=True,
 )
 
 
@@ -102,6 +101,11 @@ def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
     beside, tar = DEDUPLICATED_SHARDS.files(shard)
     before = work.entry(DEDUPLICATED_SHARDS, shard)
     rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
+    if rewrite and keys and shard in work.absent:
+        raise PartitionError(
+            f"shard {shard!r}: what is kept of it has changed, but its tar can't be read now; the "
+            "curated tar stays as it was until the tar is back"
+        )
     if rewrite and keys:
         write_curated_tar(work.tars, store, shard, set(keys), tar_version)
     elif rewrite:

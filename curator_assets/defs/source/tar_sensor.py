@@ -1,14 +1,29 @@
 """The sensor that finds new, replaced and removed tars and requests a refresh."""
 
 import time
+from collections.abc import Mapping
 
 import dagster as dg
 
 from curator_assets.masking import masked_errors
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import POLL_SECONDS, LeaseWatch
-from curator_assets.storage.shards.listing import Listing, changes, read_listing, write_listing
-from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.listing import (
+    Change,
+    Listing,
+    changes,
+    read_listing,
+    write_listing,
+)
+from curator_assets.storage.shards.not_taken import (
+    N_NAMED,
+    NotTaken,
+    not_taken_lines,
+    read_not_taken,
+    since,
+)
+from curator_assets.storage.shards.shard_names import SHARD_SUFFIX
+from curator_assets.storage.shards.source import Looked, Signature, Source
 from curator_assets.storage.store import Store
 
 STARTING_SECONDS = 20.0
@@ -36,7 +51,9 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
         running = watch.look(store)
         if running.lives:
             return dg.SkipReason(f"a refresh is running ({running}); tars are looked at after it")
-        before, now = read_listing(store), tars.list_shards()
+        before, looked = read_listing(store), tars.look(settings.output)
+        unseen = {shard: it for shard, it in before.seen.items() if looked.why_hidden(shard)}
+        now = unseen | dict(looked.shards)  # what is out of sight is not gone
         change = changes(before, now, tars, marker=settings.marker, max_seconds=LOOKING_SECONDS)
         requested = {shard: before.requested.get(shard) for shard in now}
         requested |= {shard: now[shard] for shard in change.ready}
@@ -45,8 +62,9 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
             write_listing(store, Listing(now, known))
         killed = _fail_killed_runs(context.instance, store, refresh.name, watch)
         if not change.ready and not change.removed and not killed:
-            waiting = f"; {len(change.arriving)} are still arriving" if change.arriving else ""
-            return dg.SkipReason(f"{len(now)} tars, none new and whole{waiting}")
+            lines = [f"{len(now)} tars, none new and whole"]
+            lines += not_taken_lines(_not_taken(looked, change, before, now, tars, settings))
+            return dg.SkipReason("; ".join(lines))
         n_requests = int(context.cursor or 0) + 1
         context.update_cursor(str(n_requests))
         tags = {
@@ -57,6 +75,25 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
         return dg.RunRequest(run_key=f"drop-{n_requests}", tags=tags)
 
     return tar_drops
+
+
+def _not_taken(
+    looked: Looked,
+    change: Change,
+    before: Listing,
+    now: Mapping[str, Signature],
+    tars: Source,
+    settings: Settings,
+) -> dict[str, NotTaken]:
+    """What lies in the source and is not taken; the first tars that changed are looked at."""
+    reasons = dict(looked.passed_over) | dict(looked.broken) | dict(looked.unseen)
+    shown = [s for s in change.arriving if s in looked.shards]
+    settled = [s for s in shown if before.seen.get(s) == now[s]]
+    judged = {shard: now[shard] for shard in settled[:N_NAMED]}
+    why = tars.why_not_whole(judged, settings.marker)
+    for shard in shown:
+        reasons[shard + SHARD_SUFFIX] = why.get(shard, "still arriving, or not looked at yet")
+    return since(reasons, read_not_taken(Store(settings.output)))
 
 
 def _fail_killed_runs(

@@ -1,6 +1,7 @@
 """`refresh` as a Dagster job: make exactly what is stale or missing, everywhere, in one process."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -10,14 +11,15 @@ from curator_assets.engine.chosen import chosen_shards
 from curator_assets.engine.dagster.assets import EnsureConfig
 from curator_assets.engine.dagster.events import EventReporter, failure, paragraph_first
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
-from curator_assets.engine.intake import Intake, let_go, look, register, unread_warning
+from curator_assets.engine.intake import Intake, let_go, look, register
+from curator_assets.engine.intake_words import require_usable, unread_warning, why_removals_wait
 from curator_assets.engine.progress import Watch
 from curator_assets.engine.refresh import Pass
 from curator_assets.engine.stage import Graph
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import hold_lease
-from curator_assets.storage.shards.source import require_tars
+from curator_assets.storage.shards.not_taken import write_not_taken
 from curator_assets.storage.store import Store
 
 OP = "refresh_stale_partitions"
@@ -28,6 +30,9 @@ class RefreshConfig(EnsureConfig):
 
     shards: list[str] = Field(default=[])
     """Shards, or ranges `first...last` in order of arrival, to limit the work to; none: all."""
+
+    allow_removals: bool = False
+    """Let go of all shards whose tars are gone, however many; a person's decision."""
 
 
 class Observer(Watch):
@@ -63,9 +68,9 @@ def refresh_job(
         store = Store(settings.output)
         with paragraph_first(context.log), hold_lease(store, context.run_id, context.log):
             registry = InstanceRegistry(context.instance, settings)
-            intake = look(graph, settings, registry)
-            if not intake.removed:
-                require_tars(settings.source, intake.n_bytes)
+            intake = look(graph, settings, registry, allow_removals=config.allow_removals)
+            write_not_taken(Store(settings.output), intake.not_taken)
+            require_usable(intake, settings)
             chosen = None
             if config.shards:
                 chosen = frozenset(chosen_shards(config.shards, intake.shards))
@@ -74,7 +79,16 @@ def refresh_job(
             n_new, n_removed = len(intake.unregistered), len(intake.removed)
             context.log.info("%d new shards, %d removed", n_new, n_removed)
             watch.looked(intake)
-            work = Work(settings, intake.shards, context.log, n_bytes=intake.n_bytes, watch=watch)
+            if not intake.shards:
+                require_usable(replace(intake, removed=()), settings)
+            work = Work(
+                settings,
+                intake.shards,
+                context.log,
+                n_bytes=intake.n_bytes,
+                absent=intake.absent.keys(),
+                watch=watch,
+            )
             if warning := unread_warning(intake, graph, work):
                 context.log.warning(warning)
             this = Pass(work, config.force, chosen)
@@ -85,6 +99,8 @@ def refresh_job(
         watch.passed(this)
         if this.failed:
             raise failure("refresh", [one for failed in this.failed.values() for one in failed])
+        if text := why_removals_wait(intake, settings):  # all else is made
+            raise dg.Failure(text, allow_retries=False)
         yield dg.Output(None)
 
     @dg.job(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from curator_assets.report.numbers.eps_curve import Resolves
 from curator_assets.settings import Settings
+from curator_assets.storage.shards.not_taken import NotTaken
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
@@ -24,6 +26,7 @@ class Given:
         resolver: resolves the stored pairs at any eps; None if there are too many.
         why_not: in that case, why.
         verdict_files: the tables of marked pairs.
+        not_taken: path below the source -> why it is not curated, and since when.
     """
 
     settings: Settings
@@ -35,3 +38,4 @@ class Given:
     resolver: Resolves | None
     why_not: str | None
     verdict_files: list[str]
+    not_taken: Mapping[str, NotTaken]

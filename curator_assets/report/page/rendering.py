@@ -22,8 +22,10 @@ from curator_assets.report.pictures.charts import score_chart
 from curator_assets.report.pictures.galleries import Galleries
 from curator_assets.report.pictures.report_pictures import ReportPictures
 from curator_assets.storage import layout
+from curator_assets.storage.shards.not_taken import when
+from curator_assets.storage.shards.shard_names import printable
 
-MAX_FOLDERS, MAX_SHARDS, MAX_PAIRS = 30, 200, 50
+MAX_FOLDERS, MAX_SHARDS, MAX_PAIRS, MAX_NOT_TAKEN = 30, 200, 50, 10
 """Rows of the page's tables; the Parquet tables hold all."""
 
 
@@ -44,6 +46,7 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
         galleries=pictures.galleries,
         changes=numbers.changes,
         notes=list(notes(given, numbers)),
+        not_taken=_not_taken(given),
         why_not=given.why_not,
         eps=settings.duplicates.eps,
         max_eps=settings.duplicates.max_eps,
@@ -78,6 +81,14 @@ def _environment() -> Environment:
 def _without_control_characters(value: object) -> object:
     """What is put on the page; text in it turns no text around, and can be encoded."""
     return escaped_lines(value) if type(value) is str else value  # `Markup` is the page's own
+
+
+def _not_taken(given: Given) -> list[dict[str, str]]:
+    """The first of what is not taken; names may hold anything."""
+    return [
+        {"path": printable(path), "reason": printable(one.reason), "since": when(one.since)}
+        for path, one in list(given.not_taken.items())[:MAX_NOT_TAKEN]
+    ]
 
 
 def _scores(

@@ -52,7 +52,11 @@ def _read(
     members = dict[Address, bytes]()
     for shard, positions in by_shard.items():
         try:
-            if known_version(ledger, layout.TAR_SHARDS, shard, tars.signature(shard)) is None:
+            signature = tars.signature(shard)
+        except OSError:  # it is gone, or its folder can't be seen
+            continue
+        try:
+            if known_version(ledger, layout.TAR_SHARDS, shard, signature) is None:
                 continue
             index = read_table(store, layout.tar_index(shard))
             if columns[0] not in index.column_names:

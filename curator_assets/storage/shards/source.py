@@ -2,44 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import os
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
-from curator_assets.errors import UserError
+from fsspec.implementations.local import LocalFileSystem
+
+from curator_assets.errors import UserError, named
 from curator_assets.masking import masked_location
 from curator_assets.storage.filesystem import opened
+from curator_assets.storage.shards.shard_names import (
+    SHARD_SUFFIX,
+    path_without_escapes,
+    shard_of,
+    why_no_shard,
+    would_be_shard,
+)
 from curator_assets.storage.shards.tars import BLOCK_BYTES
+from curator_assets.storage.shards.tree import (
+    ALL_OF_IT,
+    Signature,
+    info_signature,
+    stat_signature,
+    walk,
+)
+
+__all__ = ["Looked", "MissingSourceError", "Signature", "Source", "UnseenFolderError"]
 
 READ_BLOCK_BYTES = 8 << 20
-END_BYTES = 2 * BLOCK_BYTES  # zeros, in a tar that was closed
 _WHOLE_BLOCK = 1000
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"PK\x03\x04": "zip",
+}
 
 
 class MissingSourceError(UserError, FileNotFoundError):
-    """There is no source folder, or no tar in it."""
+    """There is no source folder, or nothing in it that can be taken."""
 
 
-def require_tars(location: str, tars: Collection[str]) -> None:
-    """Refuse a source in which no tar lies.
-
-    Raises:
-        MissingSourceError: says what was expected.
-    """
-    if not tars:
-        raise MissingSourceError(
-            f"source {location} holds no tar; expected webdataset shards, files that end in .tar, "
-            "at any depth below it: set 'source' in the settings to where they lie, or make some "
-            "of image files with `curate pack`"
-        )
+class UnseenFolderError(UserError):
+    """A folder below the source can't be listed."""
 
 
 @dataclass(frozen=True)
-class Signature:
-    """What a listing tells of a tar; equal signatures mean equal bytes."""
+class Looked:
+    """What one look at the source found; all paths are below it.
 
-    size: int
-    modified: str
+    Attributes:
+        shards: every tar and its signature, in name order.
+        passed_over: path of what a person would take for a shard, by its name, and is none -> why.
+        unseen: folder that can't be listed, with a slash at the end (`./`: the source itself), or
+            tar that can't be looked at -> why.
+        broken: link that leads to nothing -> why.
+    """
+
+    shards: Mapping[str, Signature]
+    passed_over: Mapping[str, str]
+    unseen: Mapping[str, str]
+    broken: Mapping[str, str]
+
+    def why_hidden(self, shard: str) -> str | None:
+        """Why the tar of a shard may lie there though it was not seen; None if it does not."""
+        path = shard + SHARD_SUFFIX
+        raw = path_without_escapes(shard)
+        if raw and (why := self._why_hidden(raw)):
+            return why
+        return self._why_hidden(path)
+
+    def _why_hidden(self, path: str) -> str | None:
+        if why := self.unseen.get(path) or self.broken.get(path):
+            return f"{path}: {why}"
+        while path:
+            path = path.rpartition("/")[0]
+            folder = f"{path}/" if path else ALL_OF_IT
+            if why := self.unseen.get(folder) or self.broken.get(path):
+                return f"{folder}: {why}"
+        return None
 
 
 class Source:
@@ -58,23 +103,45 @@ class Source:
     def __repr__(self) -> str:
         return f"Source({self.location!r})"
 
-    def list_shards(self) -> dict[str, Signature]:
-        """Every shard below the root and its signature, in name order.
+    def look(self, output: str | None = None) -> Looked:
+        """What lies below the root, and what of it can't be seen.
+
+        Args:
+            output: left out, where a link leads there.
 
         Raises:
             MissingSourceError: there is no such folder.
         """
-        if not self.fs.isdir(self.root):
+        fs, path = (None, None) if output is None else opened(output)
+        try:
+            tree = walk(self.fs, self.root, would_be_shard, path if fs is self.fs else None)
+        except FileNotFoundError:
             raise MissingSourceError(
                 f"source {self.location} is not a folder; set 'source' in the settings to where "
                 "the tars lie"
-            )
-        found = self.fs.find(self.root, detail=True)
-        return {
-            path[len(self.root.rstrip("/")) + 1 : -len(".tar")]: _signature(info)
-            for path, info in sorted(found.items())
-            if path.endswith(".tar") and not path.rpartition("/")[2].startswith(".")
-        }
+            ) from None
+        shards, passed_over = dict[str, Signature](), dict(tree.passed_over)
+        for below, signature in sorted(tree.files.items()):
+            if why := why_no_shard(below.rpartition("/")[2]):
+                passed_over[below] = why
+            elif below != (name := shard_of(below) + SHARD_SUFFIX) and name in tree.files:
+                passed_over[below] = "its name, with bytes escaped that are no UTF-8, is another's"
+            else:
+                shards[shard_of(below)] = signature
+        return Looked(shards, dict(sorted(passed_over.items())), tree.unseen, tree.broken)
+
+    def list_shards(self) -> Mapping[str, Signature]:
+        """Every shard below the root and its signature, in name order.
+
+        Raises:
+            MissingSourceError: there is no such folder.
+            UnseenFolderError: a folder can't be listed.
+        """
+        looked = self.look()
+        if looked.unseen:
+            lines = [f"{below}: {why}" for below, why in looked.unseen.items()]
+            raise UnseenFolderError(f"not all of {self.location} can be seen: {named(lines)}")
+        return looked.shards
 
     def signature(self, shard: str) -> Signature:
         """The signature of one shard.
@@ -83,7 +150,9 @@ class Source:
             FileNotFoundError: the tar is gone.
         """
         try:
-            return _signature(self.fs.info(self._path(shard)))
+            if type(self.fs) is LocalFileSystem:
+                return stat_signature(os.stat(self._path(shard)))  # noqa: PTH116
+            return info_signature(self.fs.info(self._path(shard)))
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"shard {shard!r}: no tar at {self._path(shard)}; it was removed or renamed"
@@ -114,11 +183,46 @@ class Source:
         sizes = [shards[shard].size for shard in block]
         ends = self.fs.cat_ranges(
             [self._path(shard) for shard in block],
-            [size - END_BYTES for size in sizes],
+            [size - BLOCK_BYTES for size in sizes],
             sizes,
             on_error="return",
         )
-        return [shard for shard, end in zip(block, ends, strict=True) if end == bytes(END_BYTES)]
+        return [shard for shard, end in zip(block, ends, strict=True) if end == bytes(BLOCK_BYTES)]
+
+    def why_not_whole(
+        self, shards: Mapping[str, Signature], marker: str | None
+    ) -> Mapping[str, str]:
+        """Why some tars are not among `whole`, by what they begin with.
+
+        Args:
+            shards: those tars, as they were listed.
+            marker: as in `whole`.
+        """
+        if marker is not None:
+            return dict.fromkeys(shards, f"no marker file {marker} of the same name is beside it")
+        names, reasons = list(shards), dict[str, str]()
+        for start in range(0, len(names), _WHOLE_BLOCK):
+            block = names[start : start + _WHOLE_BLOCK]
+            paths = [self._path(shard) for shard in block]
+            ends = [min(shards[shard].size, BLOCK_BYTES) for shard in block]
+            begins = self.fs.cat_ranges(paths, [0] * len(paths), ends, on_error="return")
+            reasons |= dict(zip(block, map(_why_not_whole, begins), strict=True))
+        return reasons
+
+    def not_taken(
+        self, looked: Looked, unknown: Mapping[str, Signature], marker: str | None
+    ) -> tuple[set[str], dict[str, str]]:
+        """Which unknown tars are whole, and why all else that looks like a shard is not taken.
+
+        Returns:
+            The whole ones; and path below the source -> why.
+        """
+        whole = {shard for block in self.whole(unknown, marker) for shard in block}
+        others = {shard: found for shard, found in unknown.items() if shard not in whole}
+        reasons = dict(looked.passed_over) | dict(looked.broken) | dict(looked.unseen)
+        for shard, why in self.why_not_whole(others, marker).items():
+            reasons[shard + SHARD_SUFFIX] = why
+        return whole, reasons
 
     def open(self, shard: str) -> IO[bytes]:
         """The tar of a shard, open for sequential reading in large blocks."""
@@ -134,13 +238,30 @@ class Source:
         return list(self.fs.cat_ranges(paths, starts, ends, on_error="raise"))
 
     def _path(self, shard: str) -> str:
-        return f"{self.root}/{shard}.tar"
+        path = f"{self.root}/{shard}{SHARD_SUFFIX}"
+        raw = path_without_escapes(shard)
+        return f"{self.root}/{raw}" if raw and not self.fs.lexists(path) else path
 
 
 def _may_end(size: int) -> bool:
-    return size >= END_BYTES and size % BLOCK_BYTES == 0
+    return size > 0 and size % BLOCK_BYTES == 0
 
 
-def _signature(info: dict[str, Any]) -> Signature:
-    modified = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified")
-    return Signature(size=int(info["size"]), modified=str(modified))
+def _why_not_whole(begin: bytes | Exception) -> str:
+    """Why a tar is not taken that does not end as tars end, by its first bytes."""
+    if isinstance(begin, Exception):
+        return f"it can't be read: {getattr(begin, 'strerror', None) or begin}"
+    if not begin:
+        return "it is empty: 0 bytes"
+    for magic, kind in _MAGIC.items():
+        if begin.startswith(magic):
+            return f"compressed ({kind}), whatever its name says: decompress it"
+    if len(begin) == BLOCK_BYTES and any(begin):
+        try:
+            tarfile.TarInfo.frombuf(begin, "utf-8", "surrogateescape")
+        except (tarfile.HeaderError, ValueError):
+            return "it is no tar: it does not begin with the header of a member"
+    return (
+        "it does not end as tars end: it was cut, or is still being written; copy it again if it "
+        "stays so"
+    )

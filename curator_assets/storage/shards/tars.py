@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, NamedTuple, Protocol
 
+from curator_assets.control_characters import escaped_bytes
 from curator_assets.storage.shards.tar_headers import (
     BLOCK_BYTES,
     BrokenTarError,
@@ -240,17 +241,17 @@ class TarContent:
                 seen[key] = len(seen)
             if member.ext in exts:
                 raise RepeatedKeyError(
-                    f"shard {self.shard!r}: two members named {escaped(member.name)!r}; keep one "
-                    "of them, or give them different names"
+                    f"shard {self.shard!r}: two members named {escaped_bytes(member.name)!r}; keep "
+                    "one of them, or give them different names"
                 )
             exts.add(member.ext)
             yield member
             member.sha256 = member.reader.finish()
             if member.reader.header_at is not None and not member.may_be_tar:
                 raise BrokenTarError(
-                    f"shard {self.shard!r}: {escaped(member.name)!r} claims {member.n_bytes} bytes "
-                    f"and so swallows the member at byte {member.reader.header_at}; its size is "
-                    "wrong: pack the tar again, or copy it again"
+                    f"shard {self.shard!r}: {escaped_bytes(member.name)!r} claims "
+                    f"{member.n_bytes} bytes and so swallows the member at byte "
+                    f"{member.reader.header_at}; its size is wrong: pack or copy the tar again"
                 )
             self._digest.update(
                 f"{member.name}\0{member.sha256}\n".encode(errors="surrogateescape")
@@ -286,7 +287,7 @@ class TarContent:
         found = self.left_out[why]
         found.n_members += 1
         if found.n_members <= _N_NAMED:
-            found.names.append(escaped(header.name)[:_N_CHARACTERS])
+            found.names.append(escaped_bytes(header.name)[:_N_CHARACTERS])
 
     def _ended(self, sample: Sample) -> Sample:
         image, caption = sample.image, sample.caption
@@ -357,18 +358,13 @@ def split_name(name: str) -> tuple[str, str] | None:
     stem, dot, ext = last.partition(".")
     if not (stem and dot) or "__MACOSX" in folder.split("/"):
         return None
-    return escaped(f"{folder}{slash}{stem}"), escaped(ext.lower())
+    return escaped_bytes(f"{folder}{slash}{stem}"), escaped_bytes(ext.lower())
 
 
 def _why_stray(name: str) -> str:
     folder, _, last = name.rpartition("/")
     is_hidden = last.startswith(".") or "__MACOSX" in folder.split("/")
     return "hidden file" if is_hidden else "no extension"
-
-
-def escaped(name: str) -> str:
-    r"""A name in UTF-8: what is none, a surrogate in the name, becomes `\xe9` and the like."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def write_tar(file: IO[bytes], members: Iterable[tuple[str, int, Readable]]) -> None:

@@ -40,13 +40,14 @@ def test_only_tars_that_end_as_tars_end_are_whole(tmp_path):
     contents = {
         "whole": member + whole.getvalue(),
         "cut": member,
+        "one_end_block": member + bytes(512),
         "odd": whole.getvalue()[:-1],
         "empty": b"",
     }
     for name, data in contents.items():
         (tmp_path / f"{name}.tar").write_bytes(data)
     source = Source(str(tmp_path))
-    assert list(source.whole(source.list_shards(), None)) == [["whole"]]
+    assert list(source.whole(source.list_shards(), None)) == [["one_end_block", "whole"]]
     (tmp_path / "cut.tar.done").touch()
     assert list(source.whole(source.list_shards(), ".done")) == [["cut"]]
 

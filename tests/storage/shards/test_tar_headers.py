@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
+from curator_assets.control_characters import escaped_bytes
 from curator_assets.storage.shards.tars import (
     BrokenTarError,
     TarContent,
-    escaped,
     split_name,
     write_tar,
 )
@@ -283,7 +283,7 @@ def test_names_are_split_as_webdataset_splits_them(name):
 
 @given(st.binary(max_size=40))
 def test_any_name_becomes_utf8(name):
-    escaped(name.decode("utf-8", "surrogateescape")).encode()
+    escaped_bytes(name.decode("utf-8", "surrogateescape")).encode()
 
 
 @given(st.data())

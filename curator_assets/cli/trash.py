@@ -1,0 +1,50 @@
+"""`curate trash`: what was let go of."""
+
+from __future__ import annotations
+
+import click
+from rich.filesize import decimal
+
+from curator_assets.cli.console import print_table, say
+from curator_assets.defs.stages import GRAPH
+from curator_assets.engine.trash import empty_trash, trashed
+from curator_assets.settings_file import load_settings
+from curator_assets.storage.lease import hold_lease
+from curator_assets.storage.shards.not_taken import when
+from curator_assets.storage.shards.shard_names import printable
+from curator_assets.storage.store import Store
+
+
+def list_trash() -> int:
+    """Print what lies in the trash; how many shards.
+
+    Raises:
+        SettingsError: the settings can't be read.
+    """
+    found = list(trashed(GRAPH, load_settings()))
+    if not found:
+        say("the trash is empty")
+        return 0
+    rows = [
+        (printable(t.shard), f"{t.n_files:,}", decimal(t.n_bytes), when(t.since)) for t in found
+    ]
+    total = (f"{len(found):,} shards", f"{sum(t.n_files for t in found):,}")
+    rows.append((*total, decimal(sum(t.n_bytes for t in found)), ""))
+    print_table(["shard", "files", "size", "since"], rows)
+    return len(found)
+
+
+def empty_asked(*, ask: bool) -> None:
+    """Erase the trash, if a person who is asked says so.
+
+    Raises:
+        click.Abort: nobody answers.
+        RefreshRunningError: a refresh may be taking something back.
+    """
+    settings = load_settings()
+    if ask and not click.confirm("erase all of it? it can't be had back"):
+        say("left as it is")
+        return
+    with hold_lease(Store(settings.output), "emptying of the trash"):
+        empty_trash(settings)
+    say("the trash is empty")

@@ -1,0 +1,161 @@
+"""What is let go of with its tar, and taken back when the tar comes back.
+
+The trash lies below `output` and is laid out as the output is, with a ledger of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from curator_assets.engine.stage import External, Graph, Stage
+from curator_assets.settings import Settings
+from curator_assets.storage.layout import LET_GO, TRASH, let_go, let_go_shard
+from curator_assets.storage.ledger import Ledger, hash_file
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tar_versions import had_size, read_version, record_version
+from curator_assets.storage.shards.tars import BrokenTarError
+from curator_assets.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Trashed:
+    """What lies in the trash of a shard; `since` is a UTC time, empty if nothing tells."""
+
+    shard: str
+    n_files: int
+    n_bytes: int
+    since: str
+
+
+def put_in_trash(shard: str, graph: Graph, settings: Settings) -> None:
+    """Move all that was made of a shard to the trash, or erase it where that is set.
+
+    Ledger entries go first, so that a shard is never vouched for that is half gone.
+    """
+    store, trash = Store(settings.output), _trash(settings)
+    ledger, kept = Ledger(store), Ledger(trash)
+    erase = settings.on_removed == "erase"
+    found = {made.name: ledger.read(made.name, shard) for made in _all_of(graph)}
+    names = list(dict.fromkeys(name for made in _all_of(graph) for name in made.files(shard)))
+    if not erase and (any(found.values()) or any(store.size(n) is not None for n in names)):
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with trash.write(let_go(shard)) as file:
+            file.write(json.dumps({"since": now}).encode())
+    for asset, entry in found.items():
+        if entry and not erase:
+            kept.write(asset, shard, entry, _metadata(ledger, asset, shard))
+    for made in _all_of(graph):
+        ledger.remove(made.name, shard)
+    for name in names:
+        if erase:
+            store.remove(name)
+        else:
+            store.move(name, f"{TRASH}/{name}")
+
+
+def take_back(shards: Iterable[str], graph: Graph, settings: Settings) -> list[str]:
+    """Take out of the trash what was made of tars that are back with the content that they had.
+
+    Args:
+        shards: of which tars lie in the source, and nothing is made.
+        graph: whose stages made it.
+        settings: in force.
+
+    Returns:
+        The shards of which something was taken back.
+    """
+    trash = _trash(settings)
+    noted, tars = set(_noted(trash)), Source(settings.source)
+    return [s for s in shards if s in noted and _take_back(s, graph, settings, tars)]
+
+
+def _take_back(shard: str, graph: Graph, settings: Settings, tars: Source) -> bool:
+    store, trash = Store(settings.output), _trash(settings)
+    ledger, kept = Ledger(store), Ledger(trash)
+    for tar in graph.externals():
+        entry = kept.read(tar.name, shard)
+        try:
+            signature = tars.signature(shard)
+            if entry is None or not had_size(entry, signature.size):
+                return False
+            version, content = read_version(kept, tar.name, tars, shard)
+        except (OSError, BrokenTarError):  # embedding it meets the same error, and reports it
+            return False
+        if version != entry.data_version:
+            return False
+        if content is not None:  # it was touched; read once is enough
+            record_version(trash, kept, tar.name, shard, signature, content)
+    for made in _all_of(graph):
+        _restore(made, shard, store, trash, ledger, kept)
+    if not any(kept.read(made.name, shard) for made in _all_of(graph)):
+        trash.remove(let_go(shard))
+    return True
+
+
+def _restore(
+    made: Stage | External, shard: str, store: Store, trash: Store, ledger: Ledger, kept: Ledger
+) -> None:
+    """Move what was made of a shard back, its entry last; left out is what is not as it was."""
+    entry = kept.read(made.name, shard)
+    if entry is None:
+        return
+    for name, file in entry.files.items():
+        if trash.size(name) == file.n_bytes and hash_file(trash, name) == file:
+            store.move(f"{TRASH}/{name}", name)
+    if not ledger.missing_files(entry):
+        ledger.write(made.name, shard, entry, _metadata(kept, made.name, shard))
+        kept.remove(made.name, shard)
+
+
+def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
+    """What lies in the trash, shard by shard."""
+    trash = _trash(settings)
+    for shard in _noted(trash):
+        names = dict.fromkeys(name for made in _all_of(graph) for name in made.files(shard))
+        sizes = [n for n in map(trash.size, names) if n is not None]
+        yield Trashed(shard, len(sizes), sum(sizes), _since(trash, shard))
+
+
+def empty_trash(settings: Settings) -> None:
+    """Erase all that lies in the trash; to be called under the refresh lock."""
+    trash = _trash(settings)
+    if trash.is_local:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(trash.root)
+    else:
+        for name in trash.names(""):
+            trash.remove(name)
+
+
+def _trash(settings: Settings) -> Store:
+    return Store(f"{settings.output.rstrip('/')}/{TRASH}")
+
+
+def _noted(trash: Store) -> list[str]:
+    found = map(let_go_shard, trash.names(LET_GO))
+    return [shard for shard in found if shard is not None]
+
+
+def _since(trash: Store, shard: str) -> str:
+    try:
+        return str(json.loads(trash.read(let_go(shard)))["since"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _all_of(graph: Graph) -> list[Stage | External]:
+    """What is made of a shard, the last first; the tar's own version at the end."""
+    return [*reversed(graph.by_shard()), *graph.externals()]
+
+
+def _metadata(ledger: Ledger, asset: str, shard: str) -> dict[str, Any]:
+    try:
+        return ledger.read_metadata(asset, shard)
+    except ValueError:  # what was reported is no result: it holds nothing up
+        return {}

@@ -1,0 +1,80 @@
+"""What lies in the source and is not curated: which file, why, and since when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from curator_assets.errors import named
+from curator_assets.storage import layout
+from curator_assets.storage.shards.shard_names import printable
+from curator_assets.storage.store import Store
+
+N_NAMED = 20
+"""Files that are named of one reason."""
+_HIDDEN = ("hidden", "in the folder ")
+
+
+@dataclass(frozen=True)
+class NotTaken:
+    """Why a file is not taken, and when that was first seen: a UTC time as ISO 8601 has it."""
+
+    reason: str
+    since: str
+
+
+def read_not_taken(store: Store) -> dict[str, NotTaken]:
+    """Path below the source -> why, as the last refresh saw it; empty if nothing tells."""
+    try:
+        rows = json.loads(store.read(layout.NOT_TAKEN))
+        return {path: NotTaken(str(row["reason"]), str(row["since"])) for path, row in rows.items()}
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def write_not_taken(store: Store, found: Mapping[str, NotTaken]) -> None:
+    """Remember it, if it is not what is remembered."""
+    if read_not_taken(store) != found:
+        rows = {path: asdict(one) for path, one in found.items()}
+        with store.write(layout.NOT_TAKEN) as file:
+            file.write((json.dumps(rows, indent=1) + "\n").encode())
+
+
+def since(reasons: Mapping[str, str], before: Mapping[str, NotTaken]) -> dict[str, NotTaken]:
+    """Why files are not taken, with the time since when: now, of those that were not before.
+
+    In name order, but what is hidden comes last: it is seldom meant to be taken.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    ordered = sorted(reasons.items(), key=lambda item: (item[1].startswith(_HIDDEN), item[0]))
+    return {
+        path: NotTaken(reason, before[path].since if path in before else now)
+        for path, reason in ordered
+    }
+
+
+def not_taken_lines(found: Mapping[str, NotTaken]) -> Iterator[str]:
+    """A line a reason: how many files, the first of them, why, and since when."""
+    for reason in dict.fromkeys(one.reason for one in found.values()):
+        of_it = {path: one.since for path, one in found.items() if one.reason == reason}
+        first, names = when(min(of_it.values())), [printable(path) for path in of_it]
+        more = f" and {len(names) - N_NAMED:,} more" if len(names) > N_NAMED else ""
+        since_when = f"since {first}" + " or later" * (len(set(of_it.values())) > 1)
+        yield (
+            f"{len(names):,} not taken: {', '.join(names[:N_NAMED])}{more}: "
+            f"{printable(reason)} ({since_when})"
+        )
+
+
+def briefly(found: Mapping[str, NotTaken]) -> str:
+    """The first files and their reasons, in a part of a sentence; empty if there are none."""
+    return named([f"{printable(path)} ({printable(one.reason)})" for path, one in found.items()])
+
+
+def when(since: str) -> str:
+    """A time as one reads it, to the minute."""
+    return f"{since[:16].replace('T', ' ')} UTC"
