@@ -6,6 +6,7 @@ from curator_assets.engine.intake import Intake
 from curator_assets.engine.stage import Graph
 from curator_assets.engine.work import Work
 from curator_assets.errors import RemovalsHeldBackError, named
+from curator_assets.masking import masked_location
 from curator_assets.settings import Settings
 from curator_assets.storage.shards.not_taken import briefly
 from curator_assets.storage.shards.shard_names import printable
@@ -28,11 +29,11 @@ def require_usable(intake: Intake, settings: Settings) -> None:
         raise RemovalsHeldBackError(text)
     if intake.not_taken:
         raise MissingSourceError(
-            f"source {settings.source} holds nothing that can be taken: "
+            f"source {masked_location(settings.source)} holds nothing that can be taken: "
             f"{briefly(intake.not_taken)}; expected webdataset shards, whole files that end in .tar"
         )
     raise MissingSourceError(
-        f"source {settings.source} holds no tar; expected webdataset shards, files that end in "
+        f"source {masked_location(settings.source)} holds no tar; expected webdataset shards, files that end in "
         ".tar, at any depth below it: set 'source' in the settings to where they lie, or make some "
         "of image files with `curate pack`"
     )
@@ -54,7 +55,7 @@ def why_removals_wait(intake: Intake, settings: Settings) -> str | None:
         told.append(f"{len(names):,} known shards are gone: {named(names)}")
     how = "; `curate refresh --allow-removals` lets go of what is gone" if intake.gone else ""
     return (
-        f"removals are held back in source {settings.source}: {'; '.join(told)}. What was made of "
+        f"removals are held back in source {masked_location(settings.source)}: {'; '.join(told)}. What was made of "
         f"them stays; if the source is at fault, mend or mount it{how}"
     )
 
@@ -66,7 +67,7 @@ def unread_warning(intake: Intake, graph: Graph, work: Work) -> str | None:
     if not n_unread:
         return None
     return (
-        f"{n_unread} shards of the output {work.settings.output} are recorded in a format that "
+        f"{n_unread} shards of the output {work.store.location} are recorded in a format that "
         "this version does not read (an older one, or damaged): they are made again. Of an older "
         "version's output nothing is carried over; to start clean, name another output or delete "
         "this one"

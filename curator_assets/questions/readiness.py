@@ -78,7 +78,7 @@ def look_at_source(seen: Seen) -> Iterator[Finding]:
     if not whole:
         lies_there = f": {briefly(not_taken)}" if not_taken else ""
         raise MissingSourceError(
-            f"source {settings.source} holds no tar that can be taken{lies_there}; expected "
+            f"source {source.location} holds no tar that can be taken{lies_there}; expected "
             "webdataset shards, whole files that end in .tar, at any depth below it: set 'source' "
             "in the settings to where they lie, or make some of image files with `curate pack`"
         )

@@ -50,7 +50,7 @@ def test_the_sensors_errors(tmp_path, monkeypatch):
     def gone(self):
         raise ConnectionError(f"no route to {URI}")
 
-    monkeypatch.setattr(Source, "list_shards", gone)
+    monkeypatch.setattr(Source, "look", gone)
     settings = Settings(source=str(tmp_path), output=str(tmp_path / "out"))
     job = dg.GraphDefinition("refresh").to_job()
     with dg.DagsterInstance.ephemeral() as instance:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from curator_assets.masking import masked_errors
+from curator_assets.masking import masked, masked_errors
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import POLL_SECONDS, LeaseWatch
 from curator_assets.storage.shards.listing import (
@@ -64,7 +64,7 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
         if not change.ready and not change.removed and not killed:
             lines = [f"{len(now)} tars, none new and whole"]
             lines += not_taken_lines(_not_taken(looked, change, before, now, tars, settings))
-            return dg.SkipReason("; ".join(lines))
+            return dg.SkipReason(masked("; ".join(lines)))
         n_requests = int(context.cursor or 0) + 1
         context.update_cursor(str(n_requests))
         tags = {
