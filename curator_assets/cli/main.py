@@ -67,7 +67,7 @@ def plan() -> None:
 
 @curate.command(cls=Command)
 @click.argument("shards", nargs=-1, metavar="[SHARD | FIRST...LAST]…")
-@click.option("--force", is_flag=True, help="Make it again, fresh or not.")
+@click.option("--force", is_flag=True, help="Make it again from scratch, fresh or not.")
 @click.pass_context
 def refresh(ctx: click.Context, shards: tuple[str, ...], force: bool) -> None:
     """Make exactly what is stale or missing: new tars, changed settings, lost files.
@@ -79,6 +79,20 @@ def refresh(ctx: click.Context, shards: tuple[str, ...], force: bool) -> None:
     from curator_assets.cli.refresh import refresh as make
 
     ctx.exit(make(shards, force=force))
+
+
+@curate.command(cls=Command)
+@click.option("--repair", is_flag=True, help="Make what is damaged again, and verify once more.")
+@click.pass_context
+def verify(ctx: click.Context, repair: bool) -> None:
+    """Read all that is stored, and name what is not as it was recorded.
+
+    Every file is compared with the hash in its ledger entry: what holds other bytes, is missing, or
+    is vouched for by no entry is named. Exit status 1 if anything is damaged or missing.
+    """
+    from curator_assets.cli.verify import check_stored
+
+    ctx.exit(check_stored(repair=repair))
 
 
 @curate.command(cls=Command)

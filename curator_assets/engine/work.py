@@ -56,6 +56,8 @@ class Work:
         device: to embed on, instead of the one that the settings mean.
         n_bytes: shard -> size of its tar, as far as it was listed.
         watch: who is told how far the work is.
+        is_forced: what is made is made from scratch: nothing of it that is stored is looked at.
+        forgotten: asset and partition of what was found damaged, and is to be made again.
     """
 
     settings: Settings
@@ -65,6 +67,8 @@ class Work:
     device: str | None = None
     n_bytes: Mapping[str, int] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
+    is_forced: bool = False
+    forgotten: set[tuple[str, Partition]] = field(default_factory=set)
 
     @cached_property
     def tars(self) -> Source:
@@ -90,7 +94,7 @@ class Work:
     @cached_property
     def weights(self) -> Weights:
         """Which weights the settings mean."""
-        return Weights(self.settings, self.ledger)
+        return Weights(self.settings, self.ledger, is_forced=self.is_forced)
 
     @cached_property
     def cell_groups(self) -> list[str]:

@@ -11,6 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from curator_assets.storage import layout
@@ -58,7 +59,7 @@ class Ledger:
                 return known.get(partition)
         try:
             entry = readable(self._store.read(layout.ledger(asset, partition)))
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             entry = None
         with self._lock:  # what was written meanwhile is newer
             return known.setdefault(partition, entry)
@@ -85,24 +86,37 @@ class Ledger:
         for name, data in self._store.read_each(partitions):
             yield partitions[name], readable(data)
 
+    def unreadable(self, asset: str) -> Iterator[str | None]:
+        """The partitions of an asset whose entries are there and damaged; None: its own."""
+        whole = layout.ledger(asset, None)
+        for name, data in self._store.read_each([whole]):
+            if name == whole and readable(data) is None:
+                yield None
+        for partition, entry in self._load_all(asset, set()):
+            if entry is None:
+                yield partition
+
     def read_metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
         """What was reported of a partition, in name order; empty if nothing was.
 
         Raises:
             ValueError: it is damaged; says what to do.
         """
-        name = layout.metadata(asset, partition)
+        name, entry = layout.metadata(asset, partition), self.read(asset, partition)
         try:
-            values, pictures = decoded_metadata(self._store.read(name))
+            data = self._store.read(name)
+            if entry and entry.reported.get(name) != _stored_file(data):
+                raise ValueError("it does not hold what was recorded")
+            values, pictures = decoded_metadata(data)
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except (ValueError, IsADirectoryError) as error:
             raise self._damaged(name, str(error), asset, partition) from error
         for title, kind in pictures.items():
             picture = layout.picture(asset, partition, title, kind)
             try:
                 values[title] = Picture(self._store.read(picture), kind)
-            except FileNotFoundError as error:
+            except (FileNotFoundError, IsADirectoryError) as error:
                 raise self._damaged(picture, "it is gone", asset, partition) from error
         return dict(sorted(values.items()))
 
@@ -128,14 +142,17 @@ class Ledger:
             TypeError: a value is not plain JSON. Nothing was written.
             ValueError: a field of the entry is of another type. Nothing was written.
         """
-        data, reported = encoded(entry), encoded_metadata(metadata)
-        recorded = decoded(data)
+        reported = encoded_metadata(metadata)
         before = self._pictures(asset, partition)
         pictures = {
             layout.picture(asset, partition, title, value.kind): value.data
             for title, value in metadata.items()
             if isinstance(value, Picture)
         }
+        beside = {layout.metadata(asset, partition): reported} if metadata else {}
+        hashes = {name: _stored_file(content) for name, content in (beside | pictures).items()}
+        data = encoded(replace(entry, reported=hashes))
+        recorded = decoded(data)
         for name, picture in pictures.items():
             self._write(name, picture)
         if metadata:
@@ -169,7 +186,7 @@ class Ledger:
             _, pictures = decoded_metadata(self._store.read(layout.metadata(asset, partition)))
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, IsADirectoryError):
             return []
         return [layout.picture(asset, partition, title, kind) for title, kind in pictures.items()]
 
@@ -182,8 +199,12 @@ class Ledger:
             return self._store.size(name)
         try:
             return os.stat(self._store.path(name)).st_size  # noqa: PTH116
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def _stored_file(data: bytes) -> StoredFile:
+    return StoredFile(len(data), hashlib.sha256(data).hexdigest())
 
 
 def hash_of(*parts: object) -> str:

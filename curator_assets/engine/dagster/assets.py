@@ -85,7 +85,9 @@ def stage_asset(
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
         with paragraph_first():
             shards = known_shards(graph, settings, InstanceRegistry(context.instance, settings))
-            work = Work(settings, shards, context.log, watch=watch or Watch())
+            work = Work(
+                settings, shards, context.log, watch=watch or Watch(), is_forced=config.force
+            )
             yield from ensure(context, stage, work, force=config.force)
 
     return asset

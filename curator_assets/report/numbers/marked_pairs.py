@@ -125,7 +125,10 @@ def filled_in_place(store: Store, marks: list[Mark]) -> int:
             rows = _rows(file.read().decode("utf-8-sig", errors="replace"))
     except FileNotFoundError:
         return 0
-    filled = [row for row in rows if (row.get("verdict") or "").strip()]
+    try:  # a row of more fields than the head is none that a person filled in
+        filled = [r for r in rows if None not in r and (r.get("verdict") or "").strip()]
+    except csv.Error:  # a byte 0: no table any more
+        return 0
     return sum((row.get("image_id"), row.get("kept_id")) not in counted for row in filled)
 
 
