@@ -21,8 +21,7 @@ from curator_assets.storage.ledger import Entry, Ledger, StoredFile, hash_file
 from curator_assets.storage.retries import with_retries
 from curator_assets.storage.tables.parquet import read_table
 
-MISSING, OTHER_BYTES, NO_ENTRY = "missing", "other bytes", "its ledger entry is missing"
-DAMAGED = "damaged"
+MISSING, OTHER_BYTES, DAMAGED = "missing", "other bytes", "damaged"
 
 N_THREADS = 8
 """Files that are read at a time; hashing lets go of Python's lock."""
@@ -95,11 +94,10 @@ def verify(work: Work) -> Verified:
     unknown = [name for name in names if name not in sizes and not layout.is_bookkeeping(name)]
     known = {one[-2:] for one in vouched} | {one[-2:] for one in damaged}
     lost = _without_entry(work, known) if unknown else {}
-    for name in unknown:
-        if name in lost:
-            found.troubles.append(Trouble(name, NO_ENTRY, *lost[name]))
-        else:
-            found.unvouched.append(name)
+    for asset, partition in {lost[name] for name in unknown if name in lost}:
+        entry = layout.ledger(asset, partition or None)
+        found.troubles.append(Trouble(entry, MISSING, asset, partition))
+    found.unvouched = unknown
     found.troubles.sort()
     return found
 

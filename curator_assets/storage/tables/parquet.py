@@ -1,10 +1,12 @@
 """Parquet tables in and out of the store.
 
-Each page carries a checksum, which readers look at: a changed byte is an error, not another value.
+Pages carry a checksum and a table that of its columns, which readers look at: a changed byte is an
+error, not another value.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, Self
@@ -21,6 +23,7 @@ ROW_GROUP_ROWS = 16_384
 """50 MB of embeddings of width 768."""
 
 _FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+_COLUMNS_HASH = b"columns_sha256"
 
 
 def write_table(store: Store, name: str, table: pa.Table, schema: pa.Schema) -> None:
@@ -48,7 +51,7 @@ class TableWriter:
 
     def __init__(self, file: IO[bytes], name: str, schema: pa.Schema) -> None:
         self._name, self._schema = name, schema
-        self._writer = pq.ParquetWriter(file, schema, **_FORMAT)
+        self._writer = pq.ParquetWriter(file, _hashed(schema), **_FORMAT)
         self._held = list[pa.Table]()
         self._n_held = 0
 
@@ -72,7 +75,7 @@ class TableWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            held = pa.concat_tables([self._schema.empty_table(), *self._held])
+            held = pa.concat_tables([_hashed(self._schema).empty_table(), *self._held])
             self._writer.write_table(held, ROW_GROUP_ROWS)
             self._writer.close()
             return
@@ -85,7 +88,17 @@ def _conformed(name: str, table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field, column in zip(schema, table.columns, strict=True):
         if not field.nullable and column.null_count:
             raise ValueError(f"{name}: column {field.name!r} holds {column.null_count} nulls")
-    return table.cast(schema)
+    return table.cast(_hashed(schema))
+
+
+def _hashed(schema: pa.Schema) -> pa.Schema:
+    return schema.with_metadata({_COLUMNS_HASH: _columns_hash(schema)})
+
+
+def _columns_hash(schema: pa.Schema) -> bytes:
+    """Of names and types; what Arrow calls the elements of a list changes on its way."""
+    told = str([(f.name, str(f.type).replace("<element:", "<item:"), f.nullable) for f in schema])
+    return hashlib.sha256(told.encode()).hexdigest().encode()
 
 
 def read_row_groups(
@@ -154,8 +167,12 @@ def _opened(
         parquet = stack.enter_context(
             pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
         )
-        for column in sorted({*(wanted or ())} - {*parquet.schema_arrow.names}):
+        schema = parquet.schema_arrow
+        for column in sorted({*(wanted or ())} - {*schema.names}):
             raise ValueError(f"it has no column {column!r}")
+        columns_hash = _columns_hash(schema)
+        if (schema.metadata or {}).get(_COLUMNS_HASH, columns_hash) != columns_hash:
+            raise ValueError("its columns are not those that were written")
         yield parquet, wanted
 
 
@@ -171,7 +188,7 @@ def named_damage(store: Store, name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None:
+        if type(error) is not OSError or error.errno is not None:
             raise
         raise _damaged(store, name, error) from error  # Arrow's word for damage
     except Exception as error:  # a damaged file makes its reader raise whatever it may
