@@ -146,13 +146,18 @@ def test_a_refresh_that_meets_a_damaged_table_makes_it_again(whole, output, name
     assert named(verified(whole)) == {}
 
 
+def made(output):
+    """All but the report, which tells what has changed since the last one."""
+    return {n: data for n, data in content(output).items() if not n.startswith("report/")}
+
+
 def test_an_output_that_was_deleted_or_renamed_is_made_again(whole, output):
-    before = content(output)
+    before = made(output)
     output.rename(output.with_name("renamed"))
     assert {plan.n_fresh for plan in whole.plan().values()} == {0}
     assert whole.refresh()
-    assert content(output) == before
+    assert made(output) == before
     shutil.rmtree(output)
     output.with_name("renamed").rename(output)
     assert whole.refresh()
-    assert content(output) == before
+    assert made(output) == before
