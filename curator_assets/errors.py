@@ -20,6 +20,16 @@ class UserError(Exception):
         super().__init__(*(masked(part) if isinstance(part, str) else part for part in parts))
 
 
+class DamagedFileError(UserError):
+    """A stored file can't be read; `name` is its name below the output."""
+
+    def __init__(self, name: str, where: str, why: str) -> None:
+        super().__init__(
+            f"{where} can't be read ({why}): it is damaged; `curate verify --repair` makes it again"
+        )
+        self.name = name
+
+
 class RemovalsHeldBackError(UserError):
     """Shards seem to be gone, but it is likely that their tars are only not looked at."""
 

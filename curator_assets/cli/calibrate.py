@@ -34,7 +34,18 @@ def calibrate() -> None:
     settings = load_settings()
     if not stored_work(settings).made_shards(IMAGE_EMBEDDINGS):
         raise UserError(f"no image is embedded yet; make that first: {REFRESH}")
-    with project_instance(settings_file()) as instance, ShownProgress() as shown:
+    with project_instance(settings_file()) as instance:
+        make_calibration(instance, settings)
+    _print_table(settings)
+
+
+def make_calibration(instance: dg.DagsterInstance, settings: Settings) -> None:
+    """Make `eps_calibration` if it is stale, with its progress shown.
+
+    Raises:
+        UserError: it can't be made; says why.
+    """
+    with ShownProgress() as shown:
         registry = InstanceRegistry(instance, settings)
         register(look(GRAPH, settings, registry), settings, registry)
         asset = stage_asset(EPS_CALIBRATION, GRAPH, settings, watch=shown)
@@ -46,7 +57,6 @@ def calibrate() -> None:
             )
         except dg.Failure as failure:
             raise UserError(str(failure.description)) from failure
-    _print_table(settings)
 
 
 def _print_table(settings: Settings) -> None:

@@ -68,7 +68,7 @@ def plan() -> None:
 
 @curate.command(cls=Command)
 @click.argument("shards", nargs=-1, metavar="[SHARD | FIRST...LAST]…")
-@click.option("--force", is_flag=True, help="Make it again, fresh or not.")
+@click.option("--force", is_flag=True, help="Make it again from scratch, fresh or not.")
 @click.option(
     "--allow-removals", is_flag=True, help="Let go of all shards whose tars are gone, however many."
 )
@@ -99,6 +99,20 @@ def trash(empty: bool, yes: bool) -> None:
         raise click.UsageError("--yes is for --empty")
     if list_trash() and empty:
         empty_asked(ask=not yes)
+
+
+@curate.command(cls=Command)
+@click.option("--repair", is_flag=True, help="Make what is damaged again, and verify once more.")
+@click.pass_context
+def verify(ctx: click.Context, repair: bool) -> None:
+    """Read all that is stored, and name what is not as it was recorded.
+
+    Every file is compared with the hash in its ledger entry: what holds other bytes, is missing, or
+    is vouched for by no entry is named. Exit status 1 if anything is damaged or missing.
+    """
+    from curator_assets.cli.verify import check_stored
+
+    ctx.exit(check_stored(repair=repair))
 
 
 @curate.command(cls=Command)

@@ -266,6 +266,35 @@ def _ranks(graph: Graph, store: Store) -> tuple[dict[str, int], list[str]]:
     return ranks, missing
 
 
+def why_arrivals_damaged(graph: Graph, store: Store) -> str | None:
+    """Why the order of arrival can't be gone by, or is gone; None if all is well."""
+    try:
+        ranks, lost = _ranks(graph, store)
+    except UserError as error:
+        return str(error)
+    return "missing" if lost and not ranks else None
+
+
+def restore_arrivals(graph: Graph, store: Store) -> None:
+    """Record the order of arrival anew from what was made by it, where anything was."""
+    if order := _order_made_by(graph, store):
+        for name in store.names(ARRIVALS):
+            store.remove(name)
+        record_arrivals(store, order)
+
+
+def why_other_source(settings: Settings) -> str | None:
+    """What the output says of its source, where that is not the one in force."""
+    store = Store(settings.output)
+    try:
+        made_from = store.read(SOURCE)
+    except FileNotFoundError:
+        return None
+    if made_from == _source_mark(settings).encode(errors="surrogateescape"):
+        return None
+    return f"it names another source than the settings: {made_from.decode(errors='replace')!r}"
+
+
 def _order_made_by(graph: Graph, store: Store) -> list[str]:
     """The order of arrival by which the output was made; empty if nothing tells it."""
     entry = Ledger(store).read(graph.order.name)

@@ -27,15 +27,16 @@ def require_usable(intake: Intake, settings: Settings) -> None:
         return
     if text := why_removals_wait(intake, settings):
         raise RemovalsHeldBackError(text)
+    source = masked_location(settings.source)
     if intake.not_taken:
         raise MissingSourceError(
-            f"source {masked_location(settings.source)} holds nothing that can be taken: "
+            f"source {source} holds nothing that can be taken: "
             f"{briefly(intake.not_taken)}; expected webdataset shards, whole files that end in .tar"
         )
     raise MissingSourceError(
-        f"source {masked_location(settings.source)} holds no tar; expected webdataset shards, files that end in "
-        ".tar, at any depth below it: set 'source' in the settings to where they lie, or make some "
-        "of image files with `curate pack`"
+        f"source {source} holds no tar; expected webdataset shards, files that end in .tar, at any "
+        "depth below it: set 'source' in the settings to where they lie, or make some of image "
+        "files with `curate pack`"
     )
 
 
@@ -55,8 +56,8 @@ def why_removals_wait(intake: Intake, settings: Settings) -> str | None:
         told.append(f"{len(names):,} known shards are gone: {named(names)}")
     how = "; `curate refresh --allow-removals` lets go of what is gone" if intake.gone else ""
     return (
-        f"removals are held back in source {masked_location(settings.source)}: {'; '.join(told)}. What was made of "
-        f"them stays; if the source is at fault, mend or mount it{how}"
+        f"removals are held back in source {masked_location(settings.source)}: {'; '.join(told)}. "
+        f"What was made of them stays; if the source is at fault, mend or mount it{how}"
     )
 
 

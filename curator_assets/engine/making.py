@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from curator_assets.engine.damage import forget_maker
 from curator_assets.engine.freshness import all_fresh, all_inputs
 from curator_assets.engine.in_order import in_threads
 from curator_assets.engine.partitioning import (
@@ -23,7 +24,7 @@ from curator_assets.engine.partitioning import (
 from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Advanced, Failed, Made, Make, Observed, OneByOne, Stage
 from curator_assets.engine.work import Work
-from curator_assets.errors import UserError, named
+from curator_assets.errors import DamagedFileError, UserError, named
 from curator_assets.masking import MaskedError, masked_error, masked_values
 from curator_assets.storage.lease import LeaseLostError
 from curator_assets.storage.ledger import Entry, StoredFile, hash_files, hash_of, version_of
@@ -82,6 +83,8 @@ def make(
                     continue
                 result: Recorded | Failed
                 result = outcome if isinstance(outcome, Failed) else recorded(stage, outcome, work)
+                if isinstance(result, Failed) and result.damaged:
+                    forget_maker(stage, work, result.damaged)
                 del left[result.partition]
                 n_rows = outcome.n_rows if isinstance(outcome, Finished) else 0
                 progress.finish(result.partition, n_rows)
@@ -91,6 +94,8 @@ def make(
         except Exception as error:  # of what all of them need: a damaged file of weights, say
             message = _told(error, work, f"{stage.name} can't be begun")
             lacks_input = isinstance(error, MissingInputError)
+            if isinstance(error, DamagedFileError):
+                forget_maker(stage, work, error.name)
             for partition in left:
                 yield Failed(partition, message, is_of_all=True, lacks_input=lacks_input)
     work.forget()
@@ -132,6 +137,8 @@ def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
     except LeaseLostError:
         raise
     except Exception as error:  # it holds nothing up
+        if isinstance(error, DamagedFileError):
+            forget_maker(stage, work, error.name)
         found = {"error": _told(error, work, f"{stage.name}: what is made can't be checked")}
         yield from (Observed(c.name, False, found) for c in stage.checks if not c.blocking)
 
@@ -170,15 +177,16 @@ def _unless_it_fails(
     what = f"partition {partition!r}" if partition else "the asset"
     try:
         return with_retries(action, what, work.log)
-    except UserError:  # of what all of them need
-        raise
     except Exception as error:  # whatever one partition does, the others are made
+        if isinstance(error, UserError) and not isinstance(error, DamagedFileError):
+            raise  # of what all of them need
         return Failed(
             partition,
             _told(error, work, f"{what} failed"),
             check=error.check if isinstance(error, PartitionError) else None,
             is_of_all=isinstance(error, OSError) and error.errno in FULL,
             lacks_input=isinstance(error, MissingInputError),
+            damaged=error.name if isinstance(error, DamagedFileError) else None,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,6 +50,22 @@ class Pass:
     failed: dict[Stage, list[Failed]] = field(default_factory=dict)
     waiting: list[Stage] = field(default_factory=list)
     _left: dict[Stage | External, set[Partition]] = field(default_factory=dict)
+
+    def through(
+        self, stages: Iterable[Stage], reporter: Callable[[Stage], Reporter]
+    ) -> Iterator[Any]:
+        """Make what is stale of some stages, each after those that it is made from.
+
+        Where a damaged file is met, all begins anew: what made it is stale from then on.
+        """
+        left = list(stages)
+        while left:
+            n_forgotten = len(self.work.forgotten)
+            yield from self.over(left[0], reporter(left[0]))
+            left.pop(0)
+            if len(self.work.forgotten) > n_forgotten:
+                left = list(stages)
+                self.failed, self.waiting, self._left = {}, [], {}
 
     def over(self, stage: Stage, reporter: Reporter) -> Iterator[Any]:
         """Make the stale partitions of a stage; what failed before is not tried further down."""

@@ -88,6 +88,7 @@ class Failed:
         check: that it failed, if it was one.
         is_of_all: what failed is needed by every partition of the stage: none could be begun.
         lacks_input: something that it is made from was not made.
+        damaged: the name of a stored file that can't be read, if that is why.
     """
 
     partition: Partition
@@ -95,6 +96,7 @@ class Failed:
     check: str | None = None
     is_of_all: bool = False
     lacks_input: bool = False
+    damaged: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "error", escaped_lines(masked(self.error)))

@@ -123,7 +123,7 @@ def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
 
 
 def empty_trash(settings: Settings) -> None:
-    """Erase all that lies in the trash; to be called under the refresh lock."""
+    """Erase all that lies in the trash; to be called under the lease."""
     trash = _trash(settings)
     if trash.is_local:
         with suppress(FileNotFoundError):

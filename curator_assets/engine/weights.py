@@ -16,7 +16,8 @@ from curator_assets.storage.ledger import Entry, Ledger
 if TYPE_CHECKING:
     from curator_assets.engine.encoder import Encoder
 
-_RECORD = "weights"
+RECORD = "weights"
+"""The ledger entry of what is known of them."""
 
 
 class Weights:
@@ -25,14 +26,15 @@ class Weights:
     Args:
         settings: in force.
         ledger: where they are remembered.
+        is_forced: what is remembered is not looked at.
 
     Attributes:
         hashes: of files read before.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, *, is_forced: bool = False) -> None:
         self._settings, self._ledger = settings, ledger
-        entry = ledger.read(_RECORD)
+        entry = None if is_forced else ledger.read(RECORD)
         match entry.state if entry else {}:
             case {"files": dict() as files, "tags": dict() as tags}:
                 self._state = {"files": files, "tags": tags}
@@ -67,5 +69,5 @@ class Weights:
         """Keep in the output what was read and learned."""
         state = {"files": self.hashes.known, "tags": self._tags}
         if state != self._state:
-            self._ledger.write(_RECORD, None, Entry("", "", state=state))
+            self._ledger.write(RECORD, None, Entry("", "", state=state))
             self._state = state

@@ -57,6 +57,8 @@ class Work:
         n_bytes: shard -> size of its tar, as far as it was listed.
         absent: those of the shards whose tars can't be read now, while what was made of them stays.
         watch: who is told how far the work is.
+        is_forced: what is made is made from scratch: nothing of it that is stored is looked at.
+        forgotten: asset and partition of what was found damaged, and is to be made again.
     """
 
     settings: Settings
@@ -67,6 +69,8 @@ class Work:
     n_bytes: Mapping[str, int] = field(default_factory=dict)
     absent: Container[str] = frozenset()
     watch: Watch = field(default_factory=Watch)
+    is_forced: bool = False
+    forgotten: set[tuple[str, Partition]] = field(default_factory=set)
 
     @cached_property
     def tars(self) -> Source:
@@ -92,7 +96,7 @@ class Work:
     @cached_property
     def weights(self) -> Weights:
         """Which weights the settings mean."""
-        return Weights(self.settings, self.ledger)
+        return Weights(self.settings, self.ledger, is_forced=self.is_forced)
 
     @cached_property
     def cell_groups(self) -> list[str]:

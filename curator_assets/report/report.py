@@ -77,6 +77,10 @@ def _write_files(
         layout.REPORT: page.encode(),
         **{layout.report_chart(name): chart.png for name, chart in charts.items()},
     }
+    if numbers.last_summary is None:
+        store.remove(layout.REPORT_LAST_SUMMARY)
+    else:
+        files[layout.REPORT_LAST_SUMMARY] = json.dumps(numbers.last_summary, indent=2).encode()
     for name, data in files.items():
         with store.write(name) as file:
             file.write(data)

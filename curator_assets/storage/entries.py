@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class Entry:
         checks: name of each check that it passed -> what the check reported.
         warnings: name of each check that it failed without being held up -> likewise.
         state: what the asset itself wants to know next time, plain JSON values.
+        reported: likewise of the files of metadata, which no result rests on. `Ledger.write` fills
+            it in.
     """
 
     fingerprint: str
@@ -61,21 +64,25 @@ class Entry:
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     warnings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
+    reported: Mapping[str, StoredFile] = field(default_factory=dict, compare=False)
 
 
 def encoded(entry: Entry) -> bytes:
-    """The line of an entry's file; its files are a list, which keeps their order."""
-    files = [(name, file.n_bytes, file.sha256) for name, file in entry.files.items()]
-    return _line({**vars(entry), "files": files})
+    """The line of an entry's file; its files are lists, which keeps their order."""
+    listed = {
+        name: [(file, stored.n_bytes, stored.sha256) for file, stored in files.items()]
+        for name, files in (("files", entry.files), ("reported", entry.reported))
+    }
+    return sealed({**vars(entry), **listed})
 
 
 def decoded(data: bytes) -> Entry:
     """The inverse of `encoded`.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: it is damaged, be it by one byte.
     """
-    fields = _parsed(data, _FIELDS)
+    fields = _parsed(_unsealed(data), _FIELDS)
     for name in ("fingerprint", "data_version"):
         if not isinstance(fields[name], str):
             raise ValueError(f"{name} has to be a string")
@@ -84,14 +91,18 @@ def decoded(data: bytes) -> Entry:
             raise ValueError(f"{name} has to be a mapping")
     if not all(isinstance(told, dict) for name in _CHECKS for told in fields[name].values()):
         raise ValueError("what a check reported has to be a mapping")
+    return Entry(**{**fields, **{name: _stored(fields[name]) for name in ("files", "reported")}})
+
+
+def _stored(rows: object) -> dict[str, StoredFile]:
     files = dict[str, StoredFile]()
-    for row in fields["files"] if isinstance(fields["files"], list) else [None]:
+    for row in rows if isinstance(rows, list) else [None]:
         match row:
             case [str(name), int(n_bytes), str(sha256)] if not isinstance(n_bytes, bool):
                 files[name] = StoredFile(n_bytes, sha256)
             case _:
                 raise ValueError("files have to be a name, a size and a hash each")
-    return Entry(**{**fields, "files": files})
+    return files
 
 
 def readable(data: bytes) -> Entry | None:
@@ -129,6 +140,28 @@ def decoded_metadata(data: bytes) -> tuple[dict[str, Any], dict[str, str]]:
 
 _FIELDS = tuple(known.name for known in dataclasses.fields(Entry))
 _CHECKS = ("checks", "warnings")
+
+
+_SEAL = b'{"sha256": "%s", '
+_SEAL_BYTES = len(_SEAL % bytes(64))
+
+
+def sealed(fields: Mapping[str, Any]) -> bytes:
+    """A line of JSON that begins with the hash of all that follows."""
+    rest = _line(fields)[1:]
+    return _SEAL % hashlib.sha256(rest).hexdigest().encode() + rest
+
+
+def _unsealed(data: bytes) -> bytes:
+    """The line without its hash.
+
+    Raises:
+        ValueError: they don't fit: it is not as it was written.
+    """
+    rest = data[_SEAL_BYTES:]
+    if data[:_SEAL_BYTES] != _SEAL % hashlib.sha256(rest).hexdigest().encode():
+        raise ValueError("it does not hold what was written")
+    return b"{" + rest
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:

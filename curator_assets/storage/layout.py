@@ -25,6 +25,8 @@ CALIBRATION_COSINES = "calibration/cosines.parquet"
 CALIBRATION_PLOT = "calibration/eps.png"
 REPORT = "report/index.html"
 REPORT_SUMMARY = "report/summary.json"
+REPORT_LAST_SUMMARY = "report/last_summary.json"
+"""The summary that the report tells changes from; there is none of the first."""
 REPORT_FOLDER = "report"
 REPORT_CHARTS = "report/charts"
 PAIRS_TO_MARK = "report/pairs_to_mark.csv"
@@ -178,6 +180,22 @@ def picture(asset: str, partition: str | None, name: str, kind: str) -> str:
     quoted = quote(name, safe="").replace(".", "%2E")
     return f"metadata/{_of(asset, partition)}.{quoted}.{PICTURE_KINDS[kind]}"
 
+
+def is_bookkeeping(name: str) -> bool:
+    """Whether a file is kept beside what is made, and no entry vouches for it.
+
+    The order of arrival, the lease, the ledger itself, what is not taken or was let go of, a person's tables of marked pairs;
+    files that begin with a dot are locks, and what killed processes left half-written.
+    """
+    folder, is_marked = name.partition("/")[0], name.startswith(VERDICTS_PREFIX)
+    return (
+        folder in _KEPT_BESIDE
+        or any(part.startswith(".") for part in name.split("/"))
+        or (is_marked and name.endswith(".csv"))
+    )
+
+
+_KEPT_BESIDE = {ARRIVALS, LEASE, LEDGER, LISTING, NOT_TAKEN, SOURCE, TRASH, "logs"}
 
 PICTURE_KINDS = {"jpeg": "jpg", "png": "png"}
 """Kind of a picture -> suffix of its file."""

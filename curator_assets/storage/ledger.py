@@ -15,6 +15,7 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from curator_assets.storage import layout
@@ -83,6 +84,8 @@ class Ledger:
                 data = self._store.read(layout.ledger(asset, partition, tokens[-1]))
             except FileNotFoundError:  # a newer one has come
                 continue
+            except IsADirectoryError:
+                return _Stored((), None)
             return _Stored(tuple(tokens), readable(data))
 
     def names(self, asset: str, partition: str | None = None) -> list[str]:
@@ -141,24 +144,36 @@ class Ledger:
         for partition in tokens:  # its entry was replaced meanwhile
             yield partition, self._look(asset, partition)
 
+    def unreadable(self, asset: str) -> Iterator[tuple[str | None, str]]:
+        """The partitions of an asset whose entries are damaged, and their files; None: its own."""
+        for partition, stored in [
+            (None, self._look(asset, None)),
+            *self._stored_besides(asset, set()),
+        ]:
+            if stored.tokens and stored.entry is None:
+                yield partition, layout.ledger(asset, partition, stored.tokens[-1])
+
     def read_metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
         """What was reported of a partition, in name order; empty if nothing was.
 
         Raises:
             ValueError: it is damaged; says what to do.
         """
-        name = layout.metadata(asset, partition)
+        name, entry = layout.metadata(asset, partition), self.read(asset, partition)
         try:
-            values, pictures = decoded_metadata(self._store.read(name))
+            data = self._store.read(name)
+            if entry and entry.reported.get(name) != _stored_file(data):
+                raise ValueError("it does not hold what was recorded")
+            values, pictures = decoded_metadata(data)
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except (ValueError, IsADirectoryError) as error:
             raise self._damaged(name, str(error), asset, partition) from error
         for title, kind in pictures.items():
             picture = layout.picture(asset, partition, title, kind)
             try:
                 values[title] = Picture(self._store.read(picture), kind)
-            except FileNotFoundError as error:
+            except (FileNotFoundError, IsADirectoryError) as error:
                 raise self._damaged(picture, "it is gone", asset, partition) from error
         return dict(sorted(values.items()))
 
@@ -186,8 +201,7 @@ class Ledger:
             ValueError: a field of the entry is of another type. Nothing was written.
             LeaseLostError: another has taken over the output.
         """
-        data, reported = encoded(entry), encoded_metadata(metadata)
-        recorded = decoded(data)
+        reported = encoded_metadata(metadata)
         earlier = self._stored_tokens(asset, partition)
         guard = self._store.guard
         token = guard.token if guard else max(earlier, default=0)
@@ -197,6 +211,10 @@ class Ledger:
             for title, value in metadata.items()
             if isinstance(value, Picture)
         }
+        beside = {layout.metadata(asset, partition): reported} if metadata else {}
+        hashes = {name: _stored_file(content) for name, content in (beside | pictures).items()}
+        data = encoded(replace(entry, reported=hashes))
+        recorded = decoded(data)
         for name, picture in pictures.items():
             self._write(name, picture)
         if metadata:
@@ -243,7 +261,7 @@ class Ledger:
             _, pictures = decoded_metadata(self._store.read(layout.metadata(asset, partition)))
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, IsADirectoryError):
             return []
         return [layout.picture(asset, partition, title, kind) for title, kind in pictures.items()]
 
@@ -256,8 +274,12 @@ class Ledger:
             return self._store.size(name)
         try:
             return os.stat(self._store.path(name)).st_size  # noqa: PTH116
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def _stored_file(data: bytes) -> StoredFile:
+    return StoredFile(len(data), hashlib.sha256(data).hexdigest())
 
 
 def hash_of(*parts: object) -> str:

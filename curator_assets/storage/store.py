@@ -164,7 +164,7 @@ class Store:
         """
         if self.is_local:
             for name in names:
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
                     yield name, self.read(name)
             return
         wanted = list(names)
@@ -314,7 +314,7 @@ def _files_below(folder: str) -> Iterator[str]:
                     yield from _files_below(entry.path)
                 else:
                     yield entry.path
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
 
 

@@ -1,4 +1,3 @@
-import json
 import threading
 from itertools import combinations, product
 
@@ -6,6 +5,7 @@ import pytest
 from storage.conftest import put
 
 from curator_assets.storage import layout
+from curator_assets.storage.entries import sealed
 from curator_assets.storage.ledger import (
     Entry,
     Ledger,
@@ -58,7 +58,7 @@ def test_an_entry_is_one_line_without_metadata(store):
     Ledger(store).write("asset", None, ENTRY, METADATA | {"long": "x" * 40_000})
     lines = store.read("ledger/asset.json").splitlines()
     assert len(lines) == 1
-    assert len(lines[0]) < 300
+    assert len(lines[0]) < 600
 
 
 def test_two_writes_give_identical_bytes(store):
@@ -242,7 +242,7 @@ def test_all_partitions_are_as_this_ledger_wrote_them(store):
     assert Ledger(store).read_all("none") == {}
 
 
-WHOLE = json.loads('{"fingerprint": "f", "data_version": "v", "inputs": {}, "files": []}')
+WHOLE = {"fingerprint": "f", "data_version": "v", "inputs": {}, "files": [], "reported": []}
 WHOLE |= {"checks": {}, "warnings": {}, "state": {}}
 DAMAGED = {
     "empty": b"",
@@ -253,12 +253,15 @@ DAMAGED = {
     "a list": b"[]",
     "a string": b'"fingerprint"',
     "null": b"null",
-    "two lines": json.dumps(WHOLE).encode() + b"\n{}\n",
+    "two lines": sealed(WHOLE) + b"\n{}\n",
+    "one byte": sealed(WHOLE).replace(b'"v"', b'"w"'),
+    "another hash": sealed(WHOLE).replace(b": ", b': "0', 1),
+    "no hash": b"{" + sealed(WHOLE).partition(b", ")[2],
     "no fields": b"{}",
-    "a field too few": json.dumps({k: v for k, v in WHOLE.items() if k != "state"}).encode(),
-    "a field too many": json.dumps(WHOLE | {"metadata": {}}).encode(),
+    "a field too few": sealed({k: v for k, v in WHOLE.items() if k != "state"}),
+    "a field too many": sealed(WHOLE | {"metadata": {}}),
     **{
-        f"{name}: {value}": json.dumps(WHOLE | {name: value}).encode()
+        f"{name}: {value}": sealed(WHOLE | {name: value})
         for name, value in [
             ("fingerprint", None),
             ("data_version", 1),
@@ -276,6 +279,7 @@ DAMAGED = {
             ("files", [["x", True, "aa"]]),
             ("files", [["x", 1.5, "aa"]]),
             ("files", [["x", 1, None]]),
+            ("reported", None),
         ]
     },
 }
@@ -289,8 +293,27 @@ def test_a_damaged_entry_counts_as_none(store, data):
 
 
 def test_what_the_damage_is_told_from_is_whole(store):
-    put(store, layout.ledger("asset", "a"), json.dumps(WHOLE).encode())
+    put(store, layout.ledger("asset", "a"), sealed(WHOLE))
     assert Ledger(store).read("asset", "a") == Entry("f", "v")
+
+
+@pytest.mark.parametrize("name", ["ledger/asset/a.json", "ledger/asset"])
+def test_a_folder_or_a_file_in_place_of_an_entry_counts_as_none(tmp_path, name):
+    store = Store(str(tmp_path))
+    put(store, f"{name}/x" if name.endswith(".json") else name, b"")
+    assert Ledger(store).read("asset", "a") is None
+    assert "a" not in Ledger(store).read_all("asset")
+    assert Ledger(store).read_metadata("asset", "a") == {}
+
+
+def test_damaged_entries_are_found(store):
+    for partition in (None, "a", "b"):
+        Ledger(store).write("asset", partition, ENTRY, METADATA)
+    assert list(Ledger(store).unreadable("asset")) == []
+    for partition in (None, "b"):
+        put(store, layout.ledger("asset", partition), b"{}")
+    assert list(Ledger(store).unreadable("asset")) == [None, "b"]
+    assert list(Ledger(store).unreadable("none")) == []
 
 
 @pytest.mark.parametrize(
@@ -307,6 +330,7 @@ def test_what_the_damage_is_told_from_is_whole(store):
         b'{"values": {}, "pictures": {"a": "gif"}}',
         b'{"values": {}, "pictures": {"a": []}}',
         b'{"values": {}, "pictures": {"a": "png"}}',  # which is gone
+        b'{"values": {"rows": [{}, 1]}, "pictures": {}}',
     ],
 )
 def test_damaged_metadata_is_named_and_leaves_the_entry_alone(store, data):

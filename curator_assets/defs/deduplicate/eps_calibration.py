@@ -53,7 +53,7 @@ def _open(work: Work) -> Iterator[Make]:
     def make(_: str) -> Made:
         before, embedded = work.entry(EPS_CALIBRATION), work.made_shards(IMAGE_EMBEDDINGS)
         measured = hash_of(_measure_version(settings), dict(_inputs(work, ALL)))
-        known = before and before.state.get("measured") == measured
+        known = before and before.state.get("measured") == measured and not work.is_forced
         if before and known and not work.ledger.missing_files(before):
             return _summarised(dict(before.state), settings, work.store)
         if not embedded:

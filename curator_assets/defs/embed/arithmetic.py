@@ -19,7 +19,9 @@ from curator_assets.storage.shards.tars import BrokenTarError, TarContent
 ARITHMETIC = "arithmetic"
 """The input of that name."""
 
-_RECORD = "encoder_precision"
+RECORD = "encoder_precision"
+"""The ledger entries of what was chosen, by kind of device."""
+
 _MAX_SHARDS = 8
 
 
@@ -70,7 +72,7 @@ def known_arithmetic(work: Work, weights: str) -> Arithmetic | None:
     setting, device = work.settings.model.precision, work.encoder.device_type()
     if setting != "auto":
         return Arithmetic(device, setting, {})
-    entry = work.ledger.read(_RECORD, device)
+    entry = work.ledger.read(RECORD, device)
     if entry is None or entry.fingerprint != hash_of(_inputs(work, weights)):
         return None
     return Arithmetic(device, entry.data_version, dict(entry.state["lowest_cosine"]))
@@ -97,7 +99,7 @@ def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithm
         inputs = _inputs(work, weights)
         state = {"lowest_cosine": choice.lowest_cosine, "n_images": choice.n_images}
         entry = Entry(hash_of(inputs), choice.precision, inputs=inputs, state=state)
-        work.ledger.write(_RECORD, device, entry)
+        work.ledger.write(RECORD, device, entry)
     cosines = "".join(
         f"; {precision} comes within cosine {cosine:.4f} of float32 on {choice.n_images} images"
         for precision, cosine in choice.lowest_cosine.items()

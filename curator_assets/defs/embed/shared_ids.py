@@ -9,11 +9,10 @@ again once one of them is renamed or gone.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-import pyarrow as pa
-
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.partitioning import PartitionError
 from curator_assets.engine.work import Work
+from curator_assets.errors import DamagedFileError
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.store import Store
@@ -82,5 +81,5 @@ def _keys(store: Store, shard: str) -> list[str]:
     """The keys of a shard; none if they can't be read: then its embeddings are made again."""
     try:
         return list(read_table(store, layout.embeddings(shard), ["key"])["key"].to_pylist())
-    except (OSError, pa.ArrowException):
+    except (DamagedFileError, OSError):
         return []

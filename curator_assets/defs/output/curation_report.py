@@ -22,7 +22,15 @@ from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.marked_pairs import VerdictError, verdict_files
 from curator_assets.report.report import Report, make_report
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, Picture, hash_files, hash_of, version_of
+from curator_assets.storage.ledger import (
+    Entry,
+    Picture,
+    StoredFile,
+    hash_file,
+    hash_files,
+    hash_of,
+    version_of,
+)
 from curator_assets.storage.shards.not_taken import read_not_taken
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import count_rows
@@ -54,6 +62,8 @@ def _open(work: Work) -> Iterator[Make]:
                 "made from it first"
             )
         made_from = _inputs(work, ALL)
+        before = work.entry(CURATION_REPORT)
+        drop_damaged_summaries(work.store, before.files if before else {})
         try:
             report = make_report(_given(work))
         except VerdictError as error:
@@ -86,6 +96,18 @@ CURATION_REPORT = Stage(
     making=OneByOne(_open),
     unit="reports",
 )
+
+
+def drop_damaged_summaries(store: Store, files: Mapping[str, StoredFile]) -> None:
+    """Remove last summaries that are not as they were recorded: the report would tell of changes.
+
+    Args:
+        store: where they lie.
+        files: of the last report, as they were recorded.
+    """
+    for name in (layout.REPORT_SUMMARY, layout.REPORT_LAST_SUMMARY):
+        if name in files and store.size(name) is not None and hash_file(store, name) != files[name]:
+            store.remove(name)
 
 
 def _curated(work: Work) -> dict[str, Entry]:

@@ -20,7 +20,7 @@ from curator_assets.engine.work import Work
 from curator_assets.report.pictures.contact_sheets import ContactSheets
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.ledger import Entry, hash_file, hash_of
 from curator_assets.storage.shards.curated import CuratedTarError, write_curated_tar
 from curator_assets.storage.shards.tars import BrokenTarError
 from curator_assets.storage.store import Store
@@ -99,7 +99,7 @@ def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
     keys, tar_version = kept_keys(table), _tar_version(work, shard)
     kept = kept_version(tar_version, keys)
     beside, tar = DEDUPLICATED_SHARDS.files(shard)
-    before = work.entry(DEDUPLICATED_SHARDS, shard)
+    before = None if work.is_forced else work.entry(DEDUPLICATED_SHARDS, shard)
     rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
     if rewrite and keys and shard in work.absent:
         raise PartitionError(
@@ -126,9 +126,11 @@ def kept_version(tar_version: str, keys: list[str]) -> str:
 
 
 def _in_place(store: Store, before: Entry, tar: str) -> bool:
-    """Whether the tar that was written last is still there; it may rightly be none."""
-    stored = before.files.get(tar)
-    return (stored.n_bytes if stored else None) == store.size(tar)
+    """Whether the tar that was written last is still there, whole; it may rightly be none."""
+    try:
+        return before.files.get(tar) == hash_file(store, tar)
+    except FileNotFoundError:
+        return tar not in before.files
 
 
 def _metadata(

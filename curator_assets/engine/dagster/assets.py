@@ -92,7 +92,9 @@ def stage_asset(
             hold_lease(store, context.run.run_id, context.log),
         ):
             shards = known_shards(graph, settings, InstanceRegistry(context.instance, settings))
-            work = Work(settings, shards, context.log, watch=watch or Watch())
+            work = Work(
+                settings, shards, context.log, watch=watch or Watch(), is_forced=config.force
+            )
             yield from ensure(context, stage, work, force=config.force)
 
     return asset

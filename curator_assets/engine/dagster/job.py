@@ -88,13 +88,18 @@ def refresh_job(
                 n_bytes=intake.n_bytes,
                 absent=intake.absent.keys(),
                 watch=watch,
+                is_forced=config.force,
             )
             if warning := unread_warning(intake, graph, work):
                 context.log.warning(warning)
             this = Pass(work, config.force, chosen)
-            for stage in graph.stages:
-                if not stage.is_optional:
-                    yield from this.over(stage, EventReporter(context, stage, work))
+            is_whole = config.force and not chosen  # what was made on request is rewritten too
+            stages = [
+                stage
+                for stage in graph.stages
+                if not stage.is_optional or (is_whole and work.entry(stage))
+            ]
+            yield from this.through(stages, lambda stage: EventReporter(context, stage, work))
             work.weights.remember()
         watch.passed(this)
         if this.failed:

@@ -27,14 +27,24 @@ class Change:
         return self.now - self.before if numbers and not flags else None
 
 
-def read_last(store: Store) -> dict[str, Any] | None:
-    """The summary of the last report; None if there is none that can be read."""
+def read_last(store: Store, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of the last report with other numbers; None if there is none that can be read.
+
+    A report that is made again of the same numbers tells what it told before.
+    """
+    last = _read(store, layout.REPORT_SUMMARY)
+    if last is None or last == json.loads(json.dumps(now)):
+        return _read(store, layout.REPORT_LAST_SUMMARY)
+    return last
+
+
+def _read(store: Store, name: str) -> dict[str, Any] | None:
     try:
-        with store.open(layout.REPORT_SUMMARY) as file:
-            last = json.load(file)
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        summary = json.loads(store.read(name))
+        list(_flat(summary if isinstance(summary, dict) else {}))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return last if isinstance(last, dict) else None
+    return summary if isinstance(summary, dict) else None
 
 
 def changes(last: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:

@@ -129,7 +129,10 @@ def filled_in_place(store: Store, marks: list[Mark]) -> int:
             rows = _rows(file.read().decode("utf-8-sig", errors="replace"))
     except FileNotFoundError:
         return 0
-    filled = [row for row in rows if (row.get("verdict") or "").strip()]
+    try:  # a row of more fields than the head is none that a person filled in
+        filled = [r for r in rows if None not in r and (r.get("verdict") or "").strip()]
+    except csv.Error:  # a byte 0: no table any more
+        return 0
     ids = [[from_cell(row.get(name) or "") for name in ("image_id", "kept_id")] for row in filled]
     return sum(tuple(pair) not in counted for pair in ids)
 

@@ -28,13 +28,15 @@ class ReportNumbers:
         counts: of the pass over the shards.
         tables: by name; see `storage.report_schemas`.
         summary: the headline numbers.
-        changes: since the last report; None if this is the first.
+        last_summary: of the last report with other numbers; None if this is the first.
+        changes: since then; likewise.
     """
 
     duplicates: DuplicateTables
     counts: Counts
     tables: Mapping[str, pl.DataFrame]
     summary: Mapping[str, Any]
+    last_summary: Mapping[str, Any] | None
     changes: Sequence[Change] | None
 
 
@@ -42,9 +44,9 @@ def report_numbers(given: Given, duplicates: DuplicateTables, counts: Counts) ->
     """The numbers, from what was found of duplicates and counted in the shards."""
     tables = _tables(given, duplicates, counts)
     summary = headline_numbers(given, tables, len(duplicates.marks))
-    last = read_last(given.store)
+    last = read_last(given.store, summary)
     different = None if last is None else changes(last, summary)
-    return ReportNumbers(duplicates, counts, tables, summary, different)
+    return ReportNumbers(duplicates, counts, tables, summary, last, different)
 
 
 def _tables(given: Given, duplicates: DuplicateTables, counts: Counts) -> dict[str, pl.DataFrame]:

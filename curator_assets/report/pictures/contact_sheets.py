@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.thumbnails import contact_sheet, thumbnail
 from curator_assets.masking import masked
 from curator_assets.storage.ledger import Picture
@@ -86,6 +87,8 @@ class ContactSheets:
         metadata = dict[str, Any]()
         try:
             found = self._thumbnails({address for row in rows for address in row})
+        except DamagedFileError:  # of a table that is made again
+            raise
         except Exception as error:  # each kind of storage raises its own
             metadata["pictures_error"] = str(error)
             if not self._has_failed:

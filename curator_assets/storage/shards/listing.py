@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from curator_assets.errors import DamagedFileError
 from curator_assets.storage import layout
 from curator_assets.storage.shards.source import Signature, Source
 from curator_assets.storage.store import Store
@@ -33,10 +34,10 @@ class Change:
 
 
 def read_listing(store: Store) -> Listing:
-    """The listing as it was written last; empty if there was none."""
+    """The listing as it was written last; empty if there is none, or none that can be read."""
     try:
-        table = read_table(store, layout.LISTING)
-    except FileNotFoundError:
+        table = read_table(store, layout.LISTING, schemas.LISTING.names)
+    except (FileNotFoundError, DamagedFileError):
         return Listing({}, {})
     rows = table.to_pylist()
     seen = {row["shard"]: Signature(row["size"], row["modified"]) for row in rows}

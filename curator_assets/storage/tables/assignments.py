@@ -12,9 +12,12 @@ import pyarrow as pa
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.parquet import named_damage
 
 if TYPE_CHECKING:
     from curator_assets.kernels.cells import CellAssignment
+
+_MAX_NORM_ERROR = 1e-5
 
 
 def read_centroids(store: Store) -> np.ndarray:
@@ -22,9 +25,13 @@ def read_centroids(store: Store) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is none.
+        DamagedFileError: it holds no unit vectors.
     """
-    with store.open(layout.CENTROIDS) as file:
+    with named_damage(store, layout.CENTROIDS), store.open(layout.CENTROIDS) as file:
         centroids: np.ndarray = np.load(file)
+        off = np.abs(np.linalg.norm(centroids, axis=1) - 1).max()
+        if centroids.dtype != np.float32 or not off <= _MAX_NORM_ERROR:
+            raise ValueError(f"{centroids.dtype} vectors off unit norm by {off:.2g}")
     return centroids
 
 

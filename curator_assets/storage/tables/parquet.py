@@ -1,9 +1,14 @@
-"""Parquet tables in and out of the store."""
+"""Parquet tables in and out of the store.
+
+Pages carry a checksum and a table that of its columns, which readers look at: a changed byte is an
+error, not another value.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, Self
 
 import numpy as np
@@ -11,10 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curator_assets.errors import DamagedFileError
 from curator_assets.storage.store import Store
 
 ROW_GROUP_ROWS = 16_384
 """50 MB of embeddings of width 768."""
+
+_FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+_COLUMNS_HASH = b"columns_sha256"
 
 
 def write_table(store: Store, name: str, table: pa.Table, schema: pa.Schema) -> None:
@@ -25,7 +34,7 @@ def write_table(store: Store, name: str, table: pa.Table, schema: pa.Schema) -> 
         ValueError: a required column holds nulls, or one can't be cast to `schema`.
     """
     with store.write(name) as file:
-        pq.write_table(_conformed(name, table, schema), file, compression="zstd")
+        pq.write_table(_conformed(name, table, schema), file, **_FORMAT)
 
 
 class TableWriter:
@@ -42,7 +51,7 @@ class TableWriter:
 
     def __init__(self, file: IO[bytes], name: str, schema: pa.Schema) -> None:
         self._name, self._schema = name, schema
-        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(file, _hashed(schema), **_FORMAT)
         self._held = list[pa.Table]()
         self._n_held = 0
 
@@ -66,7 +75,7 @@ class TableWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            held = pa.concat_tables([self._schema.empty_table(), *self._held])
+            held = pa.concat_tables([_hashed(self._schema).empty_table(), *self._held])
             self._writer.write_table(held, ROW_GROUP_ROWS)
             self._writer.close()
             return
@@ -79,7 +88,17 @@ def _conformed(name: str, table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field, column in zip(schema, table.columns, strict=True):
         if not field.nullable and column.null_count:
             raise ValueError(f"{name}: column {field.name!r} holds {column.null_count} nulls")
-    return table.cast(schema)
+    return table.cast(_hashed(schema))
+
+
+def _hashed(schema: pa.Schema) -> pa.Schema:
+    return schema.with_metadata({_COLUMNS_HASH: _columns_hash(schema)})
+
+
+def _columns_hash(schema: pa.Schema) -> bytes:
+    """Of names and types; what Arrow calls the elements of a list changes on its way."""
+    told = str([(f.name, str(f.type).replace("<element:", "<item:"), f.nullable) for f in schema])
+    return hashlib.sha256(told.encode()).hexdigest().encode()
 
 
 def read_row_groups(
@@ -89,9 +108,9 @@ def read_row_groups(
 
     Raises:
         FileNotFoundError: there is none.
+        DamagedFileError: it is no table with these columns.
     """
-    wanted = list(columns) if columns is not None else None
-    with _opened(store, name) as parquet:
+    with _opened(store, name, columns) as (parquet, wanted):
         if not parquet.num_row_groups:
             yield parquet.read(columns=wanted)
         for i in range(parquet.num_row_groups):
@@ -103,9 +122,10 @@ def read_table(store: Store, name: str, columns: Sequence[str] | None = None) ->
 
     Raises:
         FileNotFoundError: there is none.
+        DamagedFileError: it is no table with these columns.
     """
-    with _opened(store, name) as parquet:
-        return parquet.read(columns=list(columns) if columns is not None else None)
+    with _opened(store, name, columns) as (parquet, wanted):
+        return parquet.read(columns=wanted)
 
 
 def find_rows(
@@ -121,6 +141,9 @@ def find_rows(
 
     Returns:
         Column -> value of each row; none if there is no such table.
+
+    Raises:
+        DamagedFileError: it is no table with these columns.
     """
     try:
         parts = read_row_groups(store, name, columns)
@@ -130,24 +153,62 @@ def find_rows(
 
 
 @contextmanager
-def _opened(store: Store, name: str) -> Iterator[pq.ParquetFile]:
-    """A table, open for reading.
+def _opened(
+    store: Store, name: str, columns: Sequence[str] | None = None
+) -> Iterator[tuple[pq.ParquetFile, list[str] | None]]:
+    """A table, open for reading, and the columns that are wanted of it.
 
     Not by `pq.read_table`, and a local one by its path: Arrow's threads may else hold a Python
     file for longer than the call, and abort a process that ends right after it.
     """
-    if store.is_local:
-        with pq.ParquetFile(store.path(name)) as parquet:
-            yield parquet
-    else:
-        with store.open(name) as file:
-            yield pq.ParquetFile(file, pre_buffer=True)
+    wanted = list(columns) if columns is not None else None
+    with named_damage(store, name), ExitStack() as stack:
+        file = store.path(name) if store.is_local else stack.enter_context(store.open(name))
+        parquet = stack.enter_context(
+            pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
+        )
+        schema = parquet.schema_arrow
+        for column in sorted({*(wanted or ())} - {*schema.names}):
+            raise ValueError(f"it has no column {column!r}")
+        columns_hash = _columns_hash(schema)
+        if (schema.metadata or {}).get(_COLUMNS_HASH, columns_hash) != columns_hash:
+            raise ValueError("its columns are not those that were written")
+        yield parquet, wanted
+
+
+@contextmanager
+def named_damage(store: Store, name: str) -> Iterator[None]:
+    """Whatever a reader of the file called `name` raises about its content, by that name.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: storage failed.
+        DamagedFileError: what it holds can't be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        raise _damaged(store, name, error) from error  # Arrow's word for damage
+    except Exception as error:  # a damaged file makes its reader raise whatever it may
+        raise _damaged(store, name, error) from error
+
+
+def _damaged(store: Store, name: str, error: Exception) -> DamagedFileError:
+    why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return DamagedFileError(name, store.url(name), why)
 
 
 def count_rows(store: Store, name: str) -> int:
-    """The number of rows of the table called `name`, without reading them."""
-    with store.open(name) as file:
-        return int(pq.read_metadata(file).num_rows)
+    """The number of rows of the table called `name`, without reading them.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: it is no table.
+    """
+    with _opened(store, name) as (parquet, _):
+        return int(parquet.metadata.num_rows)
 
 
 def embedding_matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:

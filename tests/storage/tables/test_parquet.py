@@ -3,15 +3,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.cells import CellAssignment
 from curator_assets.kernels.dense import DenseMembers
 from curator_assets.kernels.pairs import Pairs
+from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.assignments import (
     GroupDigests,
     assignment_of,
     assignment_table,
+    read_centroids,
 )
 from curator_assets.storage.tables.pair_tables import (
     RowNumbers,
@@ -147,3 +150,40 @@ def test_rows_are_found_wherever_the_table_lies(tmp_path, location):
     assert find_rows(store, "none.parquet", where) == []
     with pytest.raises(FileNotFoundError):
         read_table(store, "none.parquet")
+
+
+@pytest.mark.parametrize("location", ["", "memory://damage"])
+def test_a_damaged_table_is_named_and_never_read_as_another(tmp_path, location):
+    store = Store(location or str(tmp_path))
+    rows = pa.table({"id": list("abcd"), "kept_id": list("eeff"), "cosine": [0.5, 0.75, 1, 0]})
+    write_table(store, "a/t.parquet", rows, schemas.DUPLICATE_IDS)
+    whole, data = read_table(store, "a/t.parquet"), store.read("a/t.parquet")
+    n_named = 0
+    damaged = [data[:i] + bytes([data[i] ^ 0xFF]) + data[i + 1 :] for i in range(0, len(data), 3)]
+    for content in [b"", b"PAR1", data[:-1], data[: len(data) // 2], *damaged]:
+        with store.write("a/t.parquet") as file:
+            file.write(content)
+        try:
+            found = read_table(store, "a/t.parquet", ["id", "kept_id", "cosine"])
+        except DamagedFileError as error:
+            assert error.name == "a/t.parquet"
+            assert store.url("a/t.parquet") in str(error)
+            n_named += 1
+        else:  # of what no reader looks at
+            assert found.to_pylist() == whole.to_pylist()
+    assert n_named > len(damaged) / 3
+    store.remove("a/t.parquet")
+    with pytest.raises(FileNotFoundError):
+        read_table(store, "a/t.parquet")
+
+
+def test_centroids_of_other_bytes_are_no_centroids(tmp_path):
+    store = Store(str(tmp_path))
+    for content in (np.eye(3, dtype=np.float32) * 1.5, np.full((2, 2), np.nan, np.float32)):
+        with store.write(layout.CENTROIDS) as file:
+            np.save(file, content)
+        with pytest.raises(DamagedFileError, match=r"clusters/centroids.npy can't be read"):
+            read_centroids(store)
+    (tmp_path / layout.CENTROIDS).write_bytes(b"")
+    with pytest.raises(DamagedFileError):
+        read_centroids(store)
