@@ -184,8 +184,8 @@ def picture(asset: str, partition: str | None, name: str, kind: str) -> str:
 def is_bookkeeping(name: str) -> bool:
     """Whether a file is kept beside what is made, and no entry vouches for it.
 
-    The order of arrival, the lease, the ledger itself, what is not taken or was let go of, a person's tables of marked pairs;
-    files that begin with a dot are locks, and what killed processes left half-written.
+    The order of arrival, the lease, the ledger itself, what is not taken or was let go of, a
+    person's tables of marked pairs; files that begin with a dot are what killed processes left.
     """
     folder, is_marked = name.partition("/")[0], name.startswith(VERDICTS_PREFIX)
     return (
