@@ -103,6 +103,8 @@ def given_in(folder: Path, n_shards: int) -> Given:
         why_not=None,
         verdict_files=[],
         not_taken={},
+        left_out={},
+        n_unseen_images=0,
     )
 
 

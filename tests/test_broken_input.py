@@ -9,6 +9,8 @@ import pytest
 from pipeline import Pipeline
 from tar_files import read_members, write_members
 
+from curator_assets.storage.shards.not_taken import read_not_taken
+
 REASONS = {"empty", "truncated", "not an image", "unsupported format", "too many pixels", "corrupt"}
 
 
@@ -138,6 +140,18 @@ def test_odd_tars_are_read_or_refused_by_name_and_good_photos_are_as_ever(pipeli
         "mac": {"hidden file": 2},
         "several": {},
     }
+    noted = read_not_taken(pipeline.store)
+    assert list(noted) == ["cat.tar"]
+    assert noted["cat.tar"].reason.startswith("refused: shard 'cat': it ends at byte")
+    page = (pipeline.folder / "curated/report/index.html").read_text()
+    assert "refused: shard &#39;cat&#39;" in page
+    assert "1 images were not looked at" in page
+    assert "2 hidden file" in page
+    assert not pipeline.refresh()
+    assert read_not_taken(pipeline.store) == noted
+    (odd / "cat.tar").write_bytes(odd_tar(("a.jpg", photo)))
+    assert pipeline.refresh()
+    assert read_not_taken(pipeline.store) == {}
     (clean / "tars").mkdir(parents=True)
     (clean / "tars/good.tar").write_bytes(tars["good"])
     embedding = pipeline.table("embeddings/good.parquet")["embedding"].to_numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import dagster as dg
 
@@ -18,7 +19,7 @@ from curator_assets.errors import named
 from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings, settings_file
-from curator_assets.storage.shards.not_taken import not_taken_lines
+from curator_assets.storage.shards.not_taken import NotTaken, not_taken_lines
 
 
 def show_plan() -> None:
@@ -56,7 +57,7 @@ def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
         say(f"their shards would be let go of; what was made of them {fate}")
     if intake.unregistered:
         say(f"{len(intake.unregistered):,} new shards: {named(intake.unregistered)}")
-    print_not_taken(intake)
+    print_not_taken(intake.not_taken)
     if work.weights.model() is None:
         say(f"model weights: {UNDECIDED}")
     rows = [
@@ -75,7 +76,7 @@ def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
         say("nothing to make: all is up to date")
 
 
-def print_not_taken(intake: Intake) -> None:
+def print_not_taken(found: Mapping[str, NotTaken]) -> None:
     """What lies in the source and is left where it is, by reason."""
-    for line in not_taken_lines(intake.not_taken):
+    for line in not_taken_lines(found):
         say(line)

@@ -27,6 +27,7 @@ from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings, settings_file
 from curator_assets.storage import layout
 from curator_assets.storage.room import require_writable
+from curator_assets.storage.shards.not_taken import REFUSED
 from curator_assets.storage.store import Store
 
 
@@ -116,7 +117,8 @@ def _tell(intake: Intake, result: Pass) -> int:
         say("nothing to make: all is up to date")
     if counts := counts_by_verdict(work):
         _print_counts(counts)
-    print_not_taken(intake)
+    others = intake.not_taken.items()  # what is refused is among the failures
+    print_not_taken({path: o for path, o in others if not o.reason.startswith(REFUSED)})
     if counts:
         _print_places(result)
     if text := why_removals_wait(intake, work.settings):

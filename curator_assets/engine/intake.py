@@ -22,12 +22,13 @@ from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, rec
 from curator_assets.storage.layout import ARRIVALS, SOURCE, ledger_folder, ledger_partition
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.not_taken import (
+    REFUSED,
     NotTaken,
     read_not_taken,
     since,
     write_not_taken,
 )
-from curator_assets.storage.shards.source import Looked, MissingSourceError, Source
+from curator_assets.storage.shards.source import Looked, MissingSourceError, Signature, Source
 from curator_assets.storage.shards.tar_versions import had_size
 from curator_assets.storage.shards.tree import ALL_OF_IT
 from curator_assets.storage.store import Store
@@ -127,6 +128,8 @@ def look(
     order = {shard: rank for rank, shard in enumerate([*ranks, *unranked])}
     shards = sorted(present, key=order.__getitem__)
     n_bytes = {shard: signature.size for shard, signature in listed.items()}
+    noted = read_not_taken(store)
+    reasons |= _still_refused(graph, store, listed, noted)
     reasons |= {f"{shard}.tar": absent[shard] for shard in absent}
     return Intake(
         shards=tuple(shards),
@@ -134,13 +137,28 @@ def look(
         unregistered=tuple(shard for shard in shards if shard not in registered),
         removed=tuple(gone if may_go else ()),
         n_bytes=n_bytes,
-        not_taken=since(reasons, read_not_taken(store)),
+        not_taken=since(reasons, noted),
         held=frozenset(held),
         absent=absent,
         gone=tuple(stays),
         unseen=looked.unseen,
         held_back=_why_held_back(graph, settings, [*gone, *hidden], n_bytes),
     )
+
+
+def _still_refused(
+    graph: Graph, store: Store, listed: Mapping[str, Signature], noted: Mapping[str, NotTaken]
+) -> dict[str, str]:
+    """Path -> why, of the tars that failed when they were read, and were not read well since."""
+    ledger, reasons = Ledger(store), dict[str, str]()
+    for path, one in noted.items():
+        shard = path.removesuffix(".tar")
+        if not one.reason.startswith(REFUSED) or shard not in listed:
+            continue
+        entries = [ledger.read(external.name, shard) for external in graph.externals()]
+        if not any(entry and entry.fingerprint == str(listed[shard]) for entry in entries):
+            reasons[path] = one.reason
+    return reasons
 
 
 def _too_many(gone: Sequence[str], known: Collection[str], settings: Settings) -> bool:

@@ -34,10 +34,12 @@ from curator_assets.engine.stage import (
     Streamed,
 )
 from curator_assets.engine.work import Purpose, Work
+from curator_assets.errors import UserError
 from curator_assets.masking import masked_error
 from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
+from curator_assets.storage.shards.not_taken import note_refused
 from curator_assets.storage.shards.source import Signature
 from curator_assets.storage.shards.tar_versions import read_version, record_version
 from curator_assets.storage.shards.tars import BrokenTarError, TarContent
@@ -108,10 +110,16 @@ def _open(work: Work) -> Iterator[Stream]:
             outcomes = on_every_device(embed, devices, work, shards)
         else:
             outcomes = embed(work, iter(shards))
+        refused, read = dict[str, str](), set[str]()
         for outcome in outcomes:
-            if isinstance(outcome, Made) and outcome.inputs:
-                work.weights.loaded(outcome.inputs[WEIGHTS])
+            if isinstance(outcome, Made):
+                read.add(outcome.partition)
+                if outcome.inputs:
+                    work.weights.loaded(outcome.inputs[WEIGHTS])
+            elif isinstance(outcome, Failed):
+                refused[outcome.partition] = outcome.error
             yield outcome
+        note_refused(work.store, refused, read)
 
     yield stream
 
@@ -204,6 +212,8 @@ def _written(
         try:
             ended = yield from _write_table(shard, rows, work, model, tally)
             _record_tar(work, shard, ended.signature, ended.content)
+        except UserError:  # of what all of them need
+            raise
         except Exception as error:  # whatever one shard does, the others are made
             if not isinstance(error, PartitionError | OSError):
                 work.log.error("shard %r can't be embedded", shard, exc_info=masked_error(error))

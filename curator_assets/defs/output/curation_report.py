@@ -1,5 +1,6 @@
 """`curation_report`: what was read, what was dropped and why, what is kept; to look at."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -39,7 +40,10 @@ from curator_assets.storage.tables.parquet import count_rows
 def _inputs(work: Work, _: str) -> Inputs:
     curated = _curated(work)
     embedded = {shard: work.require(IMAGE_EMBEDDINGS, shard) for shard in curated}
-    tars = [[shard, e.data_version, e.state.get("tar")] for shard, e in embedded.items()]
+    tars = [
+        [shard, e.data_version, e.state.get("tar"), e.state.get("left_out")]
+        for shard, e in embedded.items()
+    ]
     pairs = [work.version(NEAR_DUPLICATE_PAIRS, group) for group in work.cell_groups]
     return {
         DEDUPLICATED_SHARDS.name: _versions(curated),
@@ -132,6 +136,10 @@ def _given(work: Work) -> Given:
     if not why_not:
         embedded = list(shards_of_one_id_each(work))
         resolver = Resolver(StoredPairs(store, embedded, groups, settings), settings)
+    states = [work.require(IMAGE_EMBEDDINGS, shard).state for shard in curated]
+    left_out = Counter[str]()
+    for state in states:
+        left_out.update(state.get("left_out", {}))
     return Given(
         settings=settings,
         store=store,
@@ -143,6 +151,8 @@ def _given(work: Work) -> Given:
         why_not=why_not,
         verdict_files=verdict_files(store),
         not_taken=read_not_taken(store),
+        left_out=dict(left_out.most_common()),
+        n_unseen_images=sum(state.get("n_unseen_images", 0) for state in states),
     )
 
 

@@ -27,6 +27,8 @@ class Given:
         why_not: in that case, why.
         verdict_files: the tables of marked pairs.
         not_taken: path below the source -> why it is not curated, and since when.
+        left_out: why members of these shards' tars belong to no sample -> how many.
+        n_unseen_images: images beside the one that decided for their sample.
     """
 
     settings: Settings
@@ -39,3 +41,5 @@ class Given:
     why_not: str | None
     verdict_files: list[str]
     not_taken: Mapping[str, NotTaken]
+    left_out: Mapping[str, int]
+    n_unseen_images: int

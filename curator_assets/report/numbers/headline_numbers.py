@@ -33,6 +33,8 @@ def headline_numbers(
         "n_shards": len(given.shards),
         "n_shards_without_tar": len(given.shards) - int((shards["n_kept"] > 0).sum()),
         "n_not_taken": len(given.not_taken),
+        "left_out": dict(given.left_out),
+        "n_unseen_images": given.n_unseen_images,
         "n_groups": int(sizes["n_groups"].sum()),
         "largest_group": int(sizes["size"].max() or 0),  # type: ignore[arg-type]
         "n_within_shards": within_shards(tables["shard_pairs"]),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from curator_assets.errors import named
 from curator_assets.storage import layout
-from curator_assets.storage.shards.shard_names import printable
+from curator_assets.storage.shards.shard_names import SHARD_SUFFIX, printable
 from curator_assets.storage.store import Store
 
 N_NAMED = 20
 """Files that are named of one reason."""
+REFUSED = "refused: "
+"""So begins the reason of a tar that was read, and failed."""
+
 _HIDDEN = ("hidden", "in the folder ")
 
 
@@ -55,6 +58,23 @@ def since(reasons: Mapping[str, str], before: Mapping[str, NotTaken]) -> dict[st
         path: NotTaken(reason, before[path].since if path in before else now)
         for path, reason in ordered
     }
+
+
+def note_refused(store: Store, refused: Mapping[str, str], read: Collection[str]) -> None:
+    """Add the tars that were read and failed, and take out those that no longer do.
+
+    Args:
+        store: the output.
+        refused: shard -> why.
+        read: shards whose tars were read well.
+    """
+    before = read_not_taken(store)
+    reasons = {path: one.reason for path, one in before.items()}
+    for shard in read:
+        if reasons.get(shard + SHARD_SUFFIX, "").startswith(REFUSED):
+            del reasons[shard + SHARD_SUFFIX]
+    reasons |= {shard + SHARD_SUFFIX: REFUSED + why for shard, why in refused.items()}
+    write_not_taken(store, since(reasons, before))
 
 
 def not_taken_lines(found: Mapping[str, NotTaken]) -> Iterator[str]:
