@@ -247,8 +247,8 @@ def files_of(store: Store) -> dict[str, Path]:
     """All that was made, by its name below the root, but what was thrown away."""
     root = Path(store.root)
     files = {p.relative_to(root).as_posix(): p for p in sorted(root.rglob("*")) if p.is_file()}
-    # tars may have come in one drop or in several; what was reported is no result
-    apart = (".", "trash/", "arrivals/", "metadata/", "lease/")
+    # tars may have come in one drop or in several; what was reported is no result, nor when
+    apart = (".", "trash/", "arrivals/", "metadata/", "lease/", "report/last_summary.json")
     made = {name: path for name, path in files.items() if not name.startswith(apart)}
     by_name = {re.sub(r"\.\d+\.entry$", ".entry", name): path for name, path in made.items()}
     assert len(by_name) == len(made)  # one entry a partition, whichever refresh recorded it

@@ -47,7 +47,7 @@ def test_a_run_that_logs_and_fails(tmp_path, capfd, kind):
 
 
 def test_the_sensors_errors(tmp_path, monkeypatch):
-    def gone(self):
+    def gone(self, output):
         raise ConnectionError(f"no route to {URI}")
 
     monkeypatch.setattr(Source, "look", gone)

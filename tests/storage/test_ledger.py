@@ -5,7 +5,7 @@ import pytest
 from storage.conftest import put
 
 from curator_assets.storage import layout
-from curator_assets.storage.entries import sealed
+from curator_assets.storage.entries import encoded, sealed
 from curator_assets.storage.ledger import (
     Entry,
     Ledger,
@@ -162,8 +162,7 @@ def test_an_entry_that_another_process_replaces_is_found(store, monkeypatch):
 
     def replace():
         for partition in ("a", "b"):
-            entry = store.read(layout.ledger("asset", partition))
-            put(store, layout.ledger("asset", partition, 3), entry.replace(b"old", b"new"))
+            put(store, layout.ledger("asset", partition, 3), encoded(Entry("f", "new")))
             store.remove(layout.ledger("asset", partition))
         monkeypatch.undo()
 
@@ -179,8 +178,7 @@ def test_an_entry_that_another_process_replaces_is_found(store, monkeypatch):
     found = Ledger(store).read_all("asset")
     assert {name: entry.data_version for name, entry in found.items()} == {"a": "new", "b": "new"}
     for partition in ("a", "b"):
-        newer = store.read(layout.ledger("asset", partition, 3)).replace(b"new", b"old")
-        put(store, layout.ledger("asset", partition), newer)
+        put(store, layout.ledger("asset", partition), encoded(Entry("f", "old")))
         store.remove(layout.ledger("asset", partition, 3))
     monkeypatch.setattr(Store, "names_beginning", replaced_after(names_beginning))
     assert Ledger(store).read("asset", "a").data_version == "new"
@@ -310,9 +308,10 @@ def test_damaged_entries_are_found(store):
     for partition in (None, "a", "b"):
         Ledger(store).write("asset", partition, ENTRY, METADATA)
     assert list(Ledger(store).unreadable("asset")) == []
-    for partition in (None, "b"):
-        put(store, layout.ledger("asset", partition), b"{}")
-    assert list(Ledger(store).unreadable("asset")) == [None, "b"]
+    damaged = [(None, layout.ledger("asset", None)), ("b", layout.ledger("asset", "b", 7))]
+    for _, name in damaged:
+        put(store, name, b"{}")
+    assert list(Ledger(store).unreadable("asset")) == damaged
     assert list(Ledger(store).unreadable("none")) == []
 
 
