@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import pytest
@@ -37,6 +38,11 @@ def kinds(output):
     }
 
 
+def as_missing(name):
+    """As a file is named that is gone: whose lease an entry was made under is gone with it."""
+    return re.sub(r"\.\d+\.entry$", ".json", name)
+
+
 def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -71,7 +77,7 @@ def content(output):
     """All files but those of what was reported, which tells how long things took."""
     files = (path for path in sorted(output.rglob("*")) if path.is_file())
     named = {str(path.relative_to(output)): path for path in files}
-    told = ("ledger/", "metadata/")
+    told = ("ledger/", "lease/", "metadata/")
     return {n: p.read_bytes() for n, p in named.items() if not n.startswith(told) or "jpg" in n}
 
 
@@ -107,8 +113,9 @@ def test_damage_of_every_kind_of_file_is_named(whole, output, damage):
         if not asset:
             assert list(found) == ["arrivals"]
             continue
-        assert list(found) == [name]
-        what, of = found[name]
+        named_as = as_missing(name) if damage is delete else name
+        assert list(found) == [named_as]
+        what, of = found[named_as]
         assert of == asset
         expected = DAMAGED if name.startswith("ledger/") else OTHER_BYTES
         assert what.startswith(MISSING if damage is delete else expected)
@@ -121,7 +128,8 @@ def test_a_repair_makes_all_of_it_again(whole, output, damage):
     for name in names:
         damage(output / name)
     found, work = verified(whole), _work(whole.settings)
-    assert {*names} - {"arrivals/00000000.json"} <= named(found).keys()
+    told = {as_missing(name) if damage is delete else name for name in names}
+    assert told - {"arrivals/00000000.json"} <= named(found).keys()
     forget(work, found)
     assert whole.refresh()
     assert content(output) == before
