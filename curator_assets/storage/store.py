@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import platform
@@ -27,6 +28,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _ORPHAN_SECONDS = 24 * 3600
+_MAX_STEM_BYTES = 128
 _READ_AT_ONCE = 1000
 _LOG = logging.getLogger(__name__)
 
@@ -269,7 +271,10 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(target.parent)
         writer = f"{threading.get_native_id()}.{_writer(os.getpid())}"
-        partial = target.with_name(f".{target.name}.{writer}.partial")
+        stem = target.name  # with what comes around it, a long one would be too long
+        if len(os.fsencode(stem)) > _MAX_STEM_BYTES:
+            stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:32]
+        partial = target.with_name(f".{stem}.{writer}.partial")
         try:
             with partial.open("w+b") as file:
                 yield file

@@ -192,3 +192,10 @@ def test_an_object_store_works_alike():
     store.remove("a.bin")
     store.remove("a.bin")
     assert fsspec.filesystem("memory").find("/bucket/out") == []
+
+
+def test_a_name_may_be_as_long_as_the_filesystem_takes(tmp_path):
+    store, name = Store(str(tmp_path)), "ü" * 120 + ".parquet"
+    with store.write(name) as file:
+        file.write(b"x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
