@@ -73,7 +73,8 @@ def note_refused(store: Store, refused: Mapping[str, str], read: Collection[str]
     for shard in read:
         if reasons.get(shard + SHARD_SUFFIX, "").startswith(REFUSED):
             del reasons[shard + SHARD_SUFFIX]
-    reasons |= {shard + SHARD_SUFFIX: REFUSED + why for shard, why in refused.items()}
+    for shard, why in refused.items():
+        reasons[shard + SHARD_SUFFIX] = REFUSED + why.removeprefix(f"shard {shard!r}: ")
     write_not_taken(store, since(reasons, before))
 
 
