@@ -27,7 +27,11 @@ class DamagedFileError(UserError):
         super().__init__(
             f"{where} can't be read ({why}): it is damaged; `curate verify --repair` makes it again"
         )
-        self.name = name
+        self.name, self._parts = name, (name, where, why)
+
+    def __reduce__(self) -> tuple[type[DamagedFileError], tuple[str, str, str]]:
+        """Workers hand it on."""
+        return DamagedFileError, self._parts
 
 
 class RemovalsHeldBackError(UserError):

@@ -10,7 +10,7 @@ from curator_assets.engine.work import Work
 from curator_assets.storage.ledger import Entry, hash_file
 
 
-def forget_maker(stage: Stage, work: Work, name: str) -> bool:
+def forget_maker(stage: Stage, work: Work, name: str) -> None:
     """Forget the partition that a damaged file is of; a later pass over the stages makes it.
 
     What could not be read, but holds the very bytes that were recorded, is not damaged: it stays.
@@ -19,20 +19,23 @@ def forget_maker(stage: Stage, work: Work, name: str) -> bool:
         stage: that met the file, its own or one that it is made from.
         work: whose ledger forgets.
         name: of the file.
-
-    Returns:
-        Whether a partition was forgotten.
     """
     for made, partition, entry in _entries(stage, work):
-        if name not in entry.files or hash_file(work.store, name) == entry.files[name]:
+        if name not in entry.files or _is_as_recorded(work, name, entry):
             continue
         of = f" of {partition!r}" if partition else ""
         work.log.warning("%s is damaged: %s%s is made again", work.store.url(name), made.name, of)
         work.ledger.remove(made.name, partition or None)
         work.forget()
         work.forgotten.add((made.name, partition))
-        return True
-    return False
+        return
+
+
+def _is_as_recorded(work: Work, name: str, entry: Entry) -> bool:
+    try:
+        return hash_file(work.store, name) == entry.files[name]
+    except OSError:
+        return False
 
 
 def _entries(stage: Stage, work: Work) -> Iterator[tuple[Stage | External, Partition, Entry]]:

@@ -22,11 +22,11 @@ from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, rec
 from curator_assets.storage.layout import ARRIVALS, SOURCE, ledger_folder, ledger_partition
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.not_taken import (
+    GONE,
     REFUSED,
     NotTaken,
     read_not_taken,
     since,
-    write_not_taken,
 )
 from curator_assets.storage.shards.source import Looked, MissingSourceError, Signature, Source
 from curator_assets.storage.shards.tar_versions import had_size
@@ -120,7 +120,7 @@ def look(
     may_go = allow_removals or not (looked.unseen or hidden or _too_many(gone, known, settings))
     may_go = may_go if allow_removals or listed else not gone
     stays = [] if may_go else gone
-    absent = hidden | dict.fromkeys(stays, "gone from the source; what was made of it stays")
+    absent = hidden | dict.fromkeys(stays, GONE)
     present = [shard for shard in listed if shard in known or shard in whole]
     present += [shard for shard in absent if shard in held]
     ordered = {*ranks, *unranked}
@@ -170,13 +170,9 @@ def _why_held_back(
     graph: Graph, settings: Settings, removed: Sequence[str], n_bytes: Mapping[str, int]
 ) -> str | None:
     """Why the source may not be the one that the output was made from."""
-    source = masked_location(settings.source)
-    store = Store(settings.output)
-    try:
-        made_from = masked_location(store.read(SOURCE).decode(errors="replace").strip())
-    except FileNotFoundError:
-        return None
-    if made_from == _source_mark(settings):
+    source, store = masked_location(settings.source), Store(settings.output)
+    made_from = _made_from_another(settings, store)
+    if made_from is None:
         return None
     others = [*removed, *_of_other_size(graph, store, n_bytes)]
     if not others:
@@ -200,20 +196,30 @@ def _of_other_size(graph: Graph, store: Store, n_bytes: Mapping[str, int]) -> li
     )
 
 
-def _source_mark(settings: Settings) -> str:
+def _made_from_another(settings: Settings, store: Store) -> str | None:
+    """The source that the output remembers, to be shown, if it is not the one in force."""
+    try:
+        made_from = store.read(SOURCE).rstrip(b"\r\n")
+    except FileNotFoundError:
+        return None
+    if made_from == _source_mark(settings):
+        return None
+    return masked_location(made_from.decode(errors="replace"))
+
+
+def _source_mark(settings: Settings) -> bytes:
     """The source as the output remembers it: from the output, where both are on this machine.
 
     It is masked, so that it can be stored: the same place by another user is the same source.
     """
     if "://" in settings.source or "://" in settings.output:
-        return masked_location(settings.source)
-    return os.path.relpath(settings.source, settings.output)  # the same after both are moved
+        return masked_location(settings.source).encode(errors="surrogateescape")
+    # the same after both are moved
+    return os.fsencode(os.path.relpath(settings.source, settings.output))
 
 
 def register(intake: Intake, settings: Settings, registry: Registry) -> None:
     """Give a rank and a partition to what lacks one; safe beside other processes.
-
-    What is not taken is noted in the output, with the time since when.
 
     Raises:
         RemovalsHeldBackError: the source may not be the one that the output was made from.
@@ -221,7 +227,6 @@ def register(intake: Intake, settings: Settings, registry: Registry) -> None:
     if intake.held_back:
         raise RemovalsHeldBackError(intake.held_back)
     store = Store(settings.output)
-    write_not_taken(store, intake.not_taken)
     ranks = read_arrivals(store)
     if intake.unranked:
         ranks = record_arrivals(store, intake.unranked)
@@ -240,7 +245,7 @@ def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry)
     """
     if intake.held_back:
         raise RemovalsHeldBackError(intake.held_back)
-    store, mark = Store(settings.output), _source_mark(settings).encode(errors="surrogateescape")
+    store, mark = Store(settings.output), _source_mark(settings)
     for shard in intake.removed:
         put_in_trash(shard, graph, settings)
         registry.remove(shard)
@@ -303,14 +308,8 @@ def restore_arrivals(graph: Graph, store: Store) -> None:
 
 def why_other_source(settings: Settings) -> str | None:
     """What the output says of its source, where that is not the one in force."""
-    store = Store(settings.output)
-    try:
-        made_from = store.read(SOURCE)
-    except FileNotFoundError:
-        return None
-    if made_from == _source_mark(settings).encode(errors="surrogateescape"):
-        return None
-    return f"it names another source than the settings: {made_from.decode(errors='replace')!r}"
+    made_from = _made_from_another(settings, Store(settings.output))
+    return made_from and f"it names another source than the settings: {made_from!r}"
 
 
 def _order_made_by(graph: Graph, store: Store) -> list[str]:

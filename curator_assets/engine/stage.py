@@ -89,6 +89,7 @@ class Failed:
         is_of_all: what failed is needed by every partition of the stage: none could be begun.
         lacks_input: something that it is made from was not made.
         damaged: the name of a stored file that can't be read, if that is why.
+        is_refused: what it is made from can't be read, or is not as it has to be.
     """
 
     partition: Partition
@@ -97,6 +98,7 @@ class Failed:
     is_of_all: bool = False
     lacks_input: bool = False
     damaged: str | None = None
+    is_refused: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "error", escaped_lines(masked(self.error)))

@@ -72,7 +72,12 @@ def take_back(shards: Iterable[str], graph: Graph, settings: Settings) -> list[s
     """
     trash = _trash(settings)
     noted, tars = set(_noted(trash)), Source(settings.source)
-    return [s for s in shards if s in noted and _take_back(s, graph, settings, tars)]
+    back = list[str]()
+    for shard in shards:
+        with suppress(OSError):  # it is embedded again, or that meets the same error
+            if shard in noted and _take_back(shard, graph, settings, tars):
+                back.append(shard)
+    return back
 
 
 def _take_back(shard: str, graph: Graph, settings: Settings, tars: Source) -> bool:
@@ -125,6 +130,7 @@ def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
 def empty_trash(settings: Settings) -> None:
     """Erase all that lies in the trash; to be called under the lease."""
     trash = _trash(settings)
+    trash.require_guard()
     if trash.is_local:
         with suppress(FileNotFoundError):
             shutil.rmtree(trash.root)

@@ -18,7 +18,13 @@ from curator_assets.models import offline_model
 from curator_assets.questions.stored_work import stored_work
 from curator_assets.settings import Settings
 from curator_assets.storage.room import free_bytes, require_writable
-from curator_assets.storage.shards.not_taken import briefly, not_taken_lines, read_not_taken, since
+from curator_assets.storage.shards.not_taken import (
+    briefly,
+    not_taken_lines,
+    read_not_taken,
+    since,
+    still_noted,
+)
 from curator_assets.storage.shards.source import MissingSourceError, Source
 from curator_assets.storage.shards.tars import TarContent
 from curator_assets.storage.store import Store
@@ -73,7 +79,8 @@ def look_at_source(seen: Seen) -> Iterator[Finding]:
     looked = source.look(settings.output)
     listed = looked.shards
     found, reasons = source.not_taken(looked, listed, settings.marker)
-    not_taken = since(reasons, read_not_taken(Store(settings.output)))
+    noted = read_not_taken(Store(settings.output))
+    not_taken = since(still_noted(noted, looked.shards.keys()) | reasons, noted)
     whole = sorted(found)
     if not whole:
         lies_there = f": {briefly(not_taken)}" if not_taken else ""

@@ -115,7 +115,17 @@ def forget(work: Work, verified: Verified) -> None:
     if layout.LISTING in damaged:
         work.store.remove(layout.LISTING)  # the sensor looks again
     for asset, partition in {(t.asset, t.partition) for t in verified.troubles if t.asset}:
-        work.ledger.remove(asset, partition or None)
+        if asset not in _BY_SHARD or _tar_is_there(work, partition):
+            work.ledger.remove(asset, partition or None)
+
+
+def _tar_is_there(work: Work, shard: str) -> bool:
+    """Whether what was made of a shard can be made again; else all of it is left as it is."""
+    try:
+        work.tars.signature(shard)
+    except OSError:
+        return False
+    return True
 
 
 def _entries(ledger: Ledger) -> Iterator[tuple[str, Partition, Entry]]:

@@ -89,8 +89,11 @@ class Store:
 
     @property
     def guard(self) -> Guard | None:
-        """What is asked before anything is put in place; None: nothing."""
-        return _guards.get(self._place)
+        """What is asked before anything is put in place here or above; None: nothing."""
+        if not _guards:
+            return None
+        above = (g for place, g in _guards.items() if f"{self._place}/".startswith(f"{place}/"))
+        return next(above, None)
 
     def require_guard(self) -> None:
         """Return if this process may put something in place; raise what the guard raises if not."""

@@ -1,5 +1,6 @@
 """Which shards there are: the source, the output and the instance agree, whatever was lost."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from curator_assets.engine.intake import (
     let_go,
     look,
     register,
+    why_other_source,
 )
 from curator_assets.engine.intake_words import require_usable
 from curator_assets.engine.plan import plan
@@ -207,3 +209,21 @@ def test_an_output_of_an_older_format_is_named_and_made_again(refreshed, capsys)
     assert refreshed.plan()["image_embeddings"].stale == {"b": "never made", "a": "never made"}
     assert refreshed.refresh()
     assert refreshed.output_bytes() == before
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b" outer spaces ", b"plain"])
+def test_a_source_of_any_name_is_known_again(tmp_path, name):
+    source = tmp_path / os.fsdecode(name)
+    source.mkdir()
+    settings = Settings(source=str(source), output=str(tmp_path / "out"))
+    drop(settings, "a", "b")
+    registry = Registered()
+    found = look(GRAPH, settings, registry)
+    let_go(found, GRAPH, settings, registry)
+    register(found, settings, registry)
+    assert why_other_source(settings) is None
+    (source / "a.tar").unlink()
+    again = look(GRAPH, settings, registry)
+    assert (again.held_back, again.removed) == (None, ("a",))
+    other = settings.model_copy(update={"source": str(tmp_path / "other")})
+    assert "it names another source" in why_other_source(other)

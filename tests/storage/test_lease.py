@@ -229,7 +229,9 @@ def test_a_links_store_is_guarded_as_the_place_it_means(tmp_path):
         for location in ("link", "there/", "link/../there"):
             assert Store(f"{tmp_path}/{location}").guard.run == "mine"
             assert Store(f"file://{tmp_path}/{location}").guard.run == "mine"
-        assert Store(str(tmp_path / "elsewhere")).guard is None
+        assert Store(str(tmp_path / "there/trash")).guard.run == "mine"
+        for location in ("elsewhere", "there2", ""):
+            assert Store(f"{tmp_path}/{location}").guard is None
 
 
 class Holding(Held):

@@ -116,9 +116,10 @@ def _open(work: Work) -> Iterator[Stream]:
                 read.add(outcome.partition)
                 if outcome.inputs:
                     work.weights.loaded(outcome.inputs[WEIGHTS])
-            elif isinstance(outcome, Failed):
+            elif isinstance(outcome, Failed) and outcome.is_refused:
                 refused[outcome.partition] = outcome.error
             yield outcome
+        refused = {shard: why for shard, why in refused.items() if shard not in work.absent}
         note_refused(work.store, refused, read)
 
     yield stream
@@ -219,7 +220,8 @@ def _written(
                 work.log.error("shard %r can't be embedded", shard, exc_info=masked_error(error))
             for _ in rows:  # the rest of the shard is read for nothing
                 pass
-            yield Failed(shard, _told(shard, error), getattr(error, "check", None))
+            check, is_refused = getattr(error, "check", None), isinstance(error, PartitionError)
+            yield Failed(shard, _told(shard, error), check, is_refused=is_refused)
             continue
         now = time.perf_counter()
         found = _metadata(tally, work.settings, model, arithmetic, ended.content)

@@ -21,6 +21,7 @@ from curator_assets.storage.shards.not_taken import (
     not_taken_lines,
     read_not_taken,
     since,
+    still_noted,
 )
 from curator_assets.storage.shards.shard_names import SHARD_SUFFIX
 from curator_assets.storage.shards.source import Looked, Signature, Source
@@ -86,14 +87,16 @@ def _not_taken(
     settings: Settings,
 ) -> dict[str, NotTaken]:
     """What lies in the source and is not taken; the first tars that changed are looked at."""
-    reasons = dict(looked.passed_over) | dict(looked.broken) | dict(looked.unseen)
+    noted = read_not_taken(Store(settings.output))
+    reasons = still_noted(noted, looked.shards.keys())
+    reasons |= dict(looked.passed_over) | dict(looked.broken) | dict(looked.unseen)
     shown = [s for s in change.arriving if s in looked.shards]
     settled = [s for s in shown if before.seen.get(s) == now[s]]
     judged = {shard: now[shard] for shard in settled[:N_NAMED]}
     why = tars.why_not_whole(judged, settings.marker)
     for shard in shown:
         reasons[shard + SHARD_SUFFIX] = why.get(shard, "still arriving, or not looked at yet")
-    return since(reasons, read_not_taken(Store(settings.output)))
+    return since(reasons, noted)
 
 
 def _fail_killed_runs(

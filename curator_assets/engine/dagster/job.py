@@ -69,7 +69,8 @@ def refresh_job(
         with paragraph_first(context.log), hold_lease(store, context.run_id, context.log):
             registry = InstanceRegistry(context.instance, settings)
             intake = look(graph, settings, registry, allow_removals=config.allow_removals)
-            write_not_taken(Store(settings.output), intake.not_taken)
+            if not intake.held_back:
+                write_not_taken(store, intake.not_taken)
             require_usable(intake, settings)
             chosen = None
             if config.shards:

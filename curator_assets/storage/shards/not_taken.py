@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from curator_assets.errors import named
+from curator_assets.masking import masked
 from curator_assets.storage import layout
 from curator_assets.storage.shards.shard_names import SHARD_SUFFIX, printable
 from curator_assets.storage.store import Store
@@ -16,6 +17,9 @@ N_NAMED = 20
 """Files that are named of one reason."""
 REFUSED = "refused: "
 """So begins the reason of a tar that was read, and failed."""
+
+GONE = "gone from the source; what was made of it stays"
+"""The reason of a shard that removals are held back of."""
 
 _HIDDEN = ("hidden", "in the folder ")
 
@@ -55,7 +59,7 @@ def since(reasons: Mapping[str, str], before: Mapping[str, NotTaken]) -> dict[st
     now = datetime.now(UTC).isoformat(timespec="seconds")
     ordered = sorted(reasons.items(), key=lambda item: (item[1].startswith(_HIDDEN), item[0]))
     return {
-        path: NotTaken(reason, before[path].since if path in before else now)
+        path: NotTaken(masked(reason), before[path].since if path in before else now)
         for path, reason in ordered
     }
 
@@ -76,6 +80,21 @@ def note_refused(store: Store, refused: Mapping[str, str], read: Collection[str]
     for shard, why in refused.items():
         reasons[shard + SHARD_SUFFIX] = REFUSED + why.removeprefix(f"shard {shard!r}: ")
     write_not_taken(store, since(reasons, before))
+
+
+def still_noted(noted: Mapping[str, NotTaken], listed: Collection[str]) -> dict[str, str]:
+    """Path -> why, of what only a refresh can tell: tars that were refused, and those held back.
+
+    Args:
+        noted: by the last refresh.
+        listed: shards whose tars lie in the source.
+    """
+    return {
+        path: one.reason
+        for path, one in noted.items()
+        if (one.reason.startswith(REFUSED) and path.removesuffix(SHARD_SUFFIX) in listed)
+        or (one.reason == GONE and path.removesuffix(SHARD_SUFFIX) not in listed)
+    }
 
 
 def not_taken_lines(found: Mapping[str, NotTaken]) -> Iterator[str]:

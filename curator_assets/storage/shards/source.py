@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO
 
@@ -33,6 +34,7 @@ __all__ = ["Looked", "MissingSourceError", "Signature", "Source", "UnseenFolderE
 
 READ_BLOCK_BYTES = 8 << 20
 _WHOLE_BLOCK = 1000
+_N_ASKED_AT_ONCE = 16
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -168,15 +170,19 @@ class Source:
         Yields:
             Those of every thousand tars that are complete, so that a caller may stop in between.
         """
-        names, marked = list(shards), set[str]()
-        if marker is not None:
-            marked = set(self.fs.find(self.root))
+        names = list(shards)
         for start in range(0, len(names), _WHOLE_BLOCK):
             block = names[start : start + _WHOLE_BLOCK]
             if marker is not None:
-                yield [shard for shard in block if self._path(shard) + marker in marked]
+                yield self._marked(block, marker)
             else:
                 yield self._ended([s for s in block if _may_end(shards[s].size)], shards)
+
+    def _marked(self, block: list[str], marker: str) -> list[str]:
+        """Those of a block beside which the marker lies; links to folders are followed."""
+        with ThreadPoolExecutor(_N_ASKED_AT_ONCE) as threads:
+            found = threads.map(self.fs.exists, [self._path(shard) + marker for shard in block])
+            return [shard for shard, exists in zip(block, found, strict=True) if exists]
 
     def _ended(self, block: list[str], shards: Mapping[str, Signature]) -> list[str]:
         """Those of a block that end in an end-of-archive block; a bucket is asked in parallel."""

@@ -14,11 +14,15 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tar_files import write_members
 
 from curator_assets.storage.shards.not_taken import (
+    GONE,
     N_NAMED,
+    REFUSED,
     NotTaken,
     not_taken_lines,
+    note_refused,
     read_not_taken,
     since,
+    still_noted,
     write_not_taken,
 )
 from curator_assets.storage.shards.shard_names import shard_of
@@ -286,3 +290,48 @@ def test_lines_name_the_first_files_of_a_reason_and_escape_what_is_no_text():
     assert first.startswith(f"{N_NAMED + 5} not taken: 000.tar, 001.tar, ")
     assert first.endswith("019.tar and 5 more: cut (since 2020-000 UTC or later)")
     assert second == "1 not taken: \\x1b[31m\\xff.tar: empty (since 2021 UTC)"
+
+
+def test_a_marker_is_found_beside_a_tar_in_a_linked_folder(tmp_path):
+    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    source.mkdir()
+    elsewhere.mkdir()
+    for name in ("a.tar", "a.tar.done", "b.tar"):
+        (elsewhere / name).write_bytes(TAR)
+    (source / "link").symlink_to(elsewhere)
+    tars = Source(str(source))
+    listed = tars.look().shards
+    assert [shard for block in tars.whole(listed, ".done") for shard in block] == ["link/a"]
+
+
+def test_a_reason_holds_no_secret(tmp_path):
+    store = Store(str(tmp_path))
+    found = since({"a/": "401 for https://me:hunter22@host/d?sig=abcdef"}, {})
+    write_not_taken(store, found)
+    assert found["a/"].reason == "401 for https://***@host/d?sig=***"
+    assert b"hunter22" not in store.read("not_taken.json")
+
+
+def test_what_only_a_refresh_tells_is_noted_until_the_source_says_otherwise():
+    noted = {
+        "a.tar": NotTaken(f"{REFUSED}it is cut", "2026"),
+        "b.tar": NotTaken(f"{REFUSED}it is cut", "2026"),
+        "c.tar": NotTaken(GONE, "2026"),
+        "d.tar": NotTaken(GONE, "2026"),
+        "e.tar": NotTaken("it is empty: 0 bytes", "2026"),
+    }
+    assert still_noted(noted, {"a", "c", "e"}) == {"a.tar": f"{REFUSED}it is cut", "d.tar": GONE}
+
+
+def test_refused_tars_are_noted_and_taken_out_once_they_are_read(tmp_path):
+    store = Store(str(tmp_path))
+    write_not_taken(store, {"z.tgz": NotTaken("compressed", "2020")})
+    note_refused(store, {"a": "shard 'a': it is cut", "b": "no"}, read=[])
+    first = read_not_taken(store)
+    assert {path: one.reason for path, one in first.items()} == {
+        "a.tar": "refused: it is cut",
+        "b.tar": "refused: no",
+        "z.tgz": "compressed",
+    }
+    note_refused(store, {"b": "no"}, read=["a", "z"])
+    assert read_not_taken(store) == {path: first[path] for path in ("b.tar", "z.tgz")}
