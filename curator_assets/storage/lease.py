@@ -183,6 +183,18 @@ def _first_token(store: Store) -> int:
 
 def _created(store: Store, token: int, mine: Holder) -> bool:
     """Create the lease with this token, if nobody was first; it stands for those before it."""
+    _held_here.add(mine.id)  # before it can be seen: other threads of this process look too
+    try:
+        is_mine = _created_as(store, token, mine)
+    except BaseException:
+        _held_here.discard(mine.id)
+        raise
+    if not is_mine:
+        _held_here.discard(mine.id)
+    return is_mine
+
+
+def _created_as(store: Store, token: int, mine: Holder) -> bool:
     name, data = layout.lease(token), encoded(mine)
     with _creating:
         is_mine = store.create(name, data)
@@ -195,7 +207,6 @@ def _created(store: Store, token: int, mine: Holder) -> bool:
     if max(tokens, default=token) > token:  # slept between looking and creating
         store.remove(name)
         return False
-    _held_here.add(mine.id)
     for earlier in tokens:
         if earlier < token:
             store.remove(layout.lease(earlier))

@@ -356,3 +356,17 @@ def test_a_holder_that_was_stopped_and_goes_on_never_becomes_current(
     assert Ledger(store).names("asset", "a") == ["ledger/asset/a.2.entry"]
     assert store.names("lease") == ["lease/2.json"]
     assert store.read("data") == b"awake"
+
+
+def test_a_holder_lives_from_the_moment_that_its_file_is_there(store, monkeypatch):
+    create, seen = Store.create, []
+
+    def looked_at(self, name, data):
+        is_made = create(self, name, data)
+        seen.append(LeaseWatch().look(store).lives)
+        return is_made
+
+    monkeypatch.setattr(Store, "create", looked_at)
+    with hold_lease(store, "mine"):
+        pass
+    assert seen == [True]
