@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curator_assets.cli.console import say
+from curator_assets.control_characters import escaped_bytes
 from curator_assets.engine.work import Work
 from curator_assets.kernels.thumbnails import contact_sheet
 from curator_assets.questions.explanation import Explanation, Neighbours, explain
@@ -27,7 +28,7 @@ def print_explanation(image_id: str, pictures: Path | None) -> None:
         HeadUnavailableError: a head that the settings name is not there.
     """
     work = stored_work(load())
-    explanation = explain(work, image_id)
+    explanation = explain(work, escaped_bytes(image_id))
     for line in lines(explanation, work):
         say(line)
     if pictures:

@@ -27,7 +27,7 @@ from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings, settings_file
 from curator_assets.storage import layout
 from curator_assets.storage.room import require_writable
-from curator_assets.storage.shards.not_taken import REFUSED
+from curator_assets.storage.shards.not_taken import read_not_taken
 from curator_assets.storage.store import Store
 
 
@@ -117,8 +117,7 @@ def _tell(intake: Intake, result: Pass) -> int:
         say("nothing to make: all is up to date")
     if counts := counts_by_verdict(work):
         _print_counts(counts)
-    others = intake.not_taken.items()  # what is refused is among the failures
-    print_not_taken({path: o for path, o in others if not o.reason.startswith(REFUSED)})
+    print_not_taken(read_not_taken(work.store))
     if counts:
         _print_places(result)
     if text := why_removals_wait(intake, work.settings):

@@ -53,6 +53,9 @@ MAX_NORM_ERROR = 1e-3
 WEIGHTS = "weights"
 """The input of that name."""
 
+STAYS = "; what was made of the tar before it stays"
+"""Of a tar that is refused, and was another one."""
+
 _UNIT_NORMS = "unit_norms"
 _N_WRITTEN_AHEAD = 64
 
@@ -117,7 +120,8 @@ def _open(work: Work) -> Iterator[Stream]:
                 if outcome.inputs:
                     work.weights.loaded(outcome.inputs[WEIGHTS])
             elif isinstance(outcome, Failed) and outcome.is_refused:
-                refused[outcome.partition] = outcome.error
+                stays = STAYS if work.entry(IMAGE_EMBEDDINGS, outcome.partition) else ""
+                refused[outcome.partition] = outcome.error + stays
             yield outcome
         refused = {shard: why for shard, why in refused.items() if shard not in work.absent}
         note_refused(work.store, refused, read)

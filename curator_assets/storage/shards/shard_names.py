@@ -9,13 +9,19 @@ from curator_assets.control_characters import escaped, escaped_bytes
 SHARD_SUFFIX = ".tar"
 
 _COMPRESSED = re.compile(
-    r"\.(tar\.(gz|bz2|xz|zst|lz4|lz|lzma|z|br|sz)|tgz|taz|tbz2?|tz2|txz|tlz|tzst)$", re.IGNORECASE
+    r"\.(tar\.(gz|bz2|xz|zst|lz4|lz|lzma|z|br|sz|lzo)|tgz|taz|tbz2?|tz2|txz|tlz|tzst)$",
+    re.IGNORECASE,
 )
 _ARRIVING = re.compile(
-    r"\.tar\.(part|partial|tmp|temp|crdownload|download|filepart|incomplete)$", re.IGNORECASE
+    r"\.(tar|tgz|tar\.\w{1,4})\.(part|partial|tmp|temp|crdownload|download|filepart|incomplete)$",
+    re.IGNORECASE,
 )
 _TEMPORARY = re.compile(r"^\..+\.tar\.\w{6}$")
 """As `rsync` calls what it has not received whole."""
+_ANOTHER = re.compile(
+    r"\.tar(\.(\d+|bak|backup|old|orig|copy|save|aria2)|~|\s*\(\d+\)|\s+)$", re.IGNORECASE
+)
+"""As browsers, `wget`, editors and people call a second copy."""
 _OTHER_CASE = re.compile(r"\.tar$", re.IGNORECASE)
 _NOT_OF_THE_SOURCE = {
     "__MACOSX": "what macOS adds to archives",
@@ -24,6 +30,9 @@ _NOT_OF_THE_SOURCE = {
 
 
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
+
+
+_LIKE_SHARDS = (_OTHER_CASE, _COMPRESSED, _ARRIVING, _TEMPORARY, _ANOTHER)
 
 
 def shard_of(path: str) -> str:
@@ -54,7 +63,7 @@ def why_hidden(name: str) -> str | None:
 
 def would_be_shard(name: str) -> bool:
     """Whether a person takes a file of this name for a shard."""
-    return any(p.search(name) for p in (_OTHER_CASE, _COMPRESSED, _ARRIVING, _TEMPORARY))
+    return any(p.search(name) for p in _LIKE_SHARDS)
 
 
 def why_no_shard(name: str) -> str | None:
@@ -65,6 +74,8 @@ def why_no_shard(name: str) -> str | None:
         return why
     if name.endswith(SHARD_SUFFIX):
         return None
+    if _ANOTHER.search(name):
+        return "a copy of another name: rename it to end in .tar if it is a shard of its own"
     suffix = name[name.lower().rfind(".t") :]
     if _COMPRESSED.search(name):
         return f"compressed ({suffix}): decompress it, shards are plain .tar files"

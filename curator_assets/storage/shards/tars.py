@@ -32,7 +32,6 @@ IMAGE_EXTENSIONS = frozenset(
 MAX_IMAGE_BYTES = 1 << 30
 """Of an image file; a larger one is not read into memory."""
 
-_TEXTS = frozenset({"txt", "json", "cls"})
 _CONTENT_DIGITS = 32  # of 4 bits
 _READ_AT_ONCE = 1 << 20
 _N_NAMED, _N_CHARACTERS = 10, 200
@@ -58,12 +57,14 @@ class MemberReader:
     Attributes:
         header_at: where in the tar a header lies among this data, as far as it is read; None if
             none does.
+        last_block: the last 512 bytes that were read.
     """
 
     def __init__(self, file: IO[bytes], offset: int, n_bytes: int) -> None:
         self._file, self._at, self._left = file, offset, n_bytes
         self._digest = hashlib.sha256()
         self.header_at: int | None = None
+        self.last_block = b""
 
     def read(self, n_bytes: int = -1) -> bytes:
         """Up to so many bytes, or all that are left."""
@@ -77,6 +78,7 @@ class MemberReader:
             self.header_at = self._at + found
         self._at, self._left = self._at + len(data), self._left - len(data)
         self._digest.update(data)
+        self.last_block = (self.last_block + data[-BLOCK_BYTES:])[-BLOCK_BYTES:]
         return data
 
     def finish(self) -> str:
@@ -114,12 +116,6 @@ class Member:
     def content_hash(self) -> str:
         """128 bits of it, in hex."""
         return self.sha256[:_CONTENT_DIGITS]
-
-    @property
-    def may_be_tar(self) -> bool:
-        """Whether headers of a tar may lie in its data: that of a tar in a tar begins with one."""
-        is_known = self.is_image or self.ext in _TEXTS
-        return not is_known and self.reader.header_at == self.offset
 
     @property
     def is_image(self) -> bool:
@@ -225,7 +221,7 @@ class TarContent:
         for header in self._files(file):
             split = split_name(header.name)
             if split is None:
-                self._leave_out(_why_stray(header.name), header)
+                self._leave_out(_why_stray(header.name), header, file)
                 continue
             member = Member(
                 name=header.name,
@@ -247,12 +243,7 @@ class TarContent:
             exts.add(member.ext)
             yield member
             member.sha256 = member.reader.finish()
-            if member.reader.header_at is not None and not member.may_be_tar:
-                raise BrokenTarError(
-                    f"shard {self.shard!r}: {escaped_bytes(member.name)!r} claims "
-                    f"{member.n_bytes} bytes and so swallows the member at byte "
-                    f"{member.reader.header_at}; its size is wrong: pack or copy the tar again"
-                )
+            self._require_no_other(header, member.reader)
             self._digest.update(
                 f"{member.name}\0{member.sha256}\n".encode(errors="surrogateescape")
             )
@@ -275,15 +266,33 @@ class TarContent:
                 target = links.target_of(header, file)
                 if target is None:
                     why = "hard link to what is not in this tar"
-                    self._leave_out(why, header)
+                    self._leave_out(why, header, file)
                     continue
                 yield Header(header.name, target.offset, target.n_bytes)
             elif header.refused:
-                self._leave_out(header.refused, header)
+                self._leave_out(header.refused, header, file)
             else:
                 yield header
 
-    def _leave_out(self, why: str, header: Header) -> None:
+    def _require_no_other(self, header: Header, reader: MemberReader) -> None:
+        """Refuse a member whose data holds the header of another, unless it is a tar by its name.
+
+        Raises:
+            BrokenTarError: says which.
+        """
+        begins, ends = reader.header_at == header.offset, not any(reader.last_block)
+        is_tar = header.name.endswith(".tar") and begins and ends
+        if reader.header_at is not None and not is_tar:
+            raise BrokenTarError(
+                f"shard {self.shard!r}: {escaped_bytes(header.name)!r} claims {header.n_bytes} "
+                f"bytes and so swallows the member at byte {reader.header_at}; its size is wrong: "
+                "pack or copy the tar again"
+            )
+
+    def _leave_out(self, why: str, header: Header, file: IO[bytes]) -> None:
+        reader = MemberReader(file, header.offset, header.n_bytes)
+        reader.finish()
+        self._require_no_other(header, reader)
         found = self.left_out[why]
         found.n_members += 1
         if found.n_members <= _N_NAMED:

@@ -243,14 +243,17 @@ def test_names_that_are_not_utf8_are_escaped_and_come_out_with_their_bytes(as_pa
 
 
 @pytest.mark.parametrize(
-    ("ext", "n_lost"),
-    [*product([b"jpg", b"txt", b"json"], range(4)), *product([b"bin"], range(3))],
+    ("name", "n_lost"),
+    [
+        *product([b"n.jpg", b"n.txt", b"n.json", b"n.bin", b"noext", b"._n.jpg"], range(4)),
+        *product([b"n.tar"], range(3)),
+    ],
 )
-def test_a_member_that_swallows_the_next_is_refused(ext, n_lost):
+def test_a_member_that_swallows_the_next_is_refused(name, n_lost):
     data = bytes(512) + b"x" * 1000
     rest = padded(data)[n_lost * 512 :] + Z + bytes(2048)
     with pytest.raises(BrokenTarError) as raised:
-        read(A + header(b"n." + ext, 1 + len(data) + 512 * 3) + rest + END)
+        read(A + header(name, 1 + len(data) + 512 * 3) + rest + END)
     assert "swallows" in str(raised.value) or "header of another member" in str(raised.value)
 
 
@@ -259,6 +262,14 @@ def test_data_that_ends_in_the_next_header_is_refused(n_bytes):
     lost = header(b"n.jpg", n_bytes) + padded(bytes(n_bytes))[:-512]
     with pytest.raises(BrokenTarError, match="ends in the header of another member"):
         read(A + lost + Z + END)
+
+
+@pytest.mark.parametrize("kind", [b"0", b"S", b"Z"])
+@pytest.mark.parametrize("name", [b"README", b"._b.jpg", b"b.bin", b"b.tar", b"b.jpg"])
+def test_a_size_that_ends_at_a_header_further_on_is_seen(name, kind):
+    between = member(b"m.jpg", b"M" * 600)
+    with pytest.raises(BrokenTarError, match="swallows the member at byte 1536"):
+        read(A + header(name, len(between), kind) + between + Z + END)
 
 
 def test_a_tar_in_a_tar_is_a_member_like_others():
