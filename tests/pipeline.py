@@ -22,6 +22,7 @@ from curator_assets.errors import UserError
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings
 from curator_assets.storage.ledger import Ledger
+from curator_assets.storage.shards.not_taken import write_not_taken
 from curator_assets.storage.store import Store
 
 MODEL = {
@@ -75,6 +76,7 @@ class Pipeline:
         settings = self.settings
         registry = InstanceRegistry(self.instance, settings)
         intake = look(GRAPH, settings, registry)
+        write_not_taken(self.store, intake.not_taken)
         let_go(intake, GRAPH, settings, registry)
         register(intake, settings, registry)
 
