@@ -19,6 +19,7 @@ _ZEROS_AT_ONCE = 1 << 20
 _MAX_EXTENSION_BYTES = 1 << 20
 """Of a long name, or of the records of a pax header."""
 
+_LONG_LINK = "@LongLink"
 _MAX_DIGITS = 19
 _MAGIC, _MAGIC_OFFSET = b"ustar", 257
 _EXTENSIONS = frozenset(
@@ -96,6 +97,7 @@ def read_headers(file: IO[bytes], shard: str) -> Iterator[Header]:
         info = _parsed(block, at, shard)
         data_at = _data_offset(file, block, at, info)
         if info.type in _EXTENSIONS:
+            _require_own_name(info, at, shard)
             data = _extension_data(file, data_at, info.size, at, size, shard)
             _extend(extension, everywhere, info.type, data, at, shard)
             n_bytes = info.size
@@ -190,6 +192,16 @@ def _data_offset(file: IO[bytes], block: bytes, at: int, info: tarfile.TarInfo) 
         at += len(block)
         follows = block[504:505] > b"\0"
     return at
+
+
+def _require_own_name(info: tarfile.TarInfo, at: int, shard: str) -> None:
+    """Refuse a long name that is called as a member is: a text that stands for another's name."""
+    is_long = info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+    if is_long and not info.name.endswith(_LONG_LINK):
+        raise BrokenTarError(
+            f"shard {shard!r}: the header at byte {at} is that of a long name, but is called "
+            f"{_text(info.name)!r} and not '././{_LONG_LINK}'; its type is damaged: copy it again"
+        )
 
 
 def _extension_data(

@@ -17,7 +17,7 @@ from curator_assets.storage.shards.tars import (
     write_tar,
 )
 
-END = bytes(1024)
+END, LONG = bytes(1024), b"././@LongLink"
 
 
 def header(
@@ -89,8 +89,10 @@ AZ = [("a", b"AAA"), ("z", ZZ)]
         (A + header(b"n.jpg", field=base256(-512)) + Z + END, "claims -512 bytes"),
         (A + header(b"noext", field=base256(-512)) + Z + END, "claims -512 bytes"),
         (A + header(b"n.jpg", field=base256(1 << 60)) + Z + END, "claims 1152921504606846976"),
-        (A + header(b"n", 0, b"L", field=base256(-512)) + Z + END, "claims -512 bytes"),
-        (A + header(b"n", 3 << 20, b"L") + bytes(3 << 20) + Z + END, "expected at most 1048576"),
+        (A + header(LONG, 0, b"L", field=base256(-512)) + Z + END, "claims -512 bytes"),
+        (A + header(LONG, 3 << 20, b"L") + bytes(3 << 20) + Z + END, "expected at most 1048576"),
+        (A + header(b"n.txt", 5, b"L") + padded(b"words") + Z + END, "its type is damaged"),
+        (A + header(b"n.txt", 5, b"K") + padded(b"words") + Z + END, "its type is damaged"),
         (A + pax((b"size", b"9" * 30)) + Z + END, "gives its size as b'999"),
         (A + pax((b"size", b"-512")) + Z + END, "gives its size as b'-512'"),
         (A + pax((b"size", b"nan")) + Z + END, "gives its size as b'nan'"),
@@ -116,7 +118,7 @@ def test_what_is_no_whole_tar_is_refused_with_the_place(data, where):
         A + pax((b"mtime", b"1.5")) + Z + END,
         A + pax((b"mtime", b"1")) * 3000 + Z + END,
         A + pax((b"comment", b"x" * 9000), kind=b"g") + Z + END,
-        A + header(b"L", 600, b"L") + padded(b"z.jpg" + bytes(595)) + member(b"cut", ZZ) + END,
+        A + header(LONG, 600, b"L") + padded(b"z.jpg" + bytes(595)) + member(b"cut", ZZ) + END,
         A + pax((b"path", b"z.jpg"), (b"size", b"600")) + header(b"cut", 9) + padded(ZZ) + END,
         A + header(b"z.jpg", 600, b"7") + padded(ZZ) + END,
         A + header(b"z.jpg", 600, b"\0") + padded(ZZ) + END,
