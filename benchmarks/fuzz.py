@@ -96,7 +96,8 @@ def refreshed(folder: Path, n: int, rng: random.Random) -> Outcome:
         return Outcome([], Counter(), "a refresh hung")
     said = done.stdout + done.stderr
     died = None if done.returncode in (0, 1) else f"exit {done.returncode}: {said[-3000:]}"
-    if not (folder / "out/shards/good.tar").exists():
+    ends = ("out/embeddings/good.parquet", "out/report/index.html")
+    if not all((folder / name).exists() for name in ends):
         died = f"the good tar was not curated: {said[-3000:]}"
     not_taken = untaken(folder)
     lost, by_fate = list[str](), Counter[str]()
