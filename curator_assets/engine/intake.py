@@ -23,13 +23,14 @@ from curator_assets.storage.layout import ARRIVALS, SOURCE, ledger_folder, ledge
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.not_taken import (
     GONE,
-    REFUSED,
     NotTaken,
     read_not_taken,
     since,
+    still_noted,
 )
+from curator_assets.storage.shards.shard_names import SHARD_SUFFIX
 from curator_assets.storage.shards.source import Looked, MissingSourceError, Signature, Source
-from curator_assets.storage.shards.tar_versions import had_size
+from curator_assets.storage.shards.tar_versions import had_size, known_version
 from curator_assets.storage.shards.tree import ALL_OF_IT
 from curator_assets.storage.store import Store
 
@@ -117,8 +118,9 @@ def look(
             hidden[shard] = why
         else:
             gone.append(shard)
-    may_go = allow_removals or not (looked.unseen or hidden or _too_many(gone, known, settings))
-    may_go = may_go if allow_removals or listed else not gone
+    may_go = allow_removals or not (
+        looked.unseen or hidden or not listed or _too_many(gone, known, settings)
+    )
     stays = [] if may_go else gone
     absent = hidden | dict.fromkeys(stays, GONE)
     present = [shard for shard in listed if shard in known or shard in whole]
@@ -130,7 +132,7 @@ def look(
     n_bytes = {shard: signature.size for shard, signature in listed.items()}
     noted = read_not_taken(store)
     reasons |= _still_refused(graph, store, listed, noted)
-    reasons |= {f"{shard}.tar": absent[shard] for shard in absent}
+    reasons |= {shard + SHARD_SUFFIX: why for shard, why in absent.items()}
     return Intake(
         shards=tuple(shards),
         unranked=tuple(unranked),
@@ -151,13 +153,13 @@ def _still_refused(
 ) -> dict[str, str]:
     """Path -> why, of the tars that failed when they were read, and were not read well since."""
     ledger, reasons = Ledger(store), dict[str, str]()
-    for path, one in noted.items():
-        shard = path.removesuffix(".tar")
-        if not one.reason.startswith(REFUSED) or shard not in listed:
-            continue
-        entries = [ledger.read(external.name, shard) for external in graph.externals()]
-        if not any(entry and entry.fingerprint == str(listed[shard]) for entry in entries):
-            reasons[path] = one.reason
+    for path, reason in still_noted(noted, listed.keys()).items():
+        shard = path.removesuffix(SHARD_SUFFIX)
+        if reason != GONE and not any(
+            known_version(ledger, external.name, shard, listed[shard])
+            for external in graph.externals()
+        ):
+            reasons[path] = reason
     return reasons
 
 

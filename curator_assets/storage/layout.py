@@ -126,7 +126,7 @@ def let_go_shard(name: str) -> str | None:
 def ledger(asset: str, partition: str | None, token: int = 0) -> str:
     """The ledger entry of a partition, or of an asset without partitions.
 
-    `token` is that of the lease under which it was written; 0 is one of before there were leases.
+    `token` is that of the lease under which it was written; 0: without one.
     It stands between the last two dots of a name with a suffix of its own. So no two entries share
     a file, whatever dots and digits their partitions' names hold.
     """

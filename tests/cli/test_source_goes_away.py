@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pipeline import MODEL
 from tar_files import write_members
+from unseen import hide
 
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
@@ -67,14 +68,7 @@ def n_embedded(output: str) -> int:
 
 
 def unreadable_folder(project: Path, monkeypatch) -> None:
-    real = os.scandir
-
-    def scandir(path):
-        if str(path).endswith("tars/m"):
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    hide(monkeypatch, "tars/m", errno.ESTALE)
 
 
 def half_of_the_mounts_gone(project: Path, monkeypatch) -> None:

@@ -1,12 +1,12 @@
 """What the sensor says and asks for, tick by tick."""
 
 import errno
-import os
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from tar_files import write_members
+from unseen import hide
 
 from curator_assets.defs.source.tar_sensor import build_tar_sensor
 from curator_assets.defs.stages import GRAPH
@@ -49,14 +49,7 @@ def test_a_folder_that_can_not_be_seen_is_no_removal(tick, tmp_path, monkeypatch
     for name in ("m/a", "n/b"):
         write_members(tmp_path / f"tars/{name}.tar", [])
     assert isinstance(two_ticks(tick), dg.RunRequest)
-    real = os.scandir
-
-    def scandir(path):
-        if str(path).endswith("tars/m"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    hide(monkeypatch, "tars/m", errno.EIO)
     for _ in range(2):
         assert "m/: it can't be seen: Input/output error" in tick()
     monkeypatch.undo()
