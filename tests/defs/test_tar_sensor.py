@@ -8,10 +8,16 @@ import pytest
 from tar_files import write_members
 from unseen import hide
 
+from curator_assets.defs.source import tar_sensor
 from curator_assets.defs.source.tar_sensor import build_tar_sensor
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.job import refresh_job
 from curator_assets.settings import Settings
+from curator_assets.storage.ledger import Ledger
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tar_versions import record_version
+from curator_assets.storage.shards.tars import TarContent
+from curator_assets.storage.store import Store
 
 
 @pytest.fixture
@@ -43,6 +49,20 @@ def test_it_says_what_it_does_not_take_and_why(tick, tmp_path):
     assert "1 not taken: b.tar.gz: compressed (.tar.gz)" in said
     assert "1 not taken: cut.tar: it is no tar" in said
     assert not (tmp_path / "out/not_taken.json").exists()  # it only looks
+
+
+@pytest.mark.parametrize("n_read_one_by_one", [0, 100])
+def test_a_tar_that_a_refresh_has_read_is_not_called_not_taken(
+    tick, tmp_path, monkeypatch, n_read_one_by_one
+):
+    monkeypatch.setattr(tar_sensor, "N_READ_ONE_BY_ONE", n_read_one_by_one)
+    for name in "ab":
+        write_members(tmp_path / f"tars/{name}.tar", [])
+    store, signature = Store(str(tmp_path / "out")), Source(str(tmp_path / "tars")).signature("a")
+    record_version(store, Ledger(store), "tar_shards", "a", signature, TarContent("a"))
+    said = tick()
+    assert "2 tars, none new and whole; 1 not taken: b.tar: still arriving" in said
+    assert "a.tar" not in said
 
 
 def test_a_folder_that_can_not_be_seen_is_no_removal(tick, tmp_path, monkeypatch):

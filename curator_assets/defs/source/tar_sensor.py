@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.masking import masked, masked_errors
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import POLL_SECONDS, LeaseWatch
+from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.listing import (
     Change,
     Listing,
@@ -27,6 +29,7 @@ from curator_assets.storage.shards.shard_names import SHARD_SUFFIX
 from curator_assets.storage.shards.source import Looked, Signature, Source
 from curator_assets.storage.store import Store
 
+N_READ_ONE_BY_ONE = 100
 STARTING_SECONDS = 20.0
 """A run may take so long from its start to the lease; longer without it, and it was killed."""
 
@@ -87,16 +90,26 @@ def _not_taken(
     settings: Settings,
 ) -> dict[str, NotTaken]:
     """What lies in the source and is not taken; the first tars that changed are looked at."""
-    noted = read_not_taken(Store(settings.output))
+    store = Store(settings.output)
+    noted = read_not_taken(store)
     reasons = still_noted(noted, looked.shards.keys())
     reasons |= dict(looked.passed_over) | dict(looked.broken) | dict(looked.unseen)
-    shown = [s for s in change.arriving if s in looked.shards]
+    shown = _unread(store, {s: now[s] for s in change.arriving if s in looked.shards})
     settled = [s for s in shown if before.seen.get(s) == now[s]]
     judged = {shard: now[shard] for shard in settled[:N_NAMED]}
     why = tars.why_not_whole(judged, settings.marker)
     for shard in shown:
         reasons[shard + SHARD_SUFFIX] = why.get(shard, "still arriving, or not looked at yet")
     return since(reasons, noted)
+
+
+def _unread(store: Store, shards: Mapping[str, Signature]) -> list[str]:
+    """The shards whose tars no refresh has read as they are now, whether or not a tick saw them."""
+    ledger = Ledger(store)
+    if len(shards) > N_READ_ONE_BY_ONE:
+        ledger.read_ahead(TAR_SHARDS.name)
+    entries = {shard: ledger.read(TAR_SHARDS.name, shard) for shard in shards}
+    return [s for s, entry in entries.items() if not entry or entry.fingerprint != str(shards[s])]
 
 
 def _fail_killed_runs(
