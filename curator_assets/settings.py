@@ -72,6 +72,19 @@ class DecodeSettings(_Section):
     )
 
 
+class WorkerSettings(_Section):
+    """The processes that decode and encode; whatever an image does to one costs a row at most."""
+
+    max_memory_gib: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        "auto",
+        description="a process that takes more is replaced, and what it worked on tried again; "
+        "auto: 0.8 of the machine's memory, divided among them",
+    )
+    max_seconds_per_image: float = Field(
+        120, gt=0, description="an image that takes longer hangs: the process is replaced"
+    )
+
+
 class HeadSettings(_Section):
     """A score head: a small network on the embedding, one number an image.
 
@@ -215,6 +228,7 @@ class Settings(_Section):
     )
     model: ModelSettings = ModelSettings()
     decode: DecodeSettings = DecodeSettings()
+    workers: WorkerSettings = WorkerSettings()
     heads: dict[str, HeadSettings] = Field({}, description="score column -> head")
     filters: tuple[FilterRule, ...] = ()
     clusters: ClusterSettings = ClusterSettings()

@@ -7,8 +7,8 @@ What a stage makes is its partition's files, which are hashed where they were ma
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,26 +22,23 @@ from curator_assets.engine.partitioning import (
     Partitioning,
 )
 from curator_assets.engine.progress import Progress
-from curator_assets.engine.stage import Advanced, Failed, Made, Make, Observed, OneByOne, Stage
+from curator_assets.engine.stage import (
+    Advanced,
+    Failed,
+    Finished,
+    Made,
+    Make,
+    Observed,
+    OneByOne,
+    Stage,
+)
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError, UserError, named
 from curator_assets.masking import MaskedError, masked_error, masked_values
 from curator_assets.storage.lease import LeaseLostError
-from curator_assets.storage.ledger import Entry, StoredFile, hash_files, hash_of, version_of
+from curator_assets.storage.ledger import Entry, hash_files, hash_of, version_of
 from curator_assets.storage.retries import with_retries
 from curator_assets.storage.store import FULL
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A partition that was made, and its files as they were written.
-
-    `n_rows` of it were not told of before.
-    """
-
-    made: Made
-    files: Mapping[str, StoredFile]
-    n_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,8 +153,7 @@ def finished(
     with making.open(work) as stream:
         for outcome in stream(partitions):
             if isinstance(outcome, Made):
-                files = partial(_with_files, stage, outcome, work)
-                yield _unless_it_fails(outcome.partition, files, work)
+                yield with_files(outcome, _names(stage, outcome), work)
             else:
                 yield outcome
 
@@ -166,7 +162,7 @@ def _contained(stage: Stage, make_one: Make, work: Work, partition: Partition) -
     def attempt() -> Finished:
         made = make_one(partition)
         n_rows = int(made.metadata.get("dagster/row_count", 1))
-        return replace(_with_files(stage, made, work), n_rows=n_rows)
+        return Finished(made, hash_files(work.store, _names(stage, made)), n_rows)
 
     return _unless_it_fails(partition, attempt, work)
 
@@ -190,9 +186,17 @@ def _unless_it_fails(
         )
 
 
-def _with_files(stage: Stage, made: Made, work: Work) -> Finished:
-    names = stage.files(made.partition) if made.files is None else made.files
-    return Finished(made, hash_files(work.store, names))
+def with_files(made: Made, names: Sequence[str], work: Work) -> Finished | Failed:
+    """A partition that was made, with the files of these names as they were written."""
+
+    def attempt() -> Finished:
+        return Finished(made, hash_files(work.store, names))
+
+    return _unless_it_fails(made.partition, attempt, work)
+
+
+def _names(stage: Stage, made: Made) -> tuple[str, ...]:
+    return stage.files(made.partition) if made.files is None else made.files
 
 
 def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
@@ -212,6 +216,8 @@ def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
             state=made.state,
         )
         metadata = masked_values(made.metadata)
+        for asset, read in made.read.items():
+            work.ledger.write(asset, made.partition, read)
         work.ledger.write(stage.name, made.partition or None, entry, metadata)
     except (MissingInputError, PartitionError, OSError) as error:
         return Failed(made.partition, f"it was made, but could not be recorded: {error}")

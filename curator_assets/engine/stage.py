@@ -18,7 +18,7 @@ from curator_assets.engine.partitioning import Partition, Partitioning
 from curator_assets.engine.work import Work
 from curator_assets.masking import masked
 from curator_assets.settings import Settings
-from curator_assets.storage.ledger import hash_of
+from curator_assets.storage.ledger import Entry, StoredFile, hash_of
 
 Inputs = Mapping[str, Any]
 """Name of an input -> its version."""
@@ -68,6 +68,7 @@ class Made:
         warnings: name of each check that it failed without being held up -> likewise.
         state: what the stage wants to know next time.
         inputs: what it was made from, where only making it told.
+        read: asset -> the entry of this partition of it, as far as making it told that as well.
     """
 
     partition: Partition
@@ -77,6 +78,24 @@ class Made:
     warnings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
     inputs: Inputs | None = None
+    read: Mapping[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A partition that was made, and its files as they were written.
+
+    `n_rows` of it were not told of before.
+    """
+
+    made: Made
+    files: Mapping[str, StoredFile]
+    n_rows: int = 0
+
+    @property
+    def partition(self) -> Partition:
+        """That was made."""
+        return self.made.partition
 
 
 @dataclass(frozen=True)
@@ -128,7 +147,7 @@ class Advanced:
 Make = Callable[[Partition], Made]
 """Makes one partition. Raises `PartitionError`; storage may fail as it does."""
 
-Stream = Callable[[Iterable[Partition]], Iterator[Advanced | Made | Failed]]
+Stream = Callable[[Iterable[Partition]], Iterator[Advanced | Made | Finished | Failed]]
 """Makes partitions as they come; tells how far it is in between."""
 
 

@@ -6,15 +6,10 @@ a hub tag turned out to be. Nothing is fetched by asking.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from curator_assets.models.hashes import Hashes
 from curator_assets.models.identity import head_identity, tag_key, weights_identity
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Entry, Ledger
-
-if TYPE_CHECKING:
-    from curator_assets.engine.encoder import Encoder
 
 RECORD = "weights"
 """The ledger entry of what is known of them."""
@@ -52,12 +47,6 @@ class Weights:
         """`sha256:<hex>` of a head's weights; None if they are not here yet."""
         head = self._settings.heads[score]
         return head_identity(score, head.weights, self._settings.known_head(score), self.hashes)
-
-    def learn(self, encoder: Encoder) -> str:
-        """The model's identity, told by loading it."""
-        _, loaded = encoder.load("float32")
-        self.loaded(loaded.weights)
-        return loaded.weights
 
     def loaded(self, identity: str) -> None:
         """Take note of what the model's weights turned out to be."""

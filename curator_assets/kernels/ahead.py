@@ -26,8 +26,22 @@ def ahead(items: Iterable[Item], depth: int, name: str) -> Generator[Item, None,
         depth: at least 1.
         name: of the thread.
     """
+    return merged([items], depth, name)
+
+
+def merged(streams: Iterable[Iterable[Item]], depth: int, name: str) -> Generator[Item, None, None]:
+    """The items of several iterables as they come, each produced in a thread of its own.
+
+    The first error in a thread is raised here, after the items before it. Closing the generator
+    ends the threads and closes each iterable in its thread.
+
+    Args:
+        streams: iterables; from the first item on each is touched in its thread only.
+        depth: items that are produced before they are asked for, at least 1.
+        name: of the threads.
+    """
     queue, stopped = Queue[Any](maxsize=depth), threading.Event()
-    failure = list[BaseException]()
+    failures = list[BaseException]()
 
     def put(item: object) -> bool:
         while not stopped.is_set():
@@ -38,34 +52,51 @@ def ahead(items: Iterable[Item], depth: int, name: str) -> Generator[Item, None,
                 continue
         return False
 
-    def produce() -> None:
+    def produce(items: Iterable[Item]) -> None:
         try:
             for item in items:
                 if not put(item):
                     break
         except BaseException as error:  # raised where the items are used
-            failure.append(error)
+            failures.append(error)
         finally:
             if isinstance(items, Generator):
                 items.close()
             put(_END)
 
-    thread = threading.Thread(target=produce, name=name, daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=produce, args=(items,), name=name, daemon=True) for items in streams
+    ]
+    for thread in threads:
+        thread.start()
     try:
-        while True:
+        n_left = len(threads)
+        while n_left and not failures:
             try:
                 item = queue.get(timeout=_POLL_SECONDS)
             except Empty:
                 continue
             if item is _END:
-                break
-            yield item
-        if failure:
-            raise failure[0]
+                n_left -= 1
+            else:
+                yield item
+        yield from _left_in(queue)
+        if failures:
+            raise failures[0]
     finally:
         stopped.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
+
+
+def _left_in(queue: Queue[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            item = queue.get_nowait()
+        except Empty:
+            return
+        if item is not _END:
+            yield item
 
 
 def begun_ahead(

@@ -31,6 +31,7 @@ from curator_assets.kernels.image_format import (
 from curator_assets.kernels.lane import lane_on
 from curator_assets.kernels.pictures import Pictures
 from curator_assets.kernels.resize import Preprocessing
+from curator_assets.kernels.watching import Watch, unwatched
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,14 @@ class ImageDecoder:
         """
         return self.begin(images)()
 
-    def begin(self, images: Sequence[bytes]) -> Callable[[], DecodedBatch]:
+    def begin(
+        self, images: Sequence[bytes], watch: Watch = unwatched
+    ) -> Callable[[], DecodedBatch]:
         """Begin to decode up to `batch_size` images; the call that is returned waits for them.
+
+        Args:
+            images: Encoded.
+            watch: Told what native code works on.
 
         Raises:
             ValueError: More than `batch_size` images.
@@ -128,19 +135,19 @@ class ImageDecoder:
         if n > self.batch_size:
             raise ValueError(f"images: expected at most batch_size={self.batch_size}, got {n}")
         formats = [sniff_format(data) for data in images]
-        opened = [
-            _open_stream(data, name, self.max_pixels)
-            for data, name in zip(images, formats, strict=True)
-        ]
+        opened = []
+        for row, (data, name) in enumerate(zip(images, formats, strict=True)):
+            with watch([row]):
+                opened.append(_open_stream(data, name, self.max_pixels))
         streams = {i: s for i, s in enumerate(opened) if not isinstance(s, DecodeError)}
         pictures = Pictures.empty(n, self.preprocessing.size, self.device)
         if isinstance(self._decoder, GpuDecoder):
             whole_jpegs = {
                 i for i in streams if formats[i] == "jpeg" and is_complete(images[i], "jpeg")
             }
-            finish = self._decoder.begin(streams, whole_jpegs, pictures)
+            finish = self._decoder.begin(streams, whole_jpegs, pictures, watch)
         else:
-            finish = self._decoder.begin(streams, pictures)
+            finish = self._decoder.begin(streams, pictures, watch)
 
         def decoded() -> DecodedBatch:
             finish()

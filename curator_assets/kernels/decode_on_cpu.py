@@ -14,6 +14,7 @@ from nvidia import nvimgcodec
 from curator_assets.kernels.pictures import Normalise, Pictures
 from curator_assets.kernels.resize import Preprocessing, TorchResize
 from curator_assets.kernels.statistics import measure
+from curator_assets.kernels.watching import Watch
 
 
 class CpuDecoder:
@@ -32,18 +33,22 @@ class CpuDecoder:
         self._own = threading.local()
         self._threads = ThreadPoolExecutor(n_threads, "decode", self._begin_thread)
 
-    def begin(self, streams: Mapping[int, Any], pictures: Pictures) -> Callable[[], None]:
+    def begin(
+        self, streams: Mapping[int, Any], pictures: Pictures, watch: Watch
+    ) -> Callable[[], None]:
         """Begin to decode; the call that is returned ends when it is done.
 
         Args:
             streams: row -> nvImageCodec stream.
             pictures: on CPU, whose rows are filled in.
+            watch: told what native code works on.
         """
         rows = list(streams)
 
         def show(share: int) -> None:
             for row in rows[share :: self._n_threads]:
-                self._show(row, streams[row], pictures)
+                with watch([row]):
+                    self._show(row, streams[row], pictures)
 
         n_shares = min(self._n_threads, len(rows))
         running = [self._threads.submit(show, share) for share in range(n_shares)]

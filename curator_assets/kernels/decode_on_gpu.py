@@ -21,6 +21,7 @@ from curator_assets.kernels.lane import Lane, Mark
 from curator_assets.kernels.pictures import Normalise, Pictures
 from curator_assets.kernels.resize import DaliResize, Preprocessing
 from curator_assets.kernels.statistics import measure
+from curator_assets.kernels.watching import Watch
 
 _GROUP_PIXELS = 1 << 28
 """Images are decoded together up to so many pixels, 0.8 GB."""
@@ -67,7 +68,11 @@ class GpuDecoder:
         self._thread = ThreadPoolExecutor(1, "decode")  # nvImageCodec and DALI wait for the device
 
     def begin(
-        self, streams: Mapping[int, Any], whole_jpegs: set[int], pictures: Pictures
+        self,
+        streams: Mapping[int, Any],
+        whole_jpegs: set[int],
+        pictures: Pictures,
+        watch: Watch,
     ) -> Callable[[], None]:
         """Begin to decode; the call that is returned ends when it is done.
 
@@ -75,13 +80,14 @@ class GpuDecoder:
             streams: row -> nvImageCodec stream.
             whole_jpegs: rows that the device's decoder is trusted with.
             pictures: on the device, whose rows are filled in.
+            watch: told what native code works on.
         """
         others = {row: stream for row, stream in streams.items() if row not in whole_jpegs}
         there = Pictures.empty(len(pictures.shapes), self._side, torch.device("cpu"))
-        finish_others = self._cpu.begin(others, there)
+        finish_others = self._cpu.begin(others, there, watch)
         made = self._lane.mark_caller()
         running = [
-            self._thread.submit(self._show, rows, streams, pictures, made)
+            self._thread.submit(self._show, rows, streams, pictures, made, watch)
             for rows in _groups({row: streams[row] for row in sorted(whole_jpegs)})
         ]
 
@@ -90,15 +96,26 @@ class GpuDecoder:
             for group in running:
                 given_up |= {row: streams[row] for row in group.result()}
             finish_others()
-            self._cpu.begin(given_up, there)()
+            self._cpu.begin(given_up, there, watch)()
             self._take(there, pictures, given_up)
 
         return finish
 
     def _show(
-        self, rows: list[int], streams: Mapping[int, Any], pictures: Pictures, made: Mark
+        self,
+        rows: list[int],
+        streams: Mapping[int, Any],
+        pictures: Pictures,
+        made: Mark,
+        watch: Watch,
     ) -> list[int]:
         """Fill in rows of pictures that are there from a mark on; the rows given up."""
+        with watch(rows):
+            return self._shown(rows, streams, pictures, made)
+
+    def _shown(
+        self, rows: list[int], streams: Mapping[int, Any], pictures: Pictures, made: Mark
+    ) -> list[int]:
         self._lane.follow(made)
         self._lane.use(pictures.pixels)
         with self._lane.work():

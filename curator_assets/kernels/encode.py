@@ -16,6 +16,7 @@ import torch
 from curator_assets.kernels.forward import Replayed, embed
 from curator_assets.kernels.lane import Lane, Mark, lane_on
 from curator_assets.kernels.resize import Preprocessing
+from curator_assets.kernels.watching import Watch, unwatched
 
 DTYPES = {
     "float32": torch.float32,
@@ -77,8 +78,12 @@ class EncoderModel:
         """
         return self.begin(pixels)()
 
-    def begin(self, pixels: torch.Tensor) -> Callable[[], np.ndarray]:
+    def begin(self, pixels: torch.Tensor, watch: Watch = unwatched) -> Callable[[], np.ndarray]:
         """Begin to encode; the call that is returned waits for the embeddings of `encode`.
+
+        Args:
+            pixels: As `encode` takes them.
+            watch: Told what native code works on.
 
         Raises:
             ValueError: `pixels` has another shape.
@@ -87,15 +92,21 @@ class EncoderModel:
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, side, side):
             raise ValueError(f"pixels: expected [N, 3, {side}, {side}], got {list(pixels.shape)}")
         n, made = self.batch_size, self.lane.mark_caller()
-        chunks = [pixels[start : start + n] for start in range(0, len(pixels), n)]
-        running = [self._threads.submit(self._begin_pass, chunk, n, made) for chunk in chunks]
+        chunks = [range(start, min(start + n, len(pixels))) for start in range(0, len(pixels), n)]
+
+        def begin_pass(rows: range) -> tuple[torch.Tensor, Mark]:
+            with watch(rows):
+                return self._begin_pass(pixels[rows.start : rows.stop], n, made)
+
+        running = [self._threads.submit(begin_pass, rows) for rows in chunks]
 
         def embeddings() -> np.ndarray:
-            parts = _finished(running, may_fail=self.batch_size > 1)
+            with watch(range(len(pixels)) if self.device.type == "cuda" else ()):
+                parts = _finished(running, may_fail=self.batch_size > 1)
             if parts is None:
                 running.clear()  # they hold what memory there is
                 self._halve_batch(n)
-                return self.encode(pixels)
+                return self.begin(pixels, watch)()
             return np.concatenate([np.zeros((0, self.embedding_dim), np.float32), *parts])
 
         return embeddings

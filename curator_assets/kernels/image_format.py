@@ -21,6 +21,9 @@ class DecodeError(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported format"
     TOO_MANY_PIXELS = "too many pixels"
     CORRUPT = "corrupt"
+    CRASHED = "decoder crashed"
+    HUNG = "decoder hung"
+    OUT_OF_MEMORY = "out of memory"
 
 
 _PREFIXES = (

@@ -16,12 +16,17 @@ class Hashes:
     """
 
     def __init__(self, known: Mapping[str, Sequence[int | str]] | None = None) -> None:
-        self._known = {path: tuple(entry) for path, entry in (known or {}).items()}
+        self._known = dict[str, tuple[int | str, ...]]()
+        self.remember(known or {})
 
     @property
     def known(self) -> dict[str, list[int | str]]:
         """Path -> [n_bytes, mtime_ns, hex SHA-256] of every file asked for; for the next time."""
         return {path: list(entry) for path, entry in self._known.items()}
+
+    def remember(self, known: Mapping[str, Sequence[int | str]]) -> None:
+        """Add what `known` of another one gave."""
+        self._known |= {path: tuple(entry) for path, entry in known.items()}
 
     def of(self, path: Path) -> str:
         """`sha256:<hex>` of a file's bytes.

@@ -4,17 +4,21 @@ One choice for all shards of a model, or neighbours would be embedded in differe
 made on the first images, once for each kind of device, then kept.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from curator_assets.defs.embed.single_images import decode_watched, images_of, touched
 from curator_assets.engine.partitioning import UndecidedError
 from curator_assets.engine.work import Purpose, Work
+from curator_assets.engine.workers.supervision import supervised
+from curator_assets.engine.workers.task import Supervision
 from curator_assets.storage.ledger import Entry, hash_of
-from curator_assets.storage.shards.tars import BrokenTarError, TarContent
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.precision import PrecisionChoice
 
 ARITHMETIC = "arithmetic"
 """The input of that name."""
@@ -79,22 +83,20 @@ def known_arithmetic(work: Work, weights: str) -> Arithmetic | None:
 
 
 def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithmetic:
-    """What is known, or a new choice.
+    """What is known, or a new choice, made in a worker.
 
     Args:
         work: settings, storage and encoder.
         weights: of the model.
         shards: whose first images decide, if there is no choice yet.
     """
-    from curator_assets.kernels.precision import choose_precision
-
     known = known_arithmetic(work, weights)
     if known is not None:
         return known
+    choose, trial = partial(_choose, shards=tuple(shards)), partial(touched, precision="float32")
+    devices = work.encoder.devices()[:1]
+    (choice,) = supervised(choose, trial, work, shards, devices)
     device = work.encoder.device_type()
-    decoder, model = work.encoder.load("float32")
-    images = list(islice(_first_images(work, shards), decoder.batch_size))
-    choice = choose_precision(model, decoder(images).pixels)
     if choice.n_images:
         inputs = _inputs(work, weights)
         state = {"lowest_cosine": choice.lowest_cosine, "n_images": choice.n_images}
@@ -108,16 +110,16 @@ def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithm
     return Arithmetic(device, choice.precision, choice.lowest_cosine)
 
 
+def _choose(
+    work: Work, _: Iterator[str], supervision: Supervision, *, shards: Sequence[str]
+) -> Generator["PrecisionChoice", None, None]:
+    from curator_assets.kernels.precision import choose_precision
+
+    decoder, model = work.encoder.load("float32")
+    images = images_of(work.tars, shards[:_MAX_SHARDS], supervision)
+    decoded = decode_watched(list(islice(images, decoder.batch_size)), decoder, supervision)
+    yield choose_precision(model, decoded.pixels)
+
+
 def _inputs(work: Work, weights: str) -> dict[str, Any]:
     return {"model": work.settings.model.name, "weights": weights}
-
-
-def _first_images(work: Work, shards: Sequence[str]) -> Iterator[bytes]:
-    for shard in shards[:_MAX_SHARDS]:
-        try:
-            with work.tars.open(shard) as file:
-                for sample in TarContent(shard).samples(file):
-                    if sample.image and sample.image.data is not None:
-                        yield sample.image.data
-        except (BrokenTarError, OSError):
-            continue  # embedding it meets the same error, and reports it

@@ -8,7 +8,7 @@ What is held at a time is bounded by the batches in flight, whatever the size of
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count, groupby, islice
@@ -18,12 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.engine.stage import Failed
+from curator_assets.engine.workers.task import Supervision
 from curator_assets.masking import masked_error
 from curator_assets.settings import ModelSettings
 from curator_assets.storage.retries import pause_before_retry
 from curator_assets.storage.shards.source import Signature, Source
 from curator_assets.storage.shards.tars import (
     BrokenTarError,
+    Member,
     RepeatedKeyError,
     Sample,
     TarContent,
@@ -86,21 +88,29 @@ class _Batch:
         seconds: step -> how long it worked on the batch.
         columns: of `image_embeddings`, a value for each sample.
         again_on_cpu: int64, ascending, the samples whose image only the CPU's decoder could read.
+        names: the content hashes of the images that were decoded.
     """
 
     items: list[Sample | Begun | Ended | Failed | None]
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     columns: dict[str, pa.Array] = field(default_factory=dict)
     again_on_cpu: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    names: list[str] = field(default_factory=list)
     decoded: "DecodedBatch | None" = None
 
     def samples(self) -> list[Sample]:
         """Those that are not decoded yet."""
         return [item for item in self.items if isinstance(item, Sample)]
 
-    def images(self) -> list[bytes | None]:
-        """Of those samples, the file of each that has one."""
-        return [sample.image.data if sample.image else None for sample in self.samples()]
+    def images(self, supervision: Supervision) -> dict[int, Member]:
+        """The image of each of those samples that is to be decoded, by the sample's place."""
+        return {
+            place: sample.image
+            for place, sample in enumerate(self.samples())
+            if sample.image
+            and sample.image.data is not None
+            and supervision.may_be_touched(sample.image.content_hash)
+        }
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -117,6 +127,7 @@ def embedded_rows(
     model: "EncoderModel",
     settings: ModelSettings,
     log: logging.Logger,
+    supervision: Supervision,
 ) -> Iterator[Begun | Rows | Ended | Failed]:
     """The rows of some shards, each shard between `Begun` and `Ended` or `Failed`.
 
@@ -127,12 +138,13 @@ def embedded_rows(
         model: the encoder.
         settings: of the model: how embeddings are stored.
         log: told of storage that is tried again.
+        supervision: says which images are not to be touched, and is told of those that are.
     """
     from curator_assets.kernels.ahead import ahead
 
     batches = ahead(_batches(_read(shards, tars, log), decoder.batch_size), 1, "read")
-    decoded = ahead(_decode(batches, decoder), 2, "decode")
-    encoded = ahead(_encode(decoded, model, settings.storage), 2, "encode")
+    decoded = ahead(_decode(batches, decoder, supervision), 2, "decode")
+    encoded = ahead(_encode(decoded, model, settings.storage, supervision), 2, "encode")
     shard = ""
     for batch in encoded:
         rows, start = pa.table(batch.columns), 0
@@ -208,31 +220,39 @@ def _batches(items: Iterator[Sample | Begun | Ended | Failed], batch_size: int) 
     yield batch
 
 
-def _decode(batches: Iterable[_Batch], decoder: "ImageDecoder") -> Iterator[_Batch]:
+def _decode(
+    batches: Iterable[_Batch], decoder: "ImageDecoder", supervision: Supervision
+) -> Iterator[_Batch]:
     from curator_assets.kernels.ahead import begun_ahead
 
     def begin(batch: _Batch) -> "Callable[[], DecodedBatch]":
         with batch.timed("decode"):
-            return decoder.begin([image for image in batch.images() if image is not None])
+            images = list(batch.images(supervision).values())
+            watch = supervision.decoding([image.content_hash for image in images])
+            return decoder.begin([image.data or b"" for image in images], watch)
 
     for batch, decoded in begun_ahead(batches, begin, 1):
         with batch.timed("decode"):
             batch.decoded = decoded()
-            samples, images = batch.samples(), batch.images()
-            at = np.flatnonzero([image is not None for image in images])
-            batch.columns = _columns(samples) | _statistics(batch.decoded, at, samples)
+            samples, images = batch.samples(), batch.images(supervision)
+            at = np.fromiter(images, np.int64, len(images))
+            batch.columns = _columns(samples)
+            batch.columns |= _statistics(batch.decoded, at, samples, supervision.blamed)
             batch.again_on_cpu = at[batch.decoded.again_on_cpu]
+            batch.names = [images[place].content_hash for place in at[batch.decoded.ok]]
             batch.items = [None if isinstance(item, Sample) else item for item in batch.items]
         yield batch
 
 
-def _encode(batches: Iterable[_Batch], model: "EncoderModel", storage: str) -> Iterator[_Batch]:
+def _encode(
+    batches: Iterable[_Batch], model: "EncoderModel", storage: str, supervision: Supervision
+) -> Iterator[_Batch]:
     from curator_assets.kernels.ahead import begun_ahead
 
     def begin(batch: _Batch) -> "Callable[[], np.ndarray]":
         assert batch.decoded is not None
         with batch.timed("encode"):
-            begun = model.begin(batch.decoded.pixels)
+            begun = model.begin(batch.decoded.pixels, supervision.encoding(batch.names))
         batch.decoded = None
         return begun
 
@@ -261,11 +281,11 @@ def _columns(samples: list[Sample]) -> dict[str, pa.Array]:
 
 
 def _statistics(
-    decoded: "DecodedBatch", at: np.ndarray, samples: list[Sample]
+    decoded: "DecodedBatch", at: np.ndarray, samples: list[Sample], blamed: Mapping[str, str]
 ) -> dict[str, pa.Array]:
     """Statistics of the decoded images spread over a batch's rows, null where there is none."""
     n_rows = len(samples)
-    error: list[str | None] = [TOO_MANY_BYTES if s.image else NO_IMAGE for s in samples]
+    error: list[str | None] = [_why_not_decoded(sample, blamed) for sample in samples]
     image_format: list[str | None] = [None] * n_rows
     for i, row in enumerate(at.tolist()):
         error[row], image_format[row] = decoded.errors[i], decoded.format[i]
@@ -287,6 +307,12 @@ def _statistics(
         "format": pa.array(image_format, pa.string()),
         "error": pa.array(error, pa.string()),
     }
+
+
+def _why_not_decoded(sample: Sample, blamed: Mapping[str, str]) -> str:
+    if sample.image is None:
+        return NO_IMAGE
+    return blamed.get(sample.image.content_hash, TOO_MANY_BYTES)
 
 
 def _named(rows: pa.Table, shard: str) -> pa.Table:

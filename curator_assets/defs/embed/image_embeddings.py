@@ -19,7 +19,7 @@ from curator_assets.defs.embed.arithmetic import (
     chosen_arithmetic,
 )
 from curator_assets.defs.embed.embedded_rows import UNIQUE_IDS, Begun, Ended, Rows, embedded_rows
-from curator_assets.defs.embed.every_device import on_every_device
+from curator_assets.defs.embed.single_images import touched
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.partitioning import PartitionError, Partitioning, UndecidedError
 from curator_assets.engine.stage import (
@@ -27,6 +27,7 @@ from curator_assets.engine.stage import (
     Check,
     Dep,
     Failed,
+    Finished,
     Inputs,
     Made,
     Stage,
@@ -34,14 +35,19 @@ from curator_assets.engine.stage import (
     Streamed,
 )
 from curator_assets.engine.work import Purpose, Work
+from curator_assets.engine.workers.supervision import supervised
+from curator_assets.engine.workers.task import Supervision
 from curator_assets.errors import UserError
 from curator_assets.masking import masked_error
 from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.shards.not_taken import note_refused
-from curator_assets.storage.shards.source import Signature
-from curator_assets.storage.shards.tar_versions import read_version, record_version
+from curator_assets.storage.shards.tar_versions import (
+    read_version,
+    record_version,
+    version_of_content,
+)
 from curator_assets.storage.shards.tars import BrokenTarError, TarContent
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import TableWriter, embedding_matrix
@@ -68,10 +74,17 @@ def weights_in_force(work: Work) -> str:
     """
     known = work.weights.model()
     if known is None and work.purpose is Purpose.MAKE:
-        known = work.weights.learn(work.encoder)
+        devices = work.encoder.devices()[:1]
+        trial = partial(touched, precision="float32")
+        (known,) = supervised(_loaded_weights, trial, work, (), devices)
+        work.weights.loaded(known)
     if known is None:
         raise UndecidedError(UNDECIDED)
     return known
+
+
+def _loaded_weights(work: Work, _: Iterator[str], __: Supervision) -> Generator[str, None, None]:
+    yield work.encoder.load("float32")[1].weights
 
 
 def _inputs(work: Work, shard: str) -> Inputs | None:
@@ -90,35 +103,27 @@ def _inputs(work: Work, shard: str) -> Inputs | None:
         signature = work.tars.signature(shard)
         version, content = read_version(work.ledger, TAR_SHARDS.name, work.tars, shard)
         if content is not None and work.purpose is Purpose.MAKE:
-            _record_tar(work, shard, signature, content)
+            record_version(work.store, work.ledger, TAR_SHARDS.name, shard, signature, content)
     except (OSError, BrokenTarError):
         return None  # embedding it meets the same error, and reports it
     arithmetic = arithmetic_in_force(work, weights, before)
     return {WEIGHTS: weights, ARITHMETIC: arithmetic, TAR_SHARDS.name: version}
 
 
-def _record_tar(work: Work, shard: str, signature: Signature, content: TarContent) -> None:
-    record_version(work.store, work.ledger, TAR_SHARDS.name, shard, signature, content)
-
-
 @contextmanager
 def _open(work: Work) -> Iterator[Stream]:
-    def stream(partitions: Iterable[str]) -> Iterator[Advanced | Made | Failed]:
+    def stream(partitions: Iterable[str]) -> Iterator[Advanced | Finished | Failed]:
         shards = list(partitions)
-        weights = weights_in_force(work)
-        arithmetic = chosen_arithmetic(work, weights, shards)
+        arithmetic = chosen_arithmetic(work, weights_in_force(work), shards)
         embed = partial(embedded, arithmetic=arithmetic)
+        trial = partial(touched, precision=arithmetic.precision)
         devices = work.encoder.devices()[: len(shards)]
-        if len(devices) > 1:
-            outcomes = on_every_device(embed, devices, work, shards)
-        else:
-            outcomes = embed(work, iter(shards))
         refused, read = dict[str, str](), set[str]()
-        for outcome in outcomes:
-            if isinstance(outcome, Made):
+        for outcome in supervised(embed, trial, work, shards, devices):
+            if isinstance(outcome, Finished):
                 read.add(outcome.partition)
-                if outcome.inputs:
-                    work.weights.loaded(outcome.inputs[WEIGHTS])
+                if outcome.made.inputs:
+                    work.weights.loaded(outcome.made.inputs[WEIGHTS])
             elif isinstance(outcome, Failed) and outcome.is_refused:
                 stays = STAYS if work.entry(IMAGE_EMBEDDINGS, outcome.partition) else ""
                 refused[outcome.partition] = outcome.error + stays
@@ -155,13 +160,15 @@ IMAGE_EMBEDDINGS = Stage(
 
 
 def embedded(
-    work: Work, shards: Iterator[str], *, arithmetic: Arithmetic
-) -> Iterator[Advanced | Made | Failed]:
+    work: Work, shards: Iterator[str], supervision: Supervision, *, arithmetic: Arithmetic
+) -> Generator[Advanced | Made | Failed, None, None]:
     """Embed shards on one device; its rows as they come, and each shard's outcome."""
     from curator_assets.kernels.ahead import ahead
 
     decoder, model = work.encoder.load(arithmetic.precision)
-    rows = embedded_rows(shards, work.tars, decoder, model, work.settings.model, work.log)
+    rows = embedded_rows(
+        shards, work.tars, decoder, model, work.settings.model, work.log, supervision
+    )
     written = _written(rows, work, model, arithmetic)
     yield from ahead(written, _N_WRITTEN_AHEAD, "write")
 
@@ -216,7 +223,7 @@ def _written(
         shard, rows, tally = begun.shard, _RowsOfShard(events), _Tally()
         try:
             ended = yield from _write_table(shard, rows, work, model, tally)
-            _record_tar(work, shard, ended.signature, ended.content)
+            tar = version_of_content(work.store, shard, ended.signature, ended.content)
         except UserError:  # of what all of them need
             raise
         except Exception as error:  # whatever one shard does, the others are made
@@ -232,6 +239,8 @@ def _written(
         name, fingerprint = layout.embeddings(shard), ended.content.fingerprint
         yield Made(
             shard,
+            files=(name,),
+            read={TAR_SHARDS.name: tar},
             metadata=found
             | {"images_per_second": tally.n_samples / max(now - last, 1e-9)}
             | {"url": work.store.url(name), "size_bytes": work.store.size(name)},

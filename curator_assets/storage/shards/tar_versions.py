@@ -60,14 +60,20 @@ def read_version(
     return content.fingerprint, content
 
 
-def record_version(
-    store: Store, ledger: Ledger, asset: str, shard: str, signature: Signature, content: TarContent
-) -> None:
-    """Remember what a tar with this signature holds, and where its images lie."""
+def version_of_content(
+    store: Store, shard: str, signature: Signature, content: TarContent
+) -> Entry:
+    """The entry of a tar with this signature; where its images lie is written down."""
     places = [place._asdict() for place in content.images]
     index = pa.Table.from_pylist(places, schema=schemas.TAR_INDEX)
     name = layout.tar_index(shard)
     write_table(store, name, index, schemas.TAR_INDEX)
     files = hash_files(store, [name])
-    entry = Entry(fingerprint=str(signature), data_version=content.fingerprint, files=files)
-    ledger.write(asset, shard, entry)
+    return Entry(fingerprint=str(signature), data_version=content.fingerprint, files=files)
+
+
+def record_version(
+    store: Store, ledger: Ledger, asset: str, shard: str, signature: Signature, content: TarContent
+) -> None:
+    """Remember what a tar with this signature holds, and where its images lie."""
+    ledger.write(asset, shard, version_of_content(store, shard, signature, content))

@@ -1,0 +1,55 @@
+"""Images by themselves, for what is decided on a few of them: the arithmetic, and what kills."""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from curator_assets.engine.work import Work
+from curator_assets.engine.workers.task import Supervision
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tars import BrokenTarError, Member, TarContent
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
+
+
+def images_of(tars: Source, shards: Iterable[str], supervision: Supervision) -> Iterator[Member]:
+    """The image of each sample of some shards, as far as it may be touched.
+
+    What can't be read is left out: embedding it meets the same error, and reports it.
+    """
+    for shard in shards:
+        try:
+            with tars.open(shard) as file:
+                for sample in TarContent(shard).samples(file):
+                    image = sample.image
+                    if image is None or image.data is None:
+                        continue
+                    if supervision.may_be_touched(image.content_hash):
+                        yield image
+        except (BrokenTarError, OSError):
+            continue
+
+
+def touched(
+    work: Work, shards: Iterator[str], supervision: Supervision, *, precision: str
+) -> Generator[Any, None, None]:
+    """Nothing; the suspects are decoded and encoded as they are for their rows."""
+    decoder, model = work.encoder.load(precision)
+    left = set(supervision.suspects or ())
+    images = images_of(work.tars, shards, supervision)
+    while left and (batch := list(islice(images, min(decoder.batch_size, len(left))))):
+        decoded = decode_watched(batch, decoder, supervision)
+        names = [batch[row].content_hash for row in decoded.ok]
+        model.begin(decoded.pixels, supervision.encoding(names))()
+        left -= {image.content_hash for image in batch}
+    yield from ()
+
+
+def decode_watched(
+    images: Sequence[Member], decoder: "ImageDecoder", supervision: Supervision
+) -> "DecodedBatch":
+    """Images as `ImageDecoder` decodes them, while somebody watches."""
+    names = [image.content_hash for image in images]
+    data = [image.data for image in images if image.data is not None]
+    return decoder.begin(data, supervision.decoding(names))()

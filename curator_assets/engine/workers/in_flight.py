@@ -1,0 +1,85 @@
+"""Which images native code works on at the moment, in memory that outlives the process.
+
+A worker writes it. Its supervisor reads it: while the worker lives to see what takes too long, and
+once it died to see what it may have died of.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+N_ROWS = 1 << 15
+"""Images in flight that are told of; of more at a time, the last to come are not."""
+
+_ROW = np.dtype([("name", "S32"), ("began", "f8"), ("until", "f8")])
+
+
+@dataclass(frozen=True)
+class Flying:
+    """An image in flight; times are of the monotonic clock, which is one for all processes.
+
+    Attributes:
+        name: its content hash.
+        began: seconds, when native code got it.
+        until: seconds, when it should be through at the latest.
+    """
+
+    name: str
+    began: float
+    until: float
+
+
+class InFlight:
+    """The images in flight of one worker.
+
+    Args:
+        fd: of a file of `create`, which this object does not close.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._rows = np.frombuffer(mmap.mmap(fd, N_ROWS * _ROW.itemsize), _ROW)
+        self._free = list(range(N_ROWS))
+
+    @staticmethod
+    def create() -> int:
+        """The descriptor of a new file in memory, with room for all rows."""
+        fd = os.memfd_create("images-in-flight")
+        os.truncate(fd, N_ROWS * _ROW.itemsize)
+        return fd
+
+    @contextmanager
+    def hold(self, names: Sequence[str], seconds: float) -> Iterator[None]:
+        """Tell of images until the block ends; from any thread.
+
+        Args:
+            names: their content hashes.
+            seconds: that the block may take.
+        """
+        rows = [self._free.pop() for _ in names[: len(self._free)]]  # popping is atomic
+        began = time.monotonic()
+        for row, name in zip(rows, names, strict=False):
+            self._rows[row] = (name, began, began + seconds)
+        try:
+            yield
+        finally:
+            self._rows["until"][rows] = 0
+            self._free += rows
+
+    def found(self) -> list[Flying]:
+        """What is in flight, the last that began first."""
+        rows = self._rows[self._rows["until"] > 0].tolist()
+        found = [Flying(name.decode(), began, until) for name, began, until in rows]
+        return sorted(found, key=lambda flying: -flying.began)
+
+    def overdue(self) -> list[Flying]:
+        """What should have been through by now, the last that began first."""
+        if not (self._rows["until"] > 0).any():
+            return []
+        return [flying for flying in self.found() if flying.until < time.monotonic()]

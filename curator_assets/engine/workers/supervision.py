@@ -1,0 +1,214 @@
+"""Work in processes that may die of it: a worker on each device, what killed it found and named.
+
+A worker that died is replaced, and the partitions that it was at are made again. The images that it
+had in hand are tried before, in halves, in a fresh worker; one that alone brings down two fresh
+workers is blamed: it is not touched again, and its row says what it did.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import psutil
+
+from curator_assets.engine.partitioning import Partition
+from curator_assets.engine.stage import Advanced, Failed, Finished
+from curator_assets.engine.work import Work
+from curator_assets.engine.workers.idle import give_back, take
+from curator_assets.engine.workers.process import given
+from curator_assets.engine.workers.task import Line, Run, Supervision, Task
+from curator_assets.engine.workers.worker import DiedError
+from curator_assets.kernels.ahead import merged
+from curator_assets.storage.filesystem import is_seen_by_others
+
+MAX_DEATHS_IN_VAIN = 5
+"""So often in a row a worker may die before what it was at is given up."""
+
+_N_AHEAD = 64
+_SECONDS_BETWEEN_GUARDS = 5.0
+_SHARE_OF_MEMORY = 0.8
+
+
+class WorkerDiedError(RuntimeError):
+    """Workers died one after the other, and nothing that they were at explains it."""
+
+
+def runs_here(work: Work) -> bool:
+    """Whether no other process sees where the work reads or writes, so that it is done in this one.
+
+    fsspec's filesystem in memory is such a place.
+    """
+    places = (work.settings.source, work.settings.output)
+    return not all(map(is_seen_by_others, places))
+
+
+def supervised(
+    run: Run, trial: Run, work: Work, partitions: Sequence[Partition], devices: Sequence[str]
+) -> Iterator[Any]:
+    """What a function gives that runs in a worker on each device; each takes what is left.
+
+    Args:
+        run: makes partitions; what it makes comes out as `Finished`.
+        trial: touches the suspects that lie in some partitions, as `run` would; gives nothing.
+        work: its settings and storage are taken along; its log is told what workers tell.
+        partitions: to be made.
+        devices: torch devices.
+
+    Raises:
+        WorkerDiedError: no worker lives long enough to begin.
+        LeaseLostError: another refresh has taken over the output.
+        Exception: whatever the function raised.
+    """
+    if runs_here(work):
+        work.log.warning("images are decoded in this process, which a bad one may end")
+        yield from given(run(work, iter(partitions), Supervision()), work)
+        return
+    todo, blamed, max_bytes = deque(partitions), dict[str, str](), _max_bytes(work, len(devices))
+    streams = [
+        _Supervisor(run, trial, work, todo, blamed, device, max_bytes).outcomes()
+        for device in devices
+    ]
+    with closing(merged(streams, _N_AHEAD, "supervise")) as items:
+        for item in items:
+            if isinstance(item, Line):
+                work.log.log(item.level, "%s", item.text)
+            else:
+                yield item
+
+
+class _Supervisor:
+    """Of the worker on one device."""
+
+    def __init__(
+        self,
+        run: Run,
+        trial: Run,
+        work: Work,
+        todo: deque[Partition],
+        blamed: dict[str, str],
+        device: str,
+        max_bytes: float,
+    ) -> None:
+        self._run, self._trial = run, trial
+        self._work, self._device, self._max_bytes = work, device, max_bytes
+        self._todo, self._blamed = todo, blamed
+        self._begun = dict[Partition, tuple[int, int]]()
+        self._next_look = 0.0
+
+    def outcomes(self) -> Iterator[Any]:
+        """What the function gives, each partition once, and lines for the log."""
+        n_in_vain = 0
+        while True:
+            try:
+                for item in self._in_worker(self._task(self._run), self._next):
+                    if self._count(item):
+                        n_in_vain = 0
+                    yield item
+                return
+            except DiedError as death:
+                yield Line(logging.WARNING, f"the process that works on {self._device} {death}")
+                lost = dict(self._begun)
+                yield from self._taken_back()
+                culprit = self._culprit(death.suspects) if death.cause else None
+                n_in_vain = 0 if culprit else n_in_vain + 1
+                if culprit:
+                    name, cause = culprit
+                    self._blamed[name] = cause
+                    yield Line(logging.WARNING, f"{cause}: the image of content hash {name}")
+                elif n_in_vain == MAX_DEATHS_IN_VAIN:
+                    n_in_vain = 0
+                    yield from self._given_up(lost, death)
+
+    def _task(self, run: Run, suspects: Sequence[str] | None = None) -> Task:
+        only = None if suspects is None else frozenset(suspects)
+        return Task.of(run, self._work, self._device, self._blamed, only)
+
+    def _in_worker(self, task: Task, next_partition: Callable[[], Partition | None]) -> Any:
+        """What a task gives in a worker, which is kept if it lives."""
+        is_alone = task.suspects is not None and len(task.suspects) == 1
+        worker = take(self._device, fresh=is_alone)
+        try:
+            yield from worker.run(task, next_partition, self._max_bytes, self._look)
+        finally:
+            if worker.is_alive():
+                give_back(self._device, worker)
+
+    def _next(self) -> Partition | None:
+        try:
+            partition = self._todo.popleft()
+        except IndexError:
+            return None
+        self._begun[partition] = (0, 0)
+        return partition
+
+    def _look(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._work.store.require_guard()
+            self._next_look = time.monotonic() + _SECONDS_BETWEEN_GUARDS
+
+    def _count(self, item: Any) -> bool:
+        """Take note of how far partitions are; whether one is through."""
+        if isinstance(item, Advanced):
+            n_rows, n_bytes = self._begun[item.partition]
+            self._begun[item.partition] = n_rows + item.n_rows, n_bytes + item.n_bytes
+        elif isinstance(item, Finished | Failed):
+            del self._begun[item.partition]
+            return True
+        return False
+
+    def _taken_back(self) -> Iterator[Advanced]:
+        """What was begun is to be made from its beginning."""
+        self._todo.extendleft(reversed(self._begun))
+        for partition, (n_rows, n_bytes) in self._begun.items():
+            if n_rows:
+                yield Advanced(partition, -n_rows, -n_bytes)
+        self._begun.clear()
+
+    def _given_up(self, lost: Iterable[Partition], death: DiedError) -> Iterator[Failed]:
+        told = (
+            f"the process that works on {self._device} {death}, {MAX_DEATHS_IN_VAIN} times in a "
+            "row, and no image that it had in hand does that alone; run it again"
+        )
+        if not lost:
+            raise WorkerDiedError(told)
+        for partition in lost:
+            self._todo.remove(partition)
+            yield Failed(partition, told)
+
+    def _culprit(self, suspects: Sequence[str]) -> tuple[str, str] | None:
+        """The first image that alone brings down two fresh workers, and what it is blamed for."""
+        if len(suspects) == 1:
+            causes = [cause for _ in range(2) if (cause := self._tried(suspects))]
+            return (suspects[0], causes[-1]) if len(causes) == 2 else None
+        middle = (len(suspects) + 1) // 2
+        for half in filter(None, (suspects[:middle], suspects[middle:])):
+            if (len(half) == 1 or self._tried(half)) and (found := self._culprit(half)):
+                return found
+        return None
+
+    def _tried(self, suspects: Sequence[str]) -> str | None:
+        """What becomes of a worker that touches only these images; None if it lives."""
+        task = self._task(self._trial, suspects)
+        for _ in range(MAX_DEATHS_IN_VAIN):
+            try:
+                for _ in self._in_worker(task, partial(next, iter(list(self._todo)), None)):
+                    pass
+                return None
+            except DiedError as death:
+                if death.cause is not None:
+                    return death.cause
+        return None
+
+
+def _max_bytes(work: Work, n_devices: int) -> float:
+    """Of memory that each worker may take."""
+    setting = work.settings.workers.max_memory_gib
+    if setting != "auto":
+        return setting * 2**30
+    return _SHARE_OF_MEMORY * psutil.virtual_memory().total / n_devices

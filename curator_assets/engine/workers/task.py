@@ -1,0 +1,134 @@
+"""What a worker is asked to do, and what it tells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from curator_assets.engine.partitioning import Partition
+from curator_assets.engine.work import Work
+from curator_assets.kernels.watching import Watch
+from curator_assets.settings import Settings
+
+
+def _nobody_watches(names: Sequence[str], n_images: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What a function that runs in a worker is told about images.
+
+    Attributes:
+        blamed: content hash -> why the image is not to be touched.
+        suspects: the content hashes of the only images that are to be touched; None for all.
+        watch: a context in which native code may do whatever it does with images, given their
+            content hashes, and by how many of them the time that it takes grows.
+    """
+
+    blamed: Mapping[str, str] = field(default_factory=dict)
+    suspects: frozenset[str] | None = None
+    watch: Callable[[Sequence[str], int], AbstractContextManager[None]] = _nobody_watches
+
+    def may_be_touched(self, name: str | None) -> bool:
+        """Whether native code may see the image of this content hash."""
+        return name not in self.blamed and (self.suspects is None or name in self.suspects)
+
+    def decoding(self, names: Sequence[str]) -> Watch:
+        """What a decoder is given with images of these content hashes."""
+        return lambda rows: self.watch([names[row] for row in rows], 1)
+
+    def encoding(self, names: Sequence[str]) -> Watch:
+        """What an encoder is given with images of these content hashes."""
+        return lambda rows: self.watch([names[row] for row in rows], len(rows))
+
+
+Run = Callable[[Work, Iterator[Partition], Supervision], Generator[Any, None, None]]
+"""Makes partitions as they are handed out; a function of a module, or a partial of one."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A call of a function in a worker.
+
+    Attributes:
+        run: the function.
+        settings: in force, as plain values.
+        shards: the known ones, in order of arrival.
+        device: to work on.
+        is_forced: nothing that is stored is looked at.
+        held: token and run of the lease, if it is held.
+        hashes: of files of weights that were read before.
+        blamed: content hash -> why the image is not to be touched.
+        suspects: the content hashes of the only images that are to be touched; None for all.
+        seconds_per_image: that native code may take.
+    """
+
+    run: Run
+    settings: dict[str, Any]
+    shards: tuple[str, ...]
+    device: str
+    is_forced: bool
+    held: tuple[int, str] | None
+    hashes: dict[str, Any]
+    blamed: Mapping[str, str]
+    suspects: frozenset[str] | None
+    seconds_per_image: float
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        work: Work,
+        device: str,
+        blamed: Mapping[str, str],
+        suspects: frozenset[str] | None = None,
+    ) -> Task:
+        """A call for some work, on a device."""
+        guard = work.store.guard
+        return cls(
+            run=run,
+            settings=work.settings.model_dump(),
+            shards=work.shards,
+            device=device,
+            is_forced=work.is_forced,
+            held=(guard.token, guard.run) if guard else None,
+            hashes=work.weights.hashes.known,
+            blamed=dict(blamed),
+            suspects=suspects,
+            seconds_per_image=work.settings.workers.max_seconds_per_image,
+        )
+
+    def work(self, log: logging.Logger) -> Work:
+        """The work, in the worker."""
+        settings = Settings.model_validate(self.settings)
+        work = Work(settings, self.shards, log, device=self.device, is_forced=self.is_forced)
+        work.weights.hashes.remember(self.hashes)
+        return work
+
+
+class Tells(Enum):
+    """What a message of a worker is."""
+
+    ITEM = auto()
+    """Something that the function gave."""
+    WANTS = auto()
+    """It asks for the next partition; the answer is one, or None if there is none."""
+    LOG = auto()
+    """A level and a line for the log."""
+    RAISED = auto()
+    """The function ended with this error."""
+    DONE = auto()
+    """The function has ended."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line for the log of the run."""
+
+    level: int
+    text: str
