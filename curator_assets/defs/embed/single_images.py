@@ -1,8 +1,12 @@
 """Images by themselves, for what is decided on a few of them: the arithmetic, and what kills."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from curator_assets.engine.work import Work
 from curator_assets.engine.workers.task import Supervision
@@ -11,6 +15,8 @@ from curator_assets.storage.shards.tars import BrokenTarError, Member, TarConten
 
 if TYPE_CHECKING:
     from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
+
+_N_TRIALS = 3
 
 
 def images_of(tars: Source, shards: Iterable[str], supervision: Supervision) -> Iterator[Member]:
@@ -34,16 +40,31 @@ def images_of(tars: Source, shards: Iterable[str], supervision: Supervision) -> 
 def touched(
     work: Work, shards: Iterator[str], supervision: Supervision, *, precision: str
 ) -> Generator[Any, None, None]:
-    """Nothing; the suspects are decoded and encoded as they are for their rows."""
+    """Nothing; the suspects are decoded and encoded as they are for their rows.
+
+    Before them the decoder reads ordinary images, as it does in the midst of its work: what goes
+    wrong in native code may rest on what was left in memory.
+    """
     decoder, model = work.encoder.load(precision)
-    left = set(supervision.suspects or ())
+    left, ordinary = set(supervision.suspects or ()), [ordinary_image()] * decoder.batch_size
     images = images_of(work.tars, shards, supervision)
     while left and (batch := list(islice(images, min(decoder.batch_size, len(left))))):
-        decoded = decode_watched(batch, decoder, supervision)
+        for _ in range(_N_TRIALS):
+            decoder(ordinary)
+            decoded = decode_watched(batch, decoder, supervision)
         names = [batch[row].content_hash for row in decoded.ok]
         model.begin(decoded.pixels, supervision.encoding(names))()
         left -= {image.content_hash for image in batch}
     yield from ()
+
+
+def ordinary_image() -> bytes:
+    """A JPEG file of 64 x 64 pixels."""
+    ramp = np.arange(64, dtype=np.uint8) * 4
+    pixels = np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), axis=2)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
 
 
 def decode_watched(

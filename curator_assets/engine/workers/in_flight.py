@@ -18,7 +18,7 @@ import numpy as np
 N_ROWS = 1 << 15
 """Images in flight that are told of; of more at a time, the last to come are not."""
 
-_ROW = np.dtype([("name", "S32"), ("began", "f8"), ("until", "f8")])
+_ROW = np.dtype([("name", "S32"), ("n_beside", "i4"), ("began", "f8"), ("until", "f8")])
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Flying:
 
     Attributes:
         name: its content hash.
+        n_beside: how many images native code got together with it.
         began: seconds, when native code got it.
         until: seconds, when it should be through at the latest.
     """
 
     name: str
+    n_beside: int
     began: float
     until: float
 
@@ -65,7 +67,7 @@ class InFlight:
         rows = [self._free.pop() for _ in names[: len(self._free)]]  # popping is atomic
         began = time.monotonic()
         for row, name in zip(rows, names, strict=False):
-            self._rows[row] = (name, began, began + seconds)
+            self._rows[row] = (name, len(names) - 1, began, began + seconds)
         try:
             yield
         finally:
@@ -75,7 +77,7 @@ class InFlight:
     def found(self) -> list[Flying]:
         """What is in flight, the last that began first."""
         rows = self._rows[self._rows["until"] > 0].tolist()
-        found = [Flying(name.decode(), began, until) for name, began, until in rows]
+        found = [Flying(name.decode(), *others) for name, *others in rows]
         return sorted(found, key=lambda flying: -flying.began)
 
     def overdue(self) -> list[Flying]:

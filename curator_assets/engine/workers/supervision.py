@@ -115,7 +115,8 @@ class _Supervisor:
                 yield Line(logging.WARNING, f"the process that works on {self._device} {death}")
                 lost = dict(self._begun)
                 yield from self._taken_back()
-                culprit = self._culprit(death.suspects) if death.cause else None
+                likeliest_first = filter(None, death.suspects if death.cause else ())
+                culprit = next(filter(None, map(self._culprit, likeliest_first)), None)
                 n_in_vain = 0 if culprit else n_in_vain + 1
                 if culprit:
                     name, cause = culprit

@@ -42,12 +42,13 @@ class DiedError(Exception):
     Attributes:
         how: for a person.
         cause: what an image is blamed for that did it; None if it was killed from outside.
-        suspects: content hashes of the images that may have done it, the likeliest first.
+        suspects: content hashes of the images that may have done it: those that native code had
+            one by one, which it is decoding that does so, and those that it had together.
     """
 
     how: str
     cause: DecodeError | None
-    suspects: list[str]
+    suspects: tuple[list[str], list[str]]
 
     def __str__(self) -> str:
         return self.how
@@ -192,7 +193,9 @@ class Worker:
             cause, how = DecodeError.OUT_OF_MEMORY, "was killed by the kernel for want of memory"
         elif -code not in _SENT_BY_OTHERS:
             cause = DecodeError.CRASHED
-        return DiedError(how, cause, list(dict.fromkeys(flying.name for flying in suspects)))
+        alone = dict.fromkeys(flying.name for flying in suspects if not flying.n_beside)
+        others = dict.fromkeys(flying.name for flying in suspects if flying.name not in alone)
+        return DiedError(how, cause, (list(alone), list(others)))
 
 
 def _signal_name(number: int) -> str:
