@@ -5,18 +5,21 @@ Legend: *N images of the pool, D embedding width, P random pairs*.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from curator_assets.defs.deduplicate.planted_copies import planted_cosines
 from curator_assets.defs.embed.arithmetic import chosen_arithmetic
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, WEIGHTS, weights_in_force
+from curator_assets.defs.embed.single_images import touched
 from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
 from curator_assets.engine.progress import Progress
-from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.stage import Advanced, Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Work
+from curator_assets.engine.workers.supervision import supervised
 from curator_assets.report.pictures.calibration_plot import draw
 from curator_assets.settings import Settings
 from curator_assets.storage import calibration, layout
@@ -25,14 +28,9 @@ from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table, write_table
 
-if TYPE_CHECKING:
-    from curator_assets.kernels.decode import ImageDecoder
-    from curator_assets.kernels.encode import EncoderModel
-
 N_RANDOM_PAIRS = 100_000
 
 _SCHEMA = schemas.calibration(calibration.QUANTILES, calibration.EPS_GRID)
-_ORIGINAL = "original"
 _BLOCK_PAIRS = 8192
 
 
@@ -110,18 +108,19 @@ def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
     chosen = calibration.choose_samples(
         store, shards, n_images=settings.calibration.n_images, seed=seed
     )
-    images = (
-        image
-        for shard, positions in chosen.items()
-        for image in calibration.read_chosen(work.tars, store, shard, positions)
-    )
     arithmetic = chosen_arithmetic(work, weights_in_force(work), shards)
-    decoder, model = work.encoder.load(arithmetic.precision)
+    precision, devices = arithmetic.precision, work.encoder.devices()[:1]
+    copies = partial(planted_cosines, chosen=chosen, precision=precision)
+    trial = partial(touched, precision=precision)
     n_chosen = sum(len(positions) for positions in chosen.values())
     weights = {ALL: n_chosen * (1 + len(TRANSFORMS))}
     unit = "images and copies"
     with Progress(EPS_CALIBRATION.name, unit, weights, work.log, work.watch) as progress:
-        planted = _planted_cosines(images, decoder, model, progress)
+        for item in supervised(copies, trial, work, list(chosen), devices):
+            if isinstance(item, Advanced):
+                progress.advance(ALL, item.n_rows, item.n_rows)
+            else:
+                planted = item
         progress.finish(ALL)
     embeddings, contents = calibration.embedding_pool(store, shards, seed=seed)
     random = random_pair_cosines(embeddings, contents, n_pairs=N_RANDOM_PAIRS, seed=seed)
@@ -135,48 +134,6 @@ def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
         "n_random_pairs": len(random),
         "n_shards_read": len(chosen),
     }
-
-
-def _planted_cosines(
-    images: Iterator[tuple[str, bytes]],
-    decoder: "ImageDecoder",
-    model: "EncoderModel",
-    progress: Progress,
-) -> pa.Table:
-    """Cosine of each copy to its original, all embedded anew; what Pillow can't open is left out.
-
-    Args:
-        images: image id and encoded bytes of each.
-        decoder: the project's own.
-        model: the model of the stored embeddings.
-        progress: counts originals and copies.
-
-    Returns:
-        a table of schema `CALIBRATION_COSINES`.
-    """
-    from curator_assets.kernels.augment import augmented_copies
-
-    def encoded() -> Iterator[tuple[str, str, bytes]]:
-        for image_id, data in images:
-            for transform, copy in (augmented_copies(data) or {}).items():
-                if image_id not in seen:
-                    seen.add(image_id)
-                    yield image_id, _ORIGINAL, data
-                yield image_id, transform, copy
-
-    seen, originals = set[str](), dict[str, np.ndarray]()
-    rows, items = list[dict[str, Any]](), encoded()
-    while batch := list(islice(items, decoder.batch_size)):
-        decoded = decoder([data for _, _, data in batch])
-        for i, embedding in zip(decoded.ok, model.encode(decoded.pixels), strict=True):
-            image_id, transform, _ = batch[i]
-            if transform == _ORIGINAL:
-                originals = {image_id: embedding}  # its copies come next
-            elif image_id in originals:
-                cosine = min(float(originals[image_id] @ embedding), 1.0)
-                rows.append({"transform": transform, "image_id": image_id, "cosine": cosine})
-        progress.advance(ALL, len(batch), len(batch))
-    return pa.Table.from_pylist(rows, schema=schemas.CALIBRATION_COSINES)
 
 
 def random_pair_cosines(

@@ -169,7 +169,7 @@ def embedded(
     rows = embedded_rows(
         shards, work.tars, decoder, model, work.settings.model, work.log, supervision
     )
-    written = _written(rows, work, model, arithmetic)
+    written = _written(rows, work, model, arithmetic, in_worker=supervision.in_worker)
     yield from ahead(written, _N_WRITTEN_AHEAD, "write")
 
 
@@ -215,6 +215,8 @@ def _written(
     work: Work,
     model: "EncoderModel",
     arithmetic: Arithmetic,
+    *,
+    in_worker: bool,
 ) -> Iterator[Advanced | Made | Failed]:
     """Write the rows of each shard as they come."""
     last = time.perf_counter()
@@ -242,6 +244,7 @@ def _written(
             files=(name,),
             read={TAR_SHARDS.name: tar},
             metadata=found
+            | {"in_worker": in_worker}
             | {"images_per_second": tally.n_samples / max(now - last, 1e-9)}
             | {"url": work.store.url(name), "size_bytes": work.store.size(name)},
             checks={_UNIT_NORMS: {"max_error": MAX_NORM_ERROR}, UNIQUE_IDS: {}},

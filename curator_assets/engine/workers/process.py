@@ -94,7 +94,9 @@ class _Teller(logging.Handler):
         """Run a task and tell what it gives."""
         work = task.work(logging.getLogger(f"{_LOGGER}.worker"))
         held = work.store.guarded(Held(work.store, *task.held)) if task.held else nullcontext()
-        supervision = Supervision(task.blamed, task.suspects, partial(self._watch, task))
+        supervision = Supervision(
+            task.blamed, task.suspects, partial(self._watch, task), in_worker=True
+        )
         try:
             with held, closing(task.run(work, self._partitions(), supervision)) as items:
                 for item in given(items, work):

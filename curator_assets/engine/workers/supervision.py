@@ -155,7 +155,7 @@ class _Supervisor:
 
     def _count(self, item: Any) -> bool:
         """Take note of how far partitions are; whether one is through."""
-        if isinstance(item, Advanced):
+        if isinstance(item, Advanced) and item.partition in self._begun:
             n_rows, n_bytes = self._begun[item.partition]
             self._begun[item.partition] = n_rows + item.n_rows, n_bytes + item.n_bytes
         elif isinstance(item, Finished | Failed):

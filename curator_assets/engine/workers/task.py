@@ -28,11 +28,13 @@ class Supervision:
         suspects: the content hashes of the only images that are to be touched; None for all.
         watch: a context in which native code may do whatever it does with images, given their
             content hashes, and by how many of them the time that it takes grows.
+        in_worker: whether there is a supervisor at all.
     """
 
     blamed: Mapping[str, str] = field(default_factory=dict)
     suspects: frozenset[str] | None = None
     watch: Callable[[Sequence[str], int], AbstractContextManager[None]] = _nobody_watches
+    in_worker: bool = False
 
     def may_be_touched(self, name: str | None) -> bool:
         """Whether native code may see the image of this content hash."""

@@ -1,0 +1,146 @@
+"""What workers are asked to run in tests: images, and those that do away with their process.
+
+An image is its name here; what it does stands before the first dash. A partition is the names of
+its images, with a comma between them.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from curator_assets.defs.embed.image_embeddings import embedded
+from curator_assets.defs.embed.single_images import touched
+from curator_assets.engine.stage import Advanced, Made
+
+MARK = b"trap: "
+"""After it a file that is an image else says what it does."""
+
+
+def _eat() -> None:
+    eaten = []
+    while True:
+        eaten.append(b"x" * (32 << 20))
+        time.sleep(0.01)
+
+
+DEEDS = {
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "hang": lambda: time.sleep(1000),
+    "eat": _eat,
+    "exit": lambda: os._exit(3),
+}
+
+
+def rows(work, partitions, supervision):
+    """Each partition with what became of its images."""
+    for partition in partitions:
+        found = {}
+        for name in partition.split(","):
+            found[name] = supervision.blamed.get(name, "row")
+            if supervision.may_be_touched(name):
+                with supervision.watch([name], 1):
+                    DEEDS.get(name.partition("-")[0], lambda: None)()
+            yield Advanced(partition, 1)
+        yield Made(partition, {"rows": found, "pid": os.getpid()}, files=())
+
+
+def trial(work, partitions, supervision):
+    for partition in partitions:
+        for name in set(partition.split(",")) & supervision.suspects:
+            with supervision.watch([name], 1):
+                DEEDS.get(name.partition("-")[0], lambda: None)()
+    yield from ()
+
+
+def rows_in_pairs(work, partitions, supervision):
+    """As `rows`, but native code has two images at a time, and says so."""
+    for partition in partitions:
+        names = partition.split(",")
+        for pair in zip(names[::2], names[1::2], strict=True):
+            allowed = [name for name in pair if supervision.may_be_touched(name)]
+            with supervision.watch(allowed, 2):
+                for name in allowed:
+                    DEEDS.get(name.partition("-")[0], lambda: None)()
+        found = {name: supervision.blamed.get(name, "row") for name in names}
+        yield Made(partition, {"rows": found}, files=())
+
+
+def killed_at_first(work, partitions, supervision, *, folder, times):
+    """As `rows`; the process is killed as from outside, so many times, in the midst of an image."""
+    for partition in partitions:
+        for name in partition.split(","):
+            with supervision.watch([name], 1):
+                for i in range(times):
+                    with contextlib.suppress(FileExistsError):
+                        (Path(folder) / f"killed-{i}").touch(exist_ok=False)
+                        os.kill(os.getpid(), signal.SIGKILL)
+            yield Advanced(partition, 1)
+        yield Made(partition, {"rows": dict.fromkeys(partition.split(","), "row")}, files=())
+
+
+def dies_in_company(work, partitions, supervision):
+    """No image does it alone: `touched` by themselves they are harmless."""
+    for partition in partitions:
+        with supervision.watch(partition.split(","), 1):
+            if "company" in partition:
+                os.kill(os.getpid(), signal.SIGSEGV)
+        yield Made(partition, {}, files=())
+
+
+def dies_at_once(work, partitions, supervision):
+    os._exit(3)
+    yield
+
+
+def harmless(work, partitions, supervision):
+    yield from ()
+
+
+def raises(work, partitions, supervision):
+    raise KeyError("what the function raised")
+    yield
+
+
+def tells(work, partitions, supervision):
+    work.log.warning("a line from %s", "a worker")
+    yield os.getpid()
+
+
+def writes(work, partitions, supervision):
+    """Writes a file a partition, slowly."""
+    for partition in partitions:
+        with work.store.write(f"late/{partition}") as file:
+            file.write(b"late")
+            yield os.getpid()
+            time.sleep(0.2)
+
+
+def embedded_with_traps(work, shards, supervision, *, arithmetic):
+    with _traps():
+        yield from embedded(work, shards, supervision, arithmetic=arithmetic)
+
+
+def touched_with_traps(work, shards, supervision, *, precision):
+    with _traps():
+        yield from touched(work, shards, supervision, precision=precision)
+
+
+@contextlib.contextmanager
+def _traps():
+    """While it lasts, a file that holds the mark does what stands after it when it is opened."""
+    from curator_assets.kernels import decode
+
+    opened = decode._open_stream
+
+    def open_stream(data, image_format, max_pixels):
+        if MARK in data:
+            DEEDS[data.split(MARK)[1].split(b";")[0].decode()]()
+        return opened(data, image_format, max_pixels)
+
+    decode._open_stream = open_stream
+    try:
+        yield
+    finally:
+        decode._open_stream = opened
