@@ -16,18 +16,22 @@ N_SAMPLES = 64
 LIMIT_MIB = 210
 """More than a shard of small images takes: a few batches of 64 MiB in flight."""
 
-# Embeds and curates the one shard of a project, and prints its own peak memory in KiB.
+# Embeds and curates the one shard of a project, and prints the peak memory of this process and of
+# its workers, in KiB.
 RUN = """
+import resource
 import sys
 from pathlib import Path
 import dagster as dg
 from curator_assets.cli.refresh import run
+from curator_assets.engine.workers import idle
 from curator_assets.settings_file import load_settings
 
 with dg.DagsterInstance.ephemeral() as instance:
     assert run(instance, load_settings(Path(sys.argv[1])), force=False)
-status = open("/proc/self/status").read()
-print(next(line.split()[1] for line in status.splitlines() if "VmHWM" in line))
+idle.end_idle()
+both = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+print(max(resource.getrusage(who).ru_maxrss for who in both))
 """
 
 

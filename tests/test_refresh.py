@@ -2,6 +2,7 @@
 
 import errno
 import os
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +21,7 @@ from curator_assets.engine.dagster.private_names import (
     LoadingContextForTest,
 )
 from curator_assets.engine.plan import plan
+from curator_assets.engine.workers import supervision
 from curator_assets.storage.ledger import Entry
 
 
@@ -138,6 +140,7 @@ def test_transient_errors_are_tried_again_and_lasting_ones_fail_by_name(
     from curator_assets.storage.shards.source import Source
 
     monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(supervision, "runs_here", lambda _: True)
     drop(pipeline, "a", photos[0])
     drop(pipeline, "b", photos[1])
     opened, real = [], Source.open
@@ -225,6 +228,12 @@ def test_a_broken_tar_costs_no_cell_group_of_its_name(pipeline, photos):
     assert all(a.fingerprint != b.fingerprint for a, b in zip(after, before, strict=True))
 
 
+def broken_for_b(real, *arguments):
+    if "b" in arguments:
+        raise OSError(errno.EIO, "connection reset")
+    return real(*arguments)
+
+
 def test_storage_that_fails_while_a_touched_tar_is_looked_at_costs_that_shard(
     pipeline, photos, monkeypatch
 ):
@@ -236,15 +245,10 @@ def test_storage_that_fails_while_a_touched_tar_is_looked_at_costs_that_shard(
     os.utime(pipeline.folder / "tars/b.tar", (1, 1))
     drop(pipeline, "c", photos[2])
 
-    def broken(*_):
-        raise OSError(errno.EIO, "connection reset")
-
-    real = image_embeddings._record_tar
-    monkeypatch.setattr(
-        image_embeddings,
-        "_record_tar",
-        lambda work, shard, *rest: (broken if shard == "b" else real)(work, shard, *rest),
-    )
+    for name in ("record_version", "version_of_content"):
+        real = getattr(image_embeddings, name)
+        monkeypatch.setattr(image_embeddings, name, partial(broken_for_b, real))
+    monkeypatch.setattr(supervision, "runs_here", lambda _: True)
     monkeypatch.setattr("curator_assets.storage.retries.FIRST_WAIT_SECONDS", 0.01)
     assert not refresh(pipeline)
     assert curated(pipeline) == {"a", "b", "c"}

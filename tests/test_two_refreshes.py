@@ -5,17 +5,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import traps
 from pipeline import Pipeline
 from tar_files import write_members
 
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
+from curator_assets.engine.workers.supervision import supervised
 from curator_assets.storage import layout, lease
 from curator_assets.storage.holder import encoded, me
 from curator_assets.storage.lease import hold_lease
@@ -153,20 +154,10 @@ def test_a_refresh_that_was_stopped_taken_over_from_and_goes_on(pipeline, photos
 
 
 def test_a_worker_process_that_was_taken_over_from_puts_nothing_in_place(pipeline, photos):
-    from curator_assets.defs.embed.every_device import on_every_device
-
     drop(pipeline.folder, "a", photos[0])
     work, store = pipeline.work(), Store(pipeline.settings.output)
     with pytest.raises(lease.LeaseLostError), hold_lease(store, "mine"):
         theirs = replace(me("theirs"), host="other-host", machine="another boot")
         (pipeline.folder / "curated/lease/9.json").write_bytes(encoded(theirs))
-        list(on_every_device(_writes, ["cpu"], work, ["a"]))
+        list(supervised(traps.writes, traps.harmless, work, ["a"], ["cpu"]))
     assert [name for name in store.names("") if name.startswith("late")] == []
-
-
-def _writes(work, shards):
-    for shard in shards:
-        with work.store.write(f"late/{shard}") as file:
-            file.write(b"late")
-        yield shard
-        time.sleep(0)

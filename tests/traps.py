@@ -5,11 +5,13 @@ its images, with a comma between them.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
 from pathlib import Path
 
+from curator_assets.defs.embed.arithmetic import _choose
 from curator_assets.defs.embed.image_embeddings import embedded
 from curator_assets.defs.embed.single_images import touched
 from curator_assets.engine.stage import Advanced, Made
@@ -26,7 +28,7 @@ def _eat() -> None:
 
 
 DEEDS = {
-    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "crash": lambda: ctypes.string_at(0),
     "hang": lambda: time.sleep(1000),
     "eat": _eat,
     "exit": lambda: os._exit(3),
@@ -85,7 +87,7 @@ def dies_in_company(work, partitions, supervision):
     for partition in partitions:
         with supervision.watch(partition.split(","), 1):
             if "company" in partition:
-                os.kill(os.getpid(), signal.SIGSEGV)
+                ctypes.string_at(0)
         yield Made(partition, {}, files=())
 
 
@@ -125,6 +127,11 @@ def embedded_with_traps(work, shards, supervision, *, arithmetic):
 def touched_with_traps(work, shards, supervision, *, precision):
     with _traps():
         yield from touched(work, shards, supervision, precision=precision)
+
+
+def choose_with_traps(work, partitions, supervision, *, shards):
+    with _traps():
+        yield from _choose(work, partitions, supervision, shards=shards)
 
 
 @contextlib.contextmanager

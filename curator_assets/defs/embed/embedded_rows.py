@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from curator_assets.engine.stage import Failed
 from curator_assets.engine.workers.task import Supervision
+from curator_assets.kernels.image_format import sniff_format
 from curator_assets.masking import masked_error
 from curator_assets.settings import ModelSettings
 from curator_assets.storage.retries import pause_before_retry
@@ -286,7 +287,8 @@ def _statistics(
     """Statistics of the decoded images spread over a batch's rows, null where there is none."""
     n_rows = len(samples)
     error: list[str | None] = [_why_not_decoded(sample, blamed) for sample in samples]
-    image_format: list[str | None] = [None] * n_rows
+    files = [sample.image.data if sample.image else None for sample in samples]
+    image_format = [None if data is None else sniff_format(data) for data in files]
     for i, row in enumerate(at.tolist()):
         error[row], image_format[row] = decoded.errors[i], decoded.format[i]
     missing = np.ones(n_rows, dtype=bool)
