@@ -4,6 +4,7 @@
     python benchmarks/embed.py --photos /data/photos          # your own photographs
     python benchmarks/embed.py --model ViT-B-32 --images 512  # random weights serve for speed
     python benchmarks/embed.py --model ViT-L-14 --images 64 --no-peer
+    python benchmarks/embed.py --boundary                     # what worker processes cost
     python benchmarks/embed.py --device cuda --model ViT-L-14 --images 16384 --no-peer --profile
 
 Each part runs in a process of its own, one after the other, `--rounds` times; the best is shown.
@@ -17,6 +18,7 @@ import io
 import json
 import logging
 import os
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -28,8 +30,10 @@ from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 
@@ -48,7 +52,8 @@ GFLOP = {OFFLINE: 0.8, "ViT-B-32": 8.8, "ViT-L-14": 162.03, "ViT-L-14-quickgelu"
 """Of one image: two for each multiplication, as tallied for the visual tower."""
 
 N_TARS = 4
-PARTS = ("limits", "decode", "encoder", "pipeline", "peer")
+N_TURNS = 5
+PARTS = ("limits", "decode", "encoder", "pipeline", "peer", "boundary")
 
 
 def main() -> None:
@@ -65,6 +70,7 @@ def main() -> None:
     parser.add_argument("--execution", default="eager", choices=EXECUTIONS, help="likewise")
     parser.add_argument("--executions", nargs="*", choices=EXECUTIONS, help="of the encoder alone")
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--boundary", action="store_true", help="only what a worker process costs")
     parser.add_argument("--profile", action="store_true", help="CUDA: where the GPU's time goes")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
@@ -77,7 +83,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="embed-") as folder:
         arguments.folder = Path(folder)
         write_tars(arguments)
-        parts = [part for part in PARTS if not (part == "peer" and arguments.no_peer)]
+        if arguments.boundary:
+            print(f"a worker costs {child('boundary', arguments)['cost']:.2%} of the CPU-seconds")
+            return
+        parts = [part for part in PARTS[:5] if not (part == "peer" and arguments.no_peer)]
         found = [{p: child(p, arguments) for p in parts} for _ in range(arguments.rounds)]
     best = {part: best_of([figures[part] for figures in found]) for part in parts}
     report(best, arguments)
@@ -350,10 +359,13 @@ def measure_encoder(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tars to Parquet: the asset's own stage; the model is loaded before the clock starts."""
-    work, choice, decoder, model = loaded(arguments)
-    first = decoder(list(islice(encoded_images(arguments.folder), decoder.batch_size)))
-    model.encode(first.pixels)
+    """Tars to Parquet: the asset's own stage, in a worker that has done a shard before."""
+    from curator_assets.defs.embed.arithmetic import chosen_arithmetic
+    from curator_assets.defs.embed.image_embeddings import weights_in_force
+
+    work = work_on(arguments)
+    choice = chosen_arithmetic(work, weights_in_force(work), work.shards)
+    embedded(replace(work, shards=work.shards[:1]))
     started = time.perf_counter()
     made = embedded(work)
     seconds = time.perf_counter() - started
@@ -376,23 +388,50 @@ def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
 def embedded(work: Work) -> list[Made]:
     """What became of each shard; all must be made."""
     from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
-    from curator_assets.engine.stage import Advanced, Made, Streamed
+    from curator_assets.engine.making import finished
+    from curator_assets.engine.stage import Advanced, Finished
 
-    making = IMAGE_EMBEDDINGS.making
-    assert isinstance(making, Streamed)
-    with making.open(work) as stream:
-        outcomes = [outcome for outcome in stream(work.shards) if not isinstance(outcome, Advanced)]
-    made = [outcome for outcome in outcomes if isinstance(outcome, Made)]
+    done = finished(IMAGE_EMBEDDINGS, work.shards, work)
+    outcomes = [outcome for outcome in done if not isinstance(outcome, Advanced)]
+    made = [outcome.made for outcome in outcomes if isinstance(outcome, Finished)]
     if len(made) < len(work.shards):
         sys.exit(f"not everything was embedded: {outcomes}")
     return made
+
+
+def measure_boundary(arguments: argparse.Namespace) -> dict[str, Any]:
+    """CPU-seconds of embedding in a worker and in this process, in turns; both are warm."""
+    from curator_assets.engine.workers import supervision
+
+    work = work_on(arguments)
+    here, in_worker = list[float](), list[float]()
+    for is_first in (True, *[False] * N_TURNS):
+        for runs_here, found in ((True, here), (False, in_worker)):
+            with patch.object(supervision, "runs_here", lambda _, here=runs_here: here):
+                before = cpu_seconds()
+                embedded(work)
+                if not is_first:
+                    found.append(cpu_seconds() - before)
+    costs = [b / a - 1 for a, b in zip(here, in_worker, strict=True)]
+    return {"here_seconds": here, "worker_seconds": in_worker, "cost": statistics.median(costs)}
+
+
+def cpu_seconds() -> float:
+    """Of this process and its workers so far."""
+    processes = [psutil.Process(), *psutil.Process().children()]
+    return sum(p.cpu_times().user + p.cpu_times().system for p in processes)
 
 
 def profiled(work: Work, folder: Path) -> list[str]:
     """The pipeline once more, under torch's profiler: lines that say what kept the GPU busy."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+    from curator_assets.engine.workers import supervision
+
+    with (
+        patch.object(supervision, "runs_here", lambda _: True),  # a profiler sees its own process
+        profile(activities=[ProfilerActivity.CUDA]) as profiler,
+    ):
         embedded(work)
     trace = folder / "trace.json"
     profiler.export_chrome_trace(str(trace))
