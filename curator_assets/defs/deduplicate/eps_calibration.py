@@ -158,7 +158,8 @@ def _planted_cosines(
 
     def encoded() -> Iterator[tuple[str, str, bytes]]:
         for image_id, data in images:
-            for transform, copy in (augmented_copies(data) or {}).items():
+            copies = augmented_copies(data, max_pixels=decoder.max_pixels) or {}
+            for transform, copy in copies.items():
                 if image_id not in seen:
                     seen.add(image_id)
                     yield image_id, _ORIGINAL, data

@@ -1,0 +1,113 @@
+import struct
+
+import numpy as np
+import pytest
+from encoded_images import decode, encoded, waves
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from curator_assets.kernels.image_format import sniff_format, why_undecodable
+
+SVG = "<svg xmlns='http://www.w3.org/2000/svg'/>"
+DOCTYPE = "<!DOCTYPE svg PUBLIC '-//W3C//DTD SVG 1.1//EN' 'svg11.dtd' [\n<!ENTITY a 'b>'>\n]>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SVG,
+        "\ufeff" + SVG,
+        "\n \t" + SVG,
+        "<?xml version='1.0'?>\n" + SVG,
+        "<!-- " + "made by a drawing program " * 2000 + "-->" + SVG,
+        "<?xml version='1.0'?><!-- a --><!-- b -->" + DOCTYPE + SVG,
+        "<!doctype svg>" + SVG,
+        "<svg:svg xmlns:svg='http://www.w3.org/2000/svg'/>",
+        "<svg>",
+    ],
+)
+def test_an_svg_is_known_by_its_root(text: str) -> None:
+    for data in (text.encode(), text.lstrip("\ufeff").encode("utf-16")):
+        assert sniff_format(data) == "svg"
+        assert decode(data).errors == ["unsupported format"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<!DOCTYPE html><html><body>{SVG}</body></html>",
+        f"<html><head><link rel=icon href='data:image/svg+xml,{SVG}'>",
+        f"<!-- a page {SVG} --><html>{SVG}</html>",
+        f"<!-- a comment without an end {SVG}",
+        f"<?xml version='1.0' {SVG}",
+        f"404 not found {SVG}",
+        "<svgfile>",
+        "<",
+        '{"error": "rate limited"}',
+    ],
+)
+def test_a_page_is_no_image_whatever_stands_in_it(text: str) -> None:
+    assert sniff_format(text.encode()) is None
+    assert decode(text.encode()).errors == ["not an image"]
+
+
+@given(st.lists(st.sampled_from(b"< ? !-- --> [ ] > svg !DOCTYPE a".split())))
+def test_any_markup_is_one_or_the_other(parts: list[bytes]) -> None:
+    assert sniff_format(b"<" + b"".join(parts)) in (None, "svg")
+
+
+@pytest.mark.parametrize(
+    ("brands", "name"),
+    [
+        ([b"avif", b"mif1"], "avif"),
+        ([b"mif1", b"miaf", b"avif"], "avif"),
+        ([b"mif1", b"miaf", b"heic"], "heic"),
+        ([b"heic"], "heic"),
+        ([b"isom", b"mp42"], None),
+    ],
+)
+def test_brands_tell_avif_from_heic(brands: list[bytes], name: str | None) -> None:
+    body = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
+    assert sniff_format(struct.pack(">I", 4 + len(body)) + body + b"avif") == name
+
+
+def with_frame(marker: int, bits: int) -> bytes:
+    """A whole JPEG whose frame header announces another kind or depth."""
+    data = bytearray(encoded(waves(), "JPEG"))
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4] = marker, bits
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits"), [(0xC1, 12), (0xF7, 8), (0xC5, 8), (0xC7, 8), (0xCB, 8)]
+)
+def test_a_jpeg_of_a_rare_kind_is_unsupported_not_corrupt(marker: int, bits: int) -> None:
+    data = with_frame(marker, bits)
+    assert decode(data).errors == ["unsupported format"]
+    assert decode(data[: len(data) // 2]).errors == ["truncated"]
+
+
+def test_a_usual_jpeg_that_no_decoder_reads_is_corrupt() -> None:
+    assert why_undecodable(encoded(waves(), "JPEG"), "jpeg") == "corrupt"
+    assert why_undecodable(encoded(waves(), "TIFF"), "tiff") == "corrupt"
+
+
+def with_tag(tag: int, value: int) -> bytes:
+    """A TIFF, one of whose tags says something else."""
+    data = bytearray(encoded(waves(), "TIFF"))
+    at = data.index(struct.pack("<HHI", tag, 3, 1)) + 8
+    data[at : at + 2] = struct.pack("<H", value)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("compression", [6, 99, 34712, 34925, 50001, 50002])
+def test_a_tiff_of_a_rare_compression_is_unsupported_not_corrupt(compression: int) -> None:
+    assert decode(with_tag(259, compression)).errors == ["unsupported format"]
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_tiff_of_floats_is_refused_as_its_white_is_unknown(white: int) -> None:
+    levels = np.asarray(waves().convert("L")).astype(np.float32) * (white / 255)
+    assert decode(encoded(Image.fromarray(levels), "TIFF")).errors == ["unsupported format"]
