@@ -141,6 +141,8 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
 
 def _load(image: Image.Image) -> None:
     """Decode, with the colour that stands for transparent on the scale of the pixels."""
+    if getattr(image, "default_image", False):
+        image.seek(1)  # of an animated PNG: browsers and nvImageCodec show no picture outside of it
     tiles = getattr(image, "tile", [])
     rawmode = str(tiles[0].args) if image.format == "PNG" and tiles else ""
     image.load()

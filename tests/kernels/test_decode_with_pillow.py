@@ -1,6 +1,9 @@
+import io
 import struct
 import warnings
 
+import numpy as np
+import pillow_heif
 import pytest
 import torch
 from encoded_images import decode, encoded, waves
@@ -85,11 +88,27 @@ def test_damage_is_said_of_the_image(name: str) -> None:
         assert error in (None, "truncated", "corrupt", "too many pixels", "not an image"), at
 
 
-def test_ten_bit_pictures_are_read() -> None:
-    deep = waves().convert("RGB")
-    data = encoded(deep, "AVIF", quality=95)
-    batch = decode(data, encoded(deep, "PNG"))
+def test_ten_bits_are_brought_to_eight() -> None:
+    deep = np.asarray(waves()).astype(np.uint16) * 257
+    heif, file = pillow_heif.from_bytes("RGB;16", (120, 80), deep.tobytes()), io.BytesIO()
+    heif.save(file, quality=95)
+    assert pillow_heif.open_heif(file.getvalue()).info["bit_depth"] == 10
+    batch = decode(file.getvalue(), encoded(waves(), "PNG"))
     assert (batch.pixels[0] - batch.pixels[1]).abs().mean() < 6
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_picture_that_stands_for_an_animation_is_not_shown(mode: str) -> None:
+    stand_in, first = waves().convert(mode), ImageOps.invert(waves()).convert(mode)
+    first.putpixel((0, 0), (9, 9, 9, 0)[: len(mode)])
+    data = encoded(
+        stand_in, "PNG", save_all=True, default_image=True, append_images=[first, stand_in]
+    )
+    batch = decode(data, encoded(first, "PNG"))
+    assert batch.has_alpha.tolist() == [mode == "RGBA"] * 2
+    assert torch.equal(batch.pixels[0], batch.pixels[1])
+    shown, _ = picture_of(data, max_pixels=10_000)
+    assert np.array_equal(shown, picture_of(encoded(first, "PNG"), max_pixels=10_000)[0])
 
 
 def test_what_no_reader_knows_is_refused_by_name() -> None:
