@@ -171,7 +171,7 @@ def pictures(device: str, photos: list[bytes]) -> None:
         print(f"{name}, ratio: {ratio.min():.4f} to {ratio.max():.4f}")
     rng = np.random.default_rng(0)
     outcomes = Counter[str]()
-    far = 0.0
+    far, cuts = 0.0, list[np.ndarray]()
     for _ in range(4):
         broken = [damaged(data, rng) for data in batch]
         here, there = decoder_on(device, 256)(broken), decoder_on("cpu", 256)(broken)
@@ -180,9 +180,13 @@ def pictures(device: str, photos: list[bytes]) -> None:
             outcomes[f"{mine or 'read'}{again}; on CPU {theirs or 'read'}"] += 1
         if np.array_equal(here.ok, there.ok):
             far += float((levels(here, there).mean(axis=(1, 2, 3)) > 3).sum())
+            cut = here.constant_rows_fraction - there.constant_rows_fraction
+            cuts.append(np.abs(cut[here.ok]))
     for outcome, count in outcomes.most_common():
         print(f"damaged: {count:4d} {outcome}")
     print(f"damaged, read on both, pictures more than 3 levels apart on average: {far:.0f}")
+    off = np.concatenate([np.zeros(1), *cuts])
+    print(f"damaged, constant_rows_fraction off: mean {off.mean():.3f}, most {off.max():.3f}")
 
 
 def in_flight(device: str, photos: list[bytes]) -> None:
