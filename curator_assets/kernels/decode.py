@@ -40,6 +40,7 @@ from curator_assets.kernels.lane import lane_on
 from curator_assets.kernels.pictures import Pictures
 from curator_assets.kernels.resize import Preprocessing
 from curator_assets.kernels.transparency import may_have_alpha
+from curator_assets.kernels.variants import is_misread_by_nvimagecodec
 
 
 @dataclass(frozen=True)
@@ -195,9 +196,10 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
     refused = why_refused(data, image_format)
     if refused is not None or image_format is None:
         return refused
-    is_pillows = may_have_alpha(data, image_format)
+    only_pillow = image_format in PILLOWS or is_misread_by_nvimagecodec(data, image_format)
+    is_pillows = only_pillow or may_have_alpha(data, image_format)
     try:
-        stream = None if image_format in PILLOWS else nvimgcodec.CodeStream(data)
+        stream = None if only_pillow else nvimgcodec.CodeStream(data)
         if stream is not None and stream.width * stream.height > max_pixels:
             return DecodeError.TOO_MANY_PIXELS
     except (RuntimeError, TypeError, ValueError):

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, ImageOps
 from pillow_heif import register_heif_opener
 
-from curator_assets.kernels.image_format import DECODABLE, sniff_format
+from curator_assets.kernels.image_format import sniff_format
 from curator_assets.kernels.transparency import without_alpha
 
 # These hold for the whole process, so they are set once, never toggled. Each file's size is
@@ -37,7 +37,6 @@ _PLUGINS = {
     "avif": ("AVIF",),
     "heic": ("HEIF",),
 }
-assert _PLUGINS.keys() == DECODABLE
 
 
 class PillowError(Exception):
@@ -84,7 +83,7 @@ def open_stream(data: bytes, *, max_pixels: int) -> PillowStream:
     """What only Pillow is to decode, by its header alone.
 
     Args:
-        data: an encoded image of any of `DECODABLE`.
+        data: an encoded image, of one of `DECODABLE`.
         max_pixels: images whose header announces more are refused.
 
     Raises:
@@ -116,9 +115,9 @@ def picture_of(
         TooManyPixelsError: it has too many pixels.
     """
     with _opened(data, max_pixels) as image:
-        if side is not None:
-            image.draft("RGB", (side, side))
         try:
+            if side is not None:
+                image.draft("RGB", (side, side))
             _load(image)
             _turn_upright(image)
             return without_alpha(_in_eight_bits(image))

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from curator_assets.kernels.complete_files import is_complete
 from curator_assets.kernels.markup import is_svg
-from curator_assets.kernels.unsupported import is_misread, is_rare_variant
+from curator_assets.kernels.variants import is_misread, is_rare_variant
 
 PILLOWS = frozenset({"gif", "avif", "heic"})
 """The formats that Pillow decodes."""

@@ -6,6 +6,7 @@ import codecs
 import re
 
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?svg[\s/>]")
+_UTF16_BYTES = 1 << 20  # what begins like it may be a gigabyte of something else
 _SPACE = re.compile(rb"\s*")
 _BEFORE_ROOT = ((b"<?", b"?>"), (b"<!--", b"-->"))
 
@@ -17,7 +18,7 @@ def is_svg(data: bytes) -> bool:
         data: a file of any kind, in UTF-8 or, with a byte order mark, UTF-16.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        data = data.decode("utf-16", "replace").encode()
+        data = data[:_UTF16_BYTES].decode("utf-16", "replace").encode()
     at = _after_space(data, len(codecs.BOM_UTF8) * data.startswith(codecs.BOM_UTF8))
     while data.startswith(b"<", at):
         if _ROOT.match(data, at):

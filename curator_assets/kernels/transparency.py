@@ -81,6 +81,8 @@ def without_alpha(image: Image.Image) -> tuple[Image.Image, bool]:
     """
     if not image.has_transparency_data:
         return image.convert("RGB"), False
+    if image.mode == "La":  # Pillow knows no shorter way
+        image = image.convert("LA")
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha, colours = rgba.getchannel("A"), rgba.convert("RGB")
     del rgba  # each is four bytes a pixel

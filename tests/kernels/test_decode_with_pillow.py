@@ -10,6 +10,7 @@ from encoded_images import decode, encoded, waves
 from PIL import Image, ImageFile, ImageOps
 
 from curator_assets.kernels.decode_with_pillow import PillowError, picture_of
+from curator_assets.kernels.image_format import DECODABLE, sniff_format
 
 FORMATS = {"gif": "GIF", "avif": "AVIF", "heic": "HEIF"}
 
@@ -109,6 +110,17 @@ def test_a_picture_that_stands_for_an_animation_is_not_shown(mode: str) -> None:
     assert torch.equal(batch.pixels[0], batch.pixels[1])
     shown, _ = picture_of(data, max_pixels=10_000)
     assert np.array_equal(shown, picture_of(encoded(first, "PNG"), max_pixels=10_000)[0])
+
+
+def test_people_are_shown_every_format_that_is_embedded() -> None:
+    names = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF"}
+    names |= FORMATS | {"jpeg2000": "JPEG2000"}
+    assert names.keys() == DECODABLE
+    for name, file_format in names.items():
+        data = encoded(waves(), file_format)
+        assert sniff_format(data) == name
+        shown, _ = picture_of(data, max_pixels=10_000)
+        assert (decode(encoded(shown, "PNG")).pixels - decode(data).pixels).abs().max() <= 1
 
 
 def test_what_no_reader_knows_is_refused_by_name() -> None:

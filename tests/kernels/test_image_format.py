@@ -111,3 +111,59 @@ def test_a_tiff_of_a_rare_compression_is_unsupported_not_corrupt(compression: in
 def test_a_tiff_of_floats_is_refused_as_its_white_is_unknown(white: int) -> None:
     levels = np.asarray(waves().convert("L")).astype(np.float32) * (white / 255)
     assert decode(encoded(Image.fromarray(levels), "TIFF")).errors == ["unsupported format"]
+
+
+def tiff_of(pixels: np.ndarray, photometric: int, *extra: int) -> bytes:
+    """An uncompressed TIFF of channels beside each other, of 8 or 16 bits."""
+    height, width, channels = pixels.shape
+    tags = {
+        256: (3, [width]),
+        257: (3, [height]),
+        258: (3, [8 * pixels.itemsize] * channels),
+        259: (3, [1]),
+        262: (3, [photometric]),
+        273: (4, [8]),
+        277: (3, [channels]),
+        278: (4, [height]),
+        279: (4, [pixels.nbytes]),
+    } | ({338: (3, list(extra))} if extra else {})
+    data = b"II*\0" + struct.pack("<I", 8 + pixels.nbytes) + pixels.tobytes()
+    entries, beyond = struct.pack("<H", len(tags)), b""
+    after = len(data) + 2 + 12 * len(tags) + 4
+    for tag, (kind, values) in sorted(tags.items()):
+        packed = struct.pack(f"<{len(values)}{'HI'[kind == 4]}", *values)
+        if len(packed) > 4:
+            beyond, packed = beyond + packed, struct.pack("<I", after + len(beyond))
+        entries += struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    return data + entries + bytes(4) + beyond
+
+
+def test_tiffs_that_one_library_mistakes_are_read_by_the_other() -> None:
+    gray = np.asarray(waves().convert("L"))
+    opaque = np.full_like(gray, 255)
+    cmyk = np.asarray(waves().convert("CMYK"))
+    same = [
+        (tiff_of(np.dstack([gray, opaque]), 1, 2), waves().convert("L")),
+        (tiff_of(np.dstack([gray, opaque]), 1, 0), waves().convert("L")),
+        (encoded(waves().convert("1"), "TIFF"), waves().convert("1")),
+        (tiff_of(cmyk.astype("<u2") * 257, 5), waves().convert("CMYK").convert("RGB")),
+        (tiff_of(np.asarray(waves()).astype("<u2") * 257, 2), waves()),
+    ]
+    batch = decode(*(data for data, _ in same))
+    assert batch.errors == [None] * len(same)
+    assert not batch.has_alpha.any()
+    expected = decode(*(encoded(image, "PNG") for _, image in same))
+    assert (batch.pixels - expected.pixels).abs().max() <= 2
+
+
+def test_sixteen_bit_rgba_in_tiff_is_transparent() -> None:
+    rgba = np.dstack([np.asarray(waves()), np.zeros((80, 120), np.uint8)])
+    batch = decode(tiff_of(rgba.astype("<u2") * 257, 2, 2))
+    assert batch.has_alpha.tolist() == [True]
+    assert (batch.pixels == 255).all()
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_a_tiff_of_odd_depth_and_channels_is_not_corrupt(channels: int) -> None:
+    deep = np.zeros((8, 8, channels), "<u8" if channels == 5 else "<u2")
+    assert decode(tiff_of(deep, 1, *[0] * (channels - 1))).errors == ["unsupported format"]
