@@ -16,7 +16,7 @@ _PLAIN, _OLD_JPEG = 1, 6
 _COMPRESSIONS = {_PLAIN, 2, 3, 4, 5, _OLD_JPEG, 7, 8, 32773, 32946, 50000}
 """None, CCITT's, LZW, JPEG, deflate, PackBits, zstd."""
 
-_CMYK = 5
+_CMYK, _LAB = 5, 8
 _UNSIGNED, _UNDEFINED = 1, 4
 
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # 0xF7: JPEG-LS
@@ -43,7 +43,8 @@ def is_misread(data: bytes, image_format: str) -> bool:
 def is_misread_by_nvimagecodec(data: bytes, image_format: str) -> bool:
     """Whether nvImageCodec refuses or mistakes a file that Pillow may read: some TIFF files.
 
-    Of two channels it takes the second one for green; it refuses plain bits and CMYK of 16 bits.
+    Of two channels it takes the second one for green, Lab it shows yellowish, without adapting the
+    white point; it refuses plain bits and CMYK of 16 bits.
 
     Args:
         data: The encoded file.
@@ -53,8 +54,8 @@ def is_misread_by_nvimagecodec(data: bytes, image_format: str) -> bool:
         return False
     tags = _tags(data)
     is_plain_bits = tags[_BITS][0] == 1 and tags[_COMPRESSION][0] == _PLAIN
-    is_deep_cmyk = tags[_PHOTOMETRIC][0] == _CMYK and tags[_BITS][0] == 16
-    return tags[_SAMPLES][0] == 2 or is_plain_bits or is_deep_cmyk
+    is_odd_colour = (tags[_PHOTOMETRIC][0], tags[_BITS][0]) in {(_CMYK, 16), (_LAB, 8)}
+    return tags[_SAMPLES][0] == 2 or is_plain_bits or is_odd_colour
 
 
 def is_rare_variant(data: bytes, image_format: str) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from encoded_images import decode, encoded, waves
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from curator_assets.kernels.image_format import sniff_format, why_undecodable
 
@@ -154,6 +154,15 @@ def test_tiffs_that_one_library_mistakes_are_read_by_the_other() -> None:
     assert not batch.has_alpha.any()
     expected = decode(*(encoded(image, "PNG") for _, image in same))
     assert (batch.pixels - expected.pixels).abs().max() <= 2
+
+
+def test_lab_keeps_its_white_point() -> None:
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    to_lab = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
+    stored = ImageCms.applyTransform(waves(), to_lab)
+    assert stored is not None
+    batch = decode(encoded(stored, "TIFF"), encoded(waves(), "PNG"))
+    assert (batch.pixels[0] - batch.pixels[1]).abs().mean() < 3
 
 
 def test_sixteen_bit_rgba_in_tiff_is_transparent() -> None:
