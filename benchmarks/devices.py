@@ -100,6 +100,7 @@ def decode(device: str, photos: list[bytes]) -> None:
 def steps(decoder: ImageDecoder, batch: list[bytes], device: str) -> dict[str, float]:
     """Milliseconds of each step of the GPU's decoder by itself, waited for; none on CPU."""
     from curator_assets.kernels import decode as module
+    from curator_assets.kernels.constant_rows import constant_rows_fractions
     from curator_assets.kernels.statistics import measure
 
     found, on_gpu = dict[str, float](), decoder._decoder
@@ -119,8 +120,10 @@ def steps(decoder: ImageDecoder, batch: list[bytes], device: str) -> dict[str, f
     streams = timed("open", lambda: [module._open_stream(d, "jpeg", 10**9) for d in batch])
     with lane.work():
         images = timed("nvImageCodec", lambda: on_gpu._decode(streams))
-        pixels = timed("DALI", lambda: on_gpu._resize(images, lane).float())
+        shown, sampled = timed("DALI", lambda: on_gpu._resize(images, lane))
+        pixels = shown.float()
         timed("statistics", lambda: measure(pixels))
+        timed("constant rows", lambda: constant_rows_fractions(sampled))
         timed("normalise", lambda: on_gpu._normalise(pixels.clone()))
     return found
 
@@ -161,12 +164,14 @@ def pictures(device: str, photos: list[bytes]) -> None:
         f"levels of 255 off: mean {off.mean():.3f}, p99.9 {np.quantile(off, 0.999):.1f}, "
         f"most {off.max():.1f}"
     )
+    apart = np.abs(here.constant_rows_fraction - there.constant_rows_fraction)
+    print(f"constant_rows_fraction, off: at most {np.nanmax(apart):.4f}")
     for name in ("mean_luminance", "sharpness"):
         ratio = getattr(here, name) / getattr(there, name)
         print(f"{name}, ratio: {ratio.min():.4f} to {ratio.max():.4f}")
     rng = np.random.default_rng(0)
     outcomes = Counter[str]()
-    far = 0.0
+    far, cuts = 0.0, list[np.ndarray]()
     for _ in range(4):
         broken = [damaged(data, rng) for data in batch]
         here, there = decoder_on(device, 256)(broken), decoder_on("cpu", 256)(broken)
@@ -175,9 +180,13 @@ def pictures(device: str, photos: list[bytes]) -> None:
             outcomes[f"{mine or 'read'}{again}; on CPU {theirs or 'read'}"] += 1
         if np.array_equal(here.ok, there.ok):
             far += float((levels(here, there).mean(axis=(1, 2, 3)) > 3).sum())
+            cut = here.constant_rows_fraction - there.constant_rows_fraction
+            cuts.append(np.abs(cut[here.ok]))
     for outcome, count in outcomes.most_common():
         print(f"damaged: {count:4d} {outcome}")
     print(f"damaged, read on both, pictures more than 3 levels apart on average: {far:.0f}")
+    off = np.concatenate([np.zeros(1), *cuts])
+    print(f"damaged, constant_rows_fraction off: mean {off.mean():.3f}, most {off.max():.3f}")
 
 
 def in_flight(device: str, photos: list[bytes]) -> None:

@@ -25,8 +25,10 @@ STATISTIC_COLUMNS = (
     "aspect_ratio",
     "mean_luminance",
     "sharpness",
+    "constant_rows_fraction",
+    "has_alpha",
 )
-"""Numeric columns of `image_embeddings` that a filter rule may name."""
+"""Columns of `image_embeddings` that a filter rule may name: numbers, true counting as 1."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

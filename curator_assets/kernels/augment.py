@@ -9,39 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 
-import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from curator_assets.kernels.decode_with_pillow import PillowError, picture_of
 
-def augmented_copies(data: bytes) -> dict[str, bytes] | None:
+
+def augmented_copies(data: bytes, *, max_pixels: int) -> dict[str, bytes] | None:
     """One encoded copy a transform, in the order of `TRANSFORMS`; equal bytes for equal images.
 
     Args:
-        data: an encoded image of any format; EXIF orientation is applied, alpha dropped, and of an
-            animation the first frame taken, as the decoder does.
+        data: an encoded image; what is shown of it is what the decoder shows of it.
+        max_pixels: of images that are larger there are no copies, as there is no embedding.
 
     Returns:
         name -> JPEG or BMP bytes; None if Pillow can't open the image.
     """
     try:
-        with Image.open(BytesIO(data)) as file:
-            image = _rgb(ImageOps.exif_transpose(file))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        image, _ = picture_of(data, max_pixels=max_pixels)
+    except PillowError:
         return None
     return {name: transform(image) for name, transform in TRANSFORMS.items()}
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """RGB, 8 bits a channel.
-
-    Raises:
-        ValueError: the pixels have no known range (32-bit integers, floats).
-    """
-    if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode!r} have no known range")
-    if image.mode.startswith("I;16"):  # Pillow would clip where the decoder scales
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
 
 
 def _encoded(image: Image.Image, image_format: str, **options: int) -> bytes:

@@ -4,7 +4,8 @@ Legend: *N images handed in, M of them decoded, S pixels a side of the model's i
 
 Bytes are sniffed, their header is weighed against `max_pixels`, and nvImageCodec decodes (a failure
 costs one image, where DALI's own decoder loses the batch and the pipeline): in `decode_on_cpu` or
-`decode_on_gpu`, which resize, measure and normalise as well.
+`decode_on_gpu`, which resize, measure and normalise as well. What is transparent, and what
+nvImageCodec can't decode, Pillow does.
 """
 
 import os
@@ -19,11 +20,18 @@ import numpy as np
 import torch
 from nvidia import nvimgcodec
 
+from curator_assets.kernels.complete_files import is_complete
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.decode_on_gpu import GpuDecoder
+from curator_assets.kernels.decode_with_pillow import (
+    PillowError,
+    PillowStream,
+    TooManyPixelsError,
+    open_stream,
+)
 from curator_assets.kernels.image_format import (
+    PILLOWS,
     DecodeError,
-    is_complete,
     sniff_format,
     why_refused,
     why_undecodable,
@@ -31,6 +39,8 @@ from curator_assets.kernels.image_format import (
 from curator_assets.kernels.lane import lane_on
 from curator_assets.kernels.pictures import Pictures
 from curator_assets.kernels.resize import Preprocessing
+from curator_assets.kernels.transparency import may_have_alpha
+from curator_assets.kernels.variants import is_misread_by_nvimagecodec
 from curator_assets.kernels.watching import Watch, unwatched
 
 
@@ -51,6 +61,9 @@ class DecodedBatch:
         mean_luminance: float32 [N], 0-1, Rec.601 luma; NaN where failed.
         sharpness: float32 [N], variance of the 4-neighbour Laplacian of luma on the 0-255 scale;
             NaN where failed.
+        constant_rows_fraction: float32 [N], 0-1, share of rows at the bottom of the whole image
+            each of which has one colour; NaN where failed.
+        has_alpha: bool [N], some pixel is below opaque; False where failed.
         again_on_cpu: bool [N], images that the GPU's decoder gave up on and the CPU's decoded.
     """
 
@@ -62,6 +75,8 @@ class DecodedBatch:
     format: list[str | None]
     mean_luminance: np.ndarray
     sharpness: np.ndarray
+    constant_rows_fraction: np.ndarray
+    has_alpha: np.ndarray
     again_on_cpu: np.ndarray
 
 
@@ -177,21 +192,36 @@ def _batch(
         format=formats,
         mean_luminance=pictures.statistics[0],
         sharpness=pictures.statistics[1],
+        constant_rows_fraction=pictures.statistics[2],
+        has_alpha=pictures.has_alpha,
         again_on_cpu=pictures.again_on_cpu,
     )
 
 
 def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
-    """The parsed header as an nvImageCodec stream, or the `DecodeError` that rules it out."""
+    """The parsed header as a stream of nvImageCodec's or Pillow's, or why there is none."""
     refused = why_refused(data, image_format)
-    if refused is not None:
+    if refused is not None or image_format is None:
         return refused
+    only_pillow = image_format in PILLOWS or is_misread_by_nvimagecodec(data, image_format)
+    is_pillows = only_pillow or may_have_alpha(data, image_format)
     try:
-        stream = nvimgcodec.CodeStream(data)
-        too_large = stream.width * stream.height > max_pixels
+        stream = None if only_pillow else nvimgcodec.CodeStream(data)
+        if stream is not None and stream.width * stream.height > max_pixels:
+            return DecodeError.TOO_MANY_PIXELS
     except (RuntimeError, TypeError, ValueError):
+        if not is_pillows:
+            return why_undecodable(data, image_format)
+        stream = None
+    if stream is not None:
+        width, height = stream.width, stream.height
+        return PillowStream(data, width, height, opaque=stream) if is_pillows else stream
+    try:
+        return open_stream(data, max_pixels=max_pixels)
+    except TooManyPixelsError:
+        return DecodeError.TOO_MANY_PIXELS
+    except PillowError:
         return why_undecodable(data, image_format)
-    return DecodeError.TOO_MANY_PIXELS if too_large else stream
 
 
 def _reason(
@@ -199,4 +229,4 @@ def _reason(
 ) -> DecodeError | None:
     if isinstance(opened, DecodeError):
         return opened
-    return None if decoded else why_undecodable(data, image_format)
+    return None if decoded else why_undecodable(data, image_format or "")

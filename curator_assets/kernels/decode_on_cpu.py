@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from nvidia import nvimgcodec
 
+from curator_assets.kernels.constant_rows import constant_rows_fraction
+from curator_assets.kernels.decode_with_pillow import PillowStream
 from curator_assets.kernels.pictures import Normalise, Pictures
 from curator_assets.kernels.resize import Preprocessing, TorchResize
 from curator_assets.kernels.statistics import measure
@@ -18,7 +20,7 @@ from curator_assets.kernels.watching import Watch
 
 
 class CpuDecoder:
-    """Decodes, resizes and measures with nvImageCodec's CPU decoders and torch.
+    """Decodes, resizes and measures with nvImageCodec's CPU decoders, Pillow and torch.
 
     Args:
         preprocessing: what the model wants.
@@ -39,7 +41,7 @@ class CpuDecoder:
         """Begin to decode; the call that is returned ends when it is done.
 
         Args:
-            streams: row -> nvImageCodec stream.
+            streams: row -> nvImageCodec's stream or Pillow's.
             pictures: on CPU, whose rows are filled in.
             watch: told what native code works on.
         """
@@ -70,12 +72,22 @@ class CpuDecoder:
         self._own.decoder = nvimgcodec.Decoder(nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, 1, backends)
 
     def _show(self, row: int, stream: Any, pictures: Pictures) -> None:
-        (image,) = self._own.decoder.decode([stream], params=self._params)
-        if image is None:
+        decoded = self._decode(stream)
+        if decoded is None:
             return
-        array = np.asarray(image)
+        array, pictures.has_alpha[row] = decoded
         shown = pictures.pixels[row : row + 1]
         shown[0] = self._resize(array)
         pictures.shapes[row] = array.shape[:2]
-        pictures.statistics[:, row] = measure(shown)[:, 0].numpy()
+        pictures.statistics[:2, row] = measure(shown)[:, 0].numpy()
+        pictures.statistics[2, row] = constant_rows_fraction(array)
         self._normalise(shown)
+
+    def _decode(self, stream: Any) -> tuple[np.ndarray, bool] | None:
+        """Upright uint8 [height, width, 3] and whether it has transparency; None if it failed."""
+        if isinstance(stream, PillowStream):
+            if (found := stream.decode()) is not None or stream.opaque is None:
+                return found
+            stream = stream.opaque
+        (image,) = self._own.decoder.decode([stream], params=self._params)
+        return None if image is None else (np.asarray(image), False)

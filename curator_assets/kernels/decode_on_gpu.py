@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from nvidia import nvimgcodec
 
+from curator_assets.kernels.constant_rows import constant_rows_fractions
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.lane import Lane, Mark
 from curator_assets.kernels.pictures import Normalise, Pictures
@@ -77,7 +78,7 @@ class GpuDecoder:
         """Begin to decode; the call that is returned ends when it is done.
 
         Args:
-            streams: row -> nvImageCodec stream.
+            streams: row -> nvImageCodec's stream or Pillow's.
             whole_jpegs: rows that the device's decoder is trusted with.
             pictures: on the device, whose rows are filled in.
             watch: told what native code works on.
@@ -126,8 +127,9 @@ class GpuDecoder:
             if not decoded:
                 return given_up
             done = [row for row, _ in decoded]
-            pixels = self._resize([image for _, image in decoded], self._lane).float()
-            measured = measure(pixels).to("cpu", non_blocking=True)
+            shown, sampled = self._resize([image for _, image in decoded], self._lane)
+            pixels, constant = shown.float(), constant_rows_fractions(sampled)
+            measured = torch.vstack([measure(pixels), constant]).to("cpu", non_blocking=True)
             self._normalise(pixels)
             pictures.pixels[torch.tensor(done).to(self._device, non_blocking=True)] = pixels
             mark = self._lane.mark()
@@ -154,6 +156,7 @@ class GpuDecoder:
         pictures.pixels[at.to(self._device)] = there.pixels[at].to(self._device)
         pictures.shapes[rows] = there.shapes[rows]
         pictures.statistics[:, rows] = there.statistics[:, rows]
+        pictures.has_alpha[rows] = there.has_alpha[rows]
         pictures.again_on_cpu[rows] = np.isin(rows, list(given_up))
 
 

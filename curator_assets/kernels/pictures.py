@@ -17,14 +17,16 @@ class Pictures:
     Attributes:
         pixels: float32 [N, 3, S, S], normalised; undefined where decoding failed.
         shapes: int32 [N, 2], height and width.
-        statistics: float32 [2, N] on CPU, mean luminance 0-1 and sharpness; NaN where decoding
-            failed.
+        statistics: float32 [3, N] on CPU, mean luminance 0-1, sharpness and share of constant rows
+            at the bottom 0-1; NaN where decoding failed.
+        has_alpha: bool [N], some pixel is below opaque.
         again_on_cpu: bool [N], the GPU's decoder gave up on the image and the CPU's did not.
     """
 
     pixels: torch.Tensor
     shapes: np.ndarray
     statistics: np.ndarray
+    has_alpha: np.ndarray
     again_on_cpu: np.ndarray
 
     @classmethod
@@ -33,7 +35,8 @@ class Pictures:
         return cls(
             pixels=torch.empty((n, 3, side, side), device=device),
             shapes=np.zeros((n, 2), dtype=np.int32),
-            statistics=np.full((2, n), np.nan, dtype=np.float32),
+            statistics=np.full((3, n), np.nan, dtype=np.float32),
+            has_alpha=np.zeros(n, dtype=bool),
             again_on_cpu=np.zeros(n, dtype=bool),
         )
 

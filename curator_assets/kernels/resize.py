@@ -16,6 +16,7 @@ from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch.nn import functional
 
+from curator_assets.kernels.constant_rows import N_COLUMNS, N_ROWS
 from curator_assets.kernels.lane import Lane
 
 
@@ -102,8 +103,8 @@ class DaliResize:
         self._device = torch.device("cpu" if device_id is None else f"cuda:{device_id}")
         self._pipeline = _pipeline(preprocessing, device_id, batch_size, n_threads)
 
-    def __call__(self, images: Sequence[Any], lane: Lane) -> torch.Tensor:
-        """The model's input before normalisation, as the next work of a lane.
+    def __call__(self, images: Sequence[Any], lane: Lane) -> tuple[torch.Tensor, torch.Tensor]:
+        """The model's input before normalisation, and a grid of pixels, as a lane's next work.
 
         Args:
             images: M >= 1 of shape [height, width, 3] on the device, made in `lane`; they are
@@ -111,19 +112,22 @@ class DaliResize:
             lane: in which torch works at the moment.
 
         Returns:
-            uint8 [M, 3, S, S] on the device.
+            uint8 [M, 3, S, S] and [M, R, C, 3] (see `constant_rows`) on the device.
         """
         windows = np.stack([_window(image.shape, self._preprocessing) for image in images])
         stream = lane.handle or None
         self._pipeline.feed_input("images", images, cuda_stream=stream, use_copy_kernel=True)
         for place, name in enumerate(("start", "end", "size")):
             self._pipeline.feed_input(name, np.ascontiguousarray(windows[:, place]))
-        (resized,) = self._pipeline.run(stream)
-        side = self._preprocessing.size
-        shown = torch.empty((len(images), side, side, 3), dtype=torch.uint8, device=self._device)
-        # a copy: to share DALI's memory makes it wait for the whole device when that is let go
-        feed_ndarray(resized.as_tensor(), shown, cuda_stream=stream)
-        return shown.permute(0, 3, 1, 2)
+        shown, sampled = (self._copy(made, stream) for made in self._pipeline.run(stream))
+        return shown.permute(0, 3, 1, 2), sampled
+
+    def _copy(self, made: Any, stream: int | None) -> torch.Tensor:
+        """A copy: to share DALI's memory makes it wait for the whole device when that is let go."""
+        tensor = made.as_tensor()
+        copy = torch.empty(tensor.shape(), dtype=torch.uint8, device=self._device)
+        feed_ndarray(tensor, copy, cuda_stream=stream)
+        return copy
 
 
 def _pipeline(
@@ -135,8 +139,10 @@ def _pipeline(
 
     @pipeline_def(prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
     def graph() -> Any:
+        images = fn.external_source(name="images", device=device, layout="HWC")
+        sampled = fn.resize(images, size=(N_ROWS, N_COLUMNS), interp_type=types.INTERP_NN)
         resized = fn.resize(
-            fn.external_source(name="images", device=device, layout="HWC"),
+            images,
             size=fn.external_source(name="size"),
             roi_start=fn.external_source(name="start"),
             roi_end=fn.external_source(name="end"),
@@ -145,14 +151,15 @@ def _pipeline(
             dtype=types.UINT8,
         )
         if preprocessing.resize_mode != "longest":
-            return resized
-        return fn.crop(
+            return resized, sampled
+        padded = fn.crop(
             resized,
             crop=(side, side),
             out_of_bounds_policy="pad",
             fill_values=preprocessing.fill_color,
             rounding="truncate",
         )
+        return padded, sampled
 
     pipeline = graph(batch_size=batch_size, num_threads=n_threads, device_id=device_id)
     pipeline.build()

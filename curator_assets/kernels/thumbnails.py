@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from curator_assets.kernels.decode_with_pillow import PillowError, picture_of
 
 _QUALITY = 70
+_MAX_PIXELS = 1 << 28
+"""Larger images are not shown: one takes a gigabyte."""
 
 
 def thumbnail(data: bytes, side: int) -> bytes | None:
     """JPEG bytes of an image within `side` x `side` pixels, upright; None if it can't be decoded.
 
     Args:
-        data: an image file of any format that Pillow reads.
+        data: an image file of any format that is embedded.
         side: longest side in pixels; a smaller image keeps its size.
     """
     picture = _open(data, side)
@@ -49,13 +53,11 @@ def contact_sheet(rows: Sequence[Sequence[bytes | None]], side: int) -> bytes:
 
 def _open(data: bytes, side: int) -> Image.Image | None:
     try:
-        with Image.open(BytesIO(data)) as image:
-            image.draft("RGB", (side, side))  # a JPEG is decoded at an eighth of its size
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        picture, _ = picture_of(data, max_pixels=_MAX_PIXELS, side=side)
+    except PillowError:
         return None
-    upright.thumbnail((side, side))
-    return upright
+    picture.thumbnail((side, side))
+    return picture
 
 
 def _jpeg(picture: Image.Image) -> bytes:

@@ -65,13 +65,14 @@ def _encoded(
     """Image id, hash of the original, transform and bytes: each original, then its copies."""
     from curator_assets.kernels.augment import augmented_copies
 
+    max_pixels = work.settings.decode.max_pixels
     for shard, images in chosen.items():
         for image_id, data in calibration.read_chosen(work.tars, work.store, shard, images):
             name = content_hash(data)
             if not supervision.may_be_touched(name):
                 continue
             with supervision.watch([name], 1):
-                copies = augmented_copies(data)
+                copies = augmented_copies(data, max_pixels=max_pixels)
             if copies:
                 yield image_id, name, _ORIGINAL, data
             for transform, copy in (copies or {}).items():

@@ -306,6 +306,8 @@ def _statistics(
         "aspect_ratio": spread(aspect_ratio.astype(np.float32)),
         "mean_luminance": spread(decoded.mean_luminance),
         "sharpness": spread(decoded.sharpness),
+        "constant_rows_fraction": spread(decoded.constant_rows_fraction),
+        "has_alpha": spread(decoded.has_alpha),
         "format": pa.array(image_format, pa.string()),
         "error": pa.array(error, pa.string()),
     }

@@ -142,7 +142,7 @@ IMAGE_EMBEDDINGS = Stage(
     kinds=frozenset({"dali", "torch", "parquet"}),
     description="One row a sample: its embedding, image statistics and content hash, or the "
     "reason why its image can't be read.",
-    version="2",
+    version="3",
     covers=lambda settings: [
         settings.model.model_dump(include={"name", "precision", "execution", "storage"}),
         settings.decode.max_pixels,

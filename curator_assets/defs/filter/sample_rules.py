@@ -13,12 +13,16 @@ _SAMPLE_COLUMNS = ["image_id", "shard", "key", "position", "content_hash", "erro
 
 
 def read_samples_table(store: Store, shard: str, settings: Settings) -> pa.Table:
-    """Every sample of a shard with all numeric columns that rules may name, no embedding.
+    """Every sample of a shard with all columns that rules may name, as numbers, no embedding.
 
     Raises:
         ValueError: the scores are of other samples than the embeddings.
     """
     table = read_table(store, layout.embeddings(shard), [*_SAMPLE_COLUMNS, *STATISTIC_COLUMNS])
+    yes_or_no = [name for name in STATISTIC_COLUMNS if pa.types.is_boolean(table[name].type)]
+    for name in yes_or_no:
+        numbers = table[name].cast(pa.float32())
+        table = table.set_column(table.column_names.index(name), name, numbers)
     if not settings.heads:
         return table
     scores = read_table(store, layout.scores(shard))

@@ -48,6 +48,8 @@ def embeddings(embedding_dim: int, storage: str) -> pa.Schema:
             pa.field("aspect_ratio", pa.float32()),
             pa.field("mean_luminance", pa.float32()),
             pa.field("sharpness", pa.float32()),
+            pa.field("constant_rows_fraction", pa.float32()),
+            pa.field("has_alpha", pa.bool_()),
             pa.field("error", pa.string()),
         ]
     )
@@ -132,7 +134,10 @@ def curated(score_columns: tuple[str, ...]) -> pa.Schema:
         pa.field("kept_id", pa.string()),
         pa.field("cosine", pa.float32()),
     ]
-    statistics = {field.name: field.type for field in embeddings(1, "float32")}
+    statistics = {
+        field.name: pa.float32() if field.type == pa.bool_() else field.type
+        for field in embeddings(1, "float32")
+    }
     scores = [pa.field(name, statistics.get(name, pa.float32())) for name in score_columns]
     return pa.schema(fields + scores)
 

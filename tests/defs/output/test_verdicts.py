@@ -149,6 +149,25 @@ def test_scores_of_other_samples_are_refused(scored, ids):
     assert "mine" not in read_samples_table(store, "s", without).column_names
 
 
+def test_true_counts_as_one_and_an_image_without_an_embedding_as_nothing(tmp_path):
+    store = Store(str(tmp_path))
+    sample = {"shard": "s", "n_images": 1, "n_bytes": 1}
+    rows = [
+        sample | {"image_id": f"s/{i}", "key": str(i), "position": i, "has_alpha": has_alpha}
+        for i, has_alpha in enumerate([True, False, None])
+    ]
+    rows[2]["error"] = "corrupt"
+    schema = schemas.embeddings(2, "float32")
+    write_table(store, layout.embeddings("s"), pa.Table.from_pylist(rows, schema), schema)
+    rule = FilterRule(score="has_alpha", max=0)
+    settings = Settings(source="in", output="out", filters=(rule,))
+    table = read_samples_table(store, "s", settings)
+    assert table["has_alpha"].to_pylist() == [1, 0, None]
+    assert filter_reasons(table, (rule,)) == ["has_alpha > 0", None, None]
+    stored = verdict_table(table, duplicates(), settings)["has_alpha"]
+    assert stored.type == schemas.curated(("has_alpha",)).field("has_alpha").type
+
+
 @pytest.mark.parametrize("bound", [1.6, 0.7, 0.1, 1 / 3])
 def test_a_bound_keeps_the_stored_value_that_is_written_like_it(bound):
     """1280 x 800 has an aspect ratio of 1.6, which float32 stores as a little more."""
