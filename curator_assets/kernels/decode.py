@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from nvidia import nvimgcodec
 
+from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes, most_bytes
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.decode_on_gpu import GpuDecoder
 from curator_assets.kernels.image_format import (
@@ -78,6 +79,7 @@ class ImageDecoder:
         device: str,
         batch_size: int,
         max_pixels: int,
+        max_decoding_bytes: int,
         n_threads: int,
     ) -> None:
         """Build the decoders and the pipeline.
@@ -87,13 +89,21 @@ class ImageDecoder:
             device: `cpu`, `cuda` or `cuda:<index>`.
             batch_size: The most images a call may hand in.
             max_pixels: Images whose header announces more are refused undecoded.
+            max_decoding_bytes: What all threads together take at most to decode and resize.
             n_threads: CPU threads for decoding and resizing.
 
         Raises:
-            ValueError: `batch_size` or `n_threads` is below 1.
+            ValueError: `batch_size` or `n_threads` is below 1, or `max_decoding_bytes` below what
+                an image of `max_pixels` may take.
         """
         if batch_size < 1 or n_threads < 1:
             raise ValueError(f"expected 1 or more: {batch_size=}, {n_threads=}")
+        if max_decoding_bytes < most_bytes(max_pixels):
+            raise ValueError(
+                f"expected max_decoding_bytes of at least {most_bytes(max_pixels)}, which one "
+                f"image of {max_pixels=} may take, got {max_decoding_bytes}"
+            )
+        memory = DecodingMemory(max_decoding_bytes)
         self.preprocessing = preprocessing
         self.device = torch.device(device)
         self.batch_size = batch_size
@@ -106,9 +116,10 @@ class ImageDecoder:
                 batch_size=batch_size,
                 n_threads=n_threads,
                 lane=lane_on(self.device),
+                memory=memory,
             )
         else:
-            self._decoder = CpuDecoder(preprocessing, n_threads=n_threads)
+            self._decoder = CpuDecoder(preprocessing, n_threads=n_threads, memory=memory)
 
     def __call__(self, images: Sequence[bytes]) -> DecodedBatch:
         """Decode up to `batch_size` images.
@@ -181,7 +192,9 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
         return refused
     try:
         stream = nvimgcodec.CodeStream(data)
-        too_large = stream.width * stream.height > max_pixels
+        too_large = stream.width * stream.height > max_pixels or decoding_bytes(
+            stream
+        ) > most_bytes(max_pixels)
     except (RuntimeError, TypeError, ValueError):
         return why_undecodable(data, image_format)
     return DecodeError.TOO_MANY_PIXELS if too_large else stream

@@ -10,6 +10,7 @@ from open_clip.transform import image_transform
 from PIL import Image, ImageOps
 
 from curator_assets.kernels.decode import ImageDecoder
+from curator_assets.kernels.decode_memory import most_bytes
 from curator_assets.kernels.image_format import (
     DecodeError,
     is_complete,
@@ -44,6 +45,7 @@ MALFORMED_THAT_DECODE = {
 
 def make_decoder(preprocessing: Preprocessing, device: str = "cpu", **options: int) -> ImageDecoder:
     settings = {"batch_size": 64, "max_pixels": 50_000_000, "n_threads": 2} | options
+    settings = {"max_decoding_bytes": most_bytes(settings["max_pixels"])} | settings
     return ImageDecoder(preprocessing, device=device, **settings)
 
 
@@ -235,6 +237,11 @@ def test_an_image_is_refused_by_its_header_size(device: str) -> None:
     bomb[18:26] = (60_000).to_bytes(4, "little") * 2
     batch = decoder([bytes(bomb), encoded(picture(), "PNG"), encoded(picture(121, 80), "PNG")])
     assert batch.errors == ["too many pixels", None, "too many pixels"]
+
+
+def test_less_memory_than_one_image_may_take_is_refused() -> None:
+    with pytest.raises(ValueError, match=f"at least {most_bytes(10_000)}.* got 1000"):
+        make_decoder(RAW, max_pixels=10_000, max_decoding_bytes=1000)
 
 
 def test_more_images_than_the_batch_size_are_refused() -> None:
