@@ -70,8 +70,8 @@ class DecodeSettings(_Section):
     )
     max_decoding_bytes: int = Field(
         5 << 30,
-        description="memory that decoding takes at most at a time, over all threads of a process; "
-        "more threads than fit wait",
+        description="memory that decoding takes at most at a time, over all threads of a process, "
+        "which wait for it; up to 64 MiB a thread stay with the allocator besides",
     )
     max_unreadable_fraction: Fraction = Field(
         1.0, description="a shard with a larger share of unreadable samples fails"

@@ -23,6 +23,7 @@ BASE_BYTES = 256 << 20
 """What any image may take besides, however few pixels are allowed."""
 
 _FIXED_BYTES = 2 << 20
+_BYTES_PER_ROW = 32
 _BYTES_PER_TILE = 64
 _JPEG_BLOCK = 32
 
@@ -39,7 +40,8 @@ def decoding_bytes(stream: Any) -> int:
         stream: nvImageCodec's, or another with `width` and `height` whose file Pillow decodes.
     """
     peak = _PEAKS.get(getattr(stream, "codec_name", ""), _by_pillow)
-    return _FIXED_BYTES + peak(stream, stream.width * stream.height)
+    fixed = _FIXED_BYTES + _BYTES_PER_ROW * int(stream.height)
+    return fixed + peak(stream, stream.width * stream.height)
 
 
 def _by_pillow(stream: Any, n_pixels: int) -> int:
@@ -92,7 +94,8 @@ class DecodingMemory:
     """Lets threads decode as long as all that they take together stays within a bound.
 
     First come, first served: a large image waits for those before it only, and holds back those
-    that come after it.
+    that come after it. What glibc keeps of freed memory, up to 64 MiB a thread, is not counted: to
+    have it given back (`mallopt`) made the encoder slower.
 
     Args:
         max_bytes: over all threads.

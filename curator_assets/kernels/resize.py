@@ -93,7 +93,9 @@ class TorchResize:
     def n_bytes(self, height: int, width: int) -> int:
         """What resizing an image of this shape takes at most beside the image itself."""
         n_resized = _n_resized((height, width), self._preprocessing)
-        return _RESIZED_PIXEL_BYTES * 2 * min(n_resized, MAX_RESIZED_PIXELS)
+        if n_resized > MAX_RESIZED_PIXELS:
+            n_resized = min(height * width + self._preprocessing.size**2, MAX_RESIZED_PIXELS)
+        return _RESIZED_PIXEL_BYTES * 2 * n_resized
 
     def _cropped_first(self, image: np.ndarray) -> torch.Tensor:
         """As `__call__`, of an image whose resized whole is not to be made.

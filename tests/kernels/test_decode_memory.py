@@ -1,5 +1,7 @@
 import io
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -142,3 +144,62 @@ def tiff_with_a_tile(side: int) -> bytes:
 def test_a_tile_counts_whole_however_few_pixels_it_shows() -> None:
     assert decoding_bytes(stream(tiff_with_a_tile(4096))) > 4096 * 4096
     assert decoding_bytes(stream(encoded(1, 1, "TIFF"))) < 4 * MIB
+
+
+DECODE = """
+import io, resource
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from curator_assets.kernels.decode import ImageDecoder
+from curator_assets.kernels.decode_memory import most_bytes
+from curator_assets.kernels.resize import Preprocessing
+
+def encoded(width, height, file_format, **options):
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 100, 50)).save(file, file_format, **options)
+    return file.getvalue()
+
+def resident(name):
+    status = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in status if line.startswith(name + ":"))
+
+RAW = Preprocessing(224, (0, 0, 0), (1 / 255,) * 3, "bicubic", "shortest", 0)
+max_pixels = 5500 * 4000
+
+def grown(images):
+    decoder = ImageDecoder(
+        RAW, device="cpu", batch_size=16, max_pixels=max_pixels, n_threads=8,
+        max_decoding_bytes=most_bytes(max_pixels),
+    )
+    decoder([encoded(64, 64, "PNG"), encoded(64, 64, "JPEG")] * 8)
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    before = resident("VmRSS")
+    batch = decoder(images)
+    assert batch.errors == [None] * len(images), batch.errors
+    return resident("VmHWM") - before
+
+thin = [encoded(1, 1_000_000, "PNG"), encoded(1_000_000, 1, "BMP")]
+photo = encoded(5500, 4000, "JPEG", progressive=True, subsampling=0)
+print(grown(thin), grown([photo] * 8), most_bytes(max_pixels))
+"""
+
+
+@pytest.fixture(scope="module")
+def growth() -> tuple[int, int, int]:
+    """Of a process over two thin images, over 8 photographs by 8 threads; the bound of these."""
+    done = subprocess.run([sys.executable, "-c", DECODE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    thin, together, bound = map(int, done.stdout.split())
+    return thin, together, bound
+
+
+def test_a_long_thin_image_takes_little_more_than_its_pixels(growth: tuple[int, int, int]) -> None:
+    thin, _, _ = growth
+    assert thin < 64 * MIB
+
+
+def test_what_threads_decode_at_a_time_is_bounded(growth: tuple[int, int, int]) -> None:
+    _, together, bound = growth
+    assert bound < 8 * 9 * 5500 * 4000  # or the bound would show nothing
+    assert together < bound
