@@ -26,7 +26,7 @@ MIB = 1 << 20
 SIDE = 13_377
 """Of the largest square that the default `decode.max_pixels` allows."""
 
-LONGEST = {"JPEG": 65_500, "WebP": 16_383, "GIF": 65_535, "AVIF": 65_535}
+LONGEST = {"JPEG": 65_500, "WebP": 16_383, "GIF": 65_535, "AVIF": 30_000}
 """Pixels of the longest row or column by format; of the others a million, and of TIFF ten."""
 
 SLACK_BYTES = 2 << 30

@@ -192,12 +192,15 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
         return refused
     try:
         stream = nvimgcodec.CodeStream(data)
-        too_large = stream.width * stream.height > max_pixels or decoding_bytes(
-            stream
-        ) > most_bytes(max_pixels)
+        n_pixels = stream.width * stream.height
+        n_bytes = decoding_bytes(stream)
     except (RuntimeError, TypeError, ValueError):
         return why_undecodable(data, image_format)
-    return DecodeError.TOO_MANY_PIXELS if too_large else stream
+    if not n_pixels:
+        return why_undecodable(data, image_format)
+    if n_pixels > max_pixels or n_bytes > most_bytes(max_pixels):
+        return DecodeError.TOO_MANY_PIXELS
+    return stream
 
 
 def _reason(

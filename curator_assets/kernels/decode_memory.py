@@ -23,7 +23,7 @@ BASE_BYTES = 256 << 20
 """What any image may take besides, however few pixels are allowed."""
 
 _FIXED_BYTES = 2 << 20
-_BYTES_PER_ROW = 32
+_BYTES_PER_LINE = 32
 _BYTES_PER_TILE = 64
 _JPEG_BLOCK = 32
 
@@ -40,7 +40,7 @@ def decoding_bytes(stream: Any) -> int:
         stream: nvImageCodec's, or another with `width` and `height` whose file Pillow decodes.
     """
     peak = _PEAKS.get(getattr(stream, "codec_name", ""), _by_pillow)
-    fixed = _FIXED_BYTES + _BYTES_PER_ROW * int(stream.height)
+    fixed = _FIXED_BYTES + _BYTES_PER_LINE * int(stream.height + stream.width)
     return fixed + peak(stream, stream.width * stream.height)
 
 

@@ -1,4 +1,5 @@
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +229,14 @@ def test_a_jpeg_is_complete_if_an_end_follows_its_last_scan(parts: list[bytes]) 
 def test_a_damaged_header_is_corrupt(decoder: ImageDecoder) -> None:
     data = bytearray(encoded(picture(), "PNG"))
     data[24] = 77  # bit depth
+    assert decoder([bytes(data)]).errors == ["corrupt"]
+
+
+@pytest.mark.parametrize("at", [16, 20])
+def test_an_image_without_pixels_is_corrupt(decoder: ImageDecoder, at: int) -> None:
+    data = bytearray(encoded(picture(), "PNG"))
+    data[at : at + 4] = bytes(4)
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     assert decoder([bytes(data)]).errors == ["corrupt"]
 
 
