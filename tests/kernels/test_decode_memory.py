@@ -11,7 +11,9 @@ import pytest
 from nvidia import nvimgcodec
 from PIL import Image
 
+from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes, most_bytes
+from curator_assets.kernels.resize import Preprocessing
 
 MIB = 1 << 20
 
@@ -131,8 +133,8 @@ def test_every_ordinary_image_of_max_pixels_is_within_what_one_may_take(file_for
 
 
 def tiff_with_a_tile(side: int) -> bytes:
-    """One pixel in a tile of side x side."""
-    data = zlib.compress(bytes(side * side))
+    """One pixel in a tile of side x side, the first bytes of which are there."""
+    data = zlib.compress(bytes(1000))
     tags = {256: 1, 257: 1, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 325: len(data)}
     tags[324] = 8 + 2 + 12 * (len(tags) + 1) + 4
     entries = b"".join(
@@ -144,6 +146,18 @@ def tiff_with_a_tile(side: int) -> bytes:
 def test_a_tile_counts_whole_however_few_pixels_it_shows() -> None:
     assert decoding_bytes(stream(tiff_with_a_tile(4096))) > 4096 * 4096
     assert decoding_bytes(stream(encoded(1, 1, "TIFF"))) < 4 * MIB
+
+
+def test_one_pixel_in_a_tile_of_four_gigabytes_is_refused() -> None:
+    decoder = ImageDecoder(
+        Preprocessing(64, (0, 0, 0), (1, 1, 1), "bicubic", "shortest", 0),
+        device="cpu",
+        batch_size=1,
+        max_pixels=1_000_000,
+        max_decoding_bytes=1 << 30,
+        n_threads=1,
+    )
+    assert decoder([tiff_with_a_tile(65_520)]).errors == ["too many pixels"]
 
 
 DECODE = """
