@@ -317,7 +317,12 @@ def search(device: str, photos: list[bytes]) -> None:
 def decoder_on(device: str, batch_size: int) -> ImageDecoder:
     """A decoder for CLIP's input."""
     return ImageDecoder(
-        CLIP, device=device, batch_size=batch_size, max_pixels=10**9, n_threads=N_CORES
+        CLIP,
+        device=device,
+        batch_size=batch_size,
+        max_pixels=10**9,
+        max_decoding_bytes=30 << 30,
+        n_threads=N_CORES,
     )
 
 

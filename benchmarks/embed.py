@@ -310,6 +310,7 @@ def measure_decode(arguments: argparse.Namespace) -> dict[str, Any]:
         device=arguments.device,
         batch_size=size,
         max_pixels=10**8,
+        max_decoding_bytes=4 << 30,
         n_threads=n_cores,
     )
     images = list(encoded_images(arguments.folder))

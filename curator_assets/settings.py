@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from curator_assets.errors import did_you_mean
+from curator_assets.kernels.decode_memory import most_bytes
 from curator_assets.masking import masked_values
 from curator_assets.models.known_heads import KNOWN_HEADS, find_known_head
 
@@ -69,9 +70,25 @@ class DecodeSettings(_Section):
     max_pixels: int = Field(
         178_956_970, ge=1, description="width x height above this is refused: 'too many pixels'"
     )
+    max_decoding_bytes: int = Field(
+        5 << 30,
+        description="memory that decoding takes at most at a time, over all threads of a process, "
+        "which wait for it; up to 64 MiB a thread stay with the allocator besides",
+    )
     max_unreadable_fraction: Fraction = Field(
         1.0, description="a shard with a larger share of unreadable samples fails"
     )
+
+    @model_validator(mode="after")
+    def _an_image_fits(self) -> Self:
+        needed = most_bytes(self.max_pixels)
+        if self.max_decoding_bytes < needed:
+            raise ValueError(
+                f"max_decoding_bytes {self.max_decoding_bytes} is below the {needed} that one "
+                f"image of max_pixels {self.max_pixels} may take; raise it to {needed} or lower "
+                "max_pixels"
+            )
+        return self
 
 
 class WorkerSettings(_Section):

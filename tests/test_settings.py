@@ -58,6 +58,7 @@ def test_a_checkpoint_path_is_relative_to_the_file_and_a_tag_is_not_a_path(tmp_p
         ("filters: [{score: width, min: .nan}]", "filters.0.min: .*finite"),
         ("clusters: {seed: 99999999999}", "clusters.seed: "),
         ("filters: 3", "filters: .*list"),
+        ("decode: {max_pixels: 1000000000}", "raise it to 28268435456 or lower max_pixels"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_place(tmp_path, text, message):

@@ -29,6 +29,7 @@ class Encoder:
         batch_size: images a forward pass; None for what suits the device.
         execution: how it runs.
         max_pixels: images with more are refused.
+        max_decoding_bytes: what decoding takes at most at a time.
         hashes: of files of weights that were read before.
     """
 
@@ -38,6 +39,7 @@ class Encoder:
     batch_size: int | None
     execution: str
     max_pixels: int
+    max_decoding_bytes: int
     hashes: Hashes = field(default_factory=Hashes, compare=False)
 
     @classmethod
@@ -51,6 +53,7 @@ class Encoder:
             batch_size=None if model.batch_size == "auto" else model.batch_size,
             execution=model.execution,
             max_pixels=settings.decode.max_pixels,
+            max_decoding_bytes=settings.decode.max_decoding_bytes,
         )
 
     def device_type(self) -> str:
@@ -121,6 +124,7 @@ def _load(
         device=device,
         batch_size=model.batch_size * (n_cores if device == "cpu" else 1),
         max_pixels=encoder.max_pixels,
+        max_decoding_bytes=encoder.max_decoding_bytes,
         n_threads=n_cores,
     )
     return decoder, model

@@ -21,6 +21,7 @@ import torch
 from nvidia import nvimgcodec
 
 from curator_assets.kernels.complete_files import is_complete
+from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes, most_bytes
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.decode_on_gpu import GpuDecoder
 from curator_assets.kernels.decode_with_pillow import (
@@ -94,6 +95,7 @@ class ImageDecoder:
         device: str,
         batch_size: int,
         max_pixels: int,
+        max_decoding_bytes: int,
         n_threads: int,
     ) -> None:
         """Build the decoders and the pipeline.
@@ -103,13 +105,21 @@ class ImageDecoder:
             device: `cpu`, `cuda` or `cuda:<index>`.
             batch_size: The most images a call may hand in.
             max_pixels: Images whose header announces more are refused undecoded.
+            max_decoding_bytes: What all threads together take at most to decode and resize.
             n_threads: CPU threads for decoding and resizing.
 
         Raises:
-            ValueError: `batch_size` or `n_threads` is below 1.
+            ValueError: `batch_size` or `n_threads` is below 1, or `max_decoding_bytes` below what
+                an image of `max_pixels` may take.
         """
         if batch_size < 1 or n_threads < 1:
             raise ValueError(f"expected 1 or more: {batch_size=}, {n_threads=}")
+        if max_decoding_bytes < most_bytes(max_pixels):
+            raise ValueError(
+                f"expected max_decoding_bytes of at least {most_bytes(max_pixels)}, which one "
+                f"image of {max_pixels=} may take, got {max_decoding_bytes}"
+            )
+        memory = DecodingMemory(max_decoding_bytes)
         self.preprocessing = preprocessing
         self.device = torch.device(device)
         self.batch_size = batch_size
@@ -122,9 +132,10 @@ class ImageDecoder:
                 batch_size=batch_size,
                 n_threads=n_threads,
                 lane=lane_on(self.device),
+                memory=memory,
             )
         else:
-            self._decoder = CpuDecoder(preprocessing, n_threads=n_threads)
+            self._decoder = CpuDecoder(preprocessing, n_threads=n_threads, memory=memory)
 
     def __call__(self, images: Sequence[bytes]) -> DecodedBatch:
         """Decode up to `batch_size` images.
@@ -207,7 +218,7 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
     is_pillows = only_pillow or may_have_alpha(data, image_format)
     try:
         stream = None if only_pillow else nvimgcodec.CodeStream(data)
-        if stream is not None and stream.width * stream.height > max_pixels:
+        if stream is not None and not _is_within(stream, max_pixels):
             return DecodeError.TOO_MANY_PIXELS
     except (RuntimeError, TypeError, ValueError):
         if not is_pillows:
@@ -215,6 +226,8 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
         stream = None
     if stream is not None:
         width, height = stream.width, stream.height
+        if not width * height:
+            return why_undecodable(data, image_format)
         return PillowStream(data, width, height, opaque=stream) if is_pillows else stream
     try:
         return open_stream(data, max_pixels=max_pixels)
@@ -222,6 +235,12 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
         return DecodeError.TOO_MANY_PIXELS
     except PillowError:
         return why_undecodable(data, image_format)
+
+
+def _is_within(stream: Any, max_pixels: int) -> bool:
+    """Whether an image has no more pixels than are allowed, and takes no more than that many do."""
+    n_pixels = stream.width * stream.height
+    return n_pixels <= max_pixels and decoding_bytes(stream) <= most_bytes(max_pixels)
 
 
 def _reason(

@@ -12,6 +12,7 @@ import torch
 from nvidia import nvimgcodec
 
 from curator_assets.kernels.constant_rows import constant_rows_fraction
+from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes
 from curator_assets.kernels.decode_with_pillow import PillowStream
 from curator_assets.kernels.pictures import Normalise, Pictures
 from curator_assets.kernels.resize import Preprocessing, TorchResize
@@ -25,13 +26,16 @@ class CpuDecoder:
     Args:
         preprocessing: what the model wants.
         n_threads: images at a time.
+        memory: that decoding and resizing take.
     """
 
-    def __init__(self, preprocessing: Preprocessing, *, n_threads: int) -> None:
+    def __init__(
+        self, preprocessing: Preprocessing, *, n_threads: int, memory: DecodingMemory
+    ) -> None:
         self._params = nvimgcodec.DecodeParams(True, nvimgcodec.ColorSpec.SRGB)
         self._resize = TorchResize(preprocessing)
         self._normalise = Normalise(preprocessing, torch.device("cpu"))
-        self._n_threads = n_threads
+        self._n_threads, self._memory = n_threads, memory
         self._own = threading.local()
         self._threads = ThreadPoolExecutor(n_threads, "decode", self._begin_thread)
 
@@ -49,8 +53,10 @@ class CpuDecoder:
 
         def show(share: int) -> None:
             for row in rows[share :: self._n_threads]:
-                with watch([row]):
-                    self._show(row, streams[row], pictures)
+                stream = streams[row]
+                needed = decoding_bytes(stream) + self._resize.n_bytes(stream.height, stream.width)
+                with self._memory.hold(needed), watch([row]):
+                    self._show(row, stream, pictures)
 
         n_shares = min(self._n_threads, len(rows))
         running = [self._threads.submit(show, share) for share in range(n_shares)]

@@ -17,6 +17,7 @@ import torch
 from nvidia import nvimgcodec
 
 from curator_assets.kernels.constant_rows import constant_rows_fractions
+from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.lane import Lane, Mark
 from curator_assets.kernels.pictures import Normalise, Pictures
@@ -42,6 +43,7 @@ class GpuDecoder:
         batch_size: the most images a call may hand in.
         n_threads: CPU threads.
         lane: on the device, in which all of it is done.
+        memory: that decoding and resizing take, here or on the device.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class GpuDecoder:
         batch_size: int,
         n_threads: int,
         lane: Lane,
+        memory: DecodingMemory,
     ) -> None:
-        self._device, self._lane = device, lane
+        self._device, self._lane, self._memory = device, lane, memory
         self._side = preprocessing.size
-        self._cpu = CpuDecoder(preprocessing, n_threads=n_threads)
+        self._cpu = CpuDecoder(preprocessing, n_threads=n_threads, memory=memory)
         self._codec = _codec(device, n_threads)
         self._params = nvimgcodec.DecodeParams(True, nvimgcodec.ColorSpec.SRGB)
         self._resize = DaliResize(
@@ -87,9 +90,10 @@ class GpuDecoder:
         there = Pictures.empty(len(pictures.shapes), self._side, torch.device("cpu"))
         finish_others = self._cpu.begin(others, there, watch)
         made = self._lane.mark_caller()
+        trusted = {row: streams[row] for row in sorted(whole_jpegs)}
         running = [
             self._thread.submit(self._show, rows, streams, pictures, made, watch)
-            for rows in _groups({row: streams[row] for row in sorted(whole_jpegs)})
+            for rows in _groups(trusted, self._memory.max_bytes)
         ]
 
         def finish() -> None:
@@ -111,7 +115,8 @@ class GpuDecoder:
         watch: Watch,
     ) -> list[int]:
         """Fill in rows of pictures that are there from a mark on; the rows given up."""
-        with watch(rows):
+        needed = sum(decoding_bytes(streams[row]) for row in rows)
+        with self._memory.hold(needed), watch(rows):
             return self._shown(rows, streams, pictures, made)
 
     def _shown(
@@ -173,15 +178,16 @@ def _device_id(device: torch.device) -> int | None:
     return (device.index or 0) if device.type == "cuda" else None
 
 
-def _groups(streams: Mapping[int, Any]) -> Iterator[list[int]]:
-    """The rows in groups of up to `_GROUP_PIXELS`, or of one image."""
-    group, n_pixels = list[int](), 0
+def _groups(streams: Mapping[int, Any], max_bytes: int) -> Iterator[list[int]]:
+    """The rows in groups of up to `_GROUP_PIXELS` and so many bytes, or of one image."""
+    group, n_pixels, n_bytes = list[int](), 0, 0
     for row, stream in streams.items():
-        n_more = stream.height * stream.width
-        if group and n_pixels + n_more > _GROUP_PIXELS:
+        more_pixels, more_bytes = stream.height * stream.width, decoding_bytes(stream)
+        if group and (n_pixels + more_pixels > _GROUP_PIXELS or n_bytes + more_bytes > max_bytes):
             yield group
-            group, n_pixels = [], 0
+            group, n_pixels, n_bytes = [], 0, 0
         group.append(row)
-        n_pixels += n_more
+        n_pixels += more_pixels
+        n_bytes += more_bytes
     if group:
         yield group

@@ -3,9 +3,12 @@
 Legend: *M images, S pixels a side of the model's input*.
 
 Both follow open_clip's resize and centre crop. On CPU torch takes a fifth of the time that DALI
-takes, and gives what Pillow gives; DALI computes the S x S crop alone, on the device.
+takes, and gives what Pillow gives, but makes the whole resized picture before the crop; what that
+would cost too much for (1 x 1,000,000 pixels ask for 150 GB) is cropped first, by Pillow. DALI
+computes the S x S crop alone, on the device.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +17,20 @@ import numpy as np
 import torch
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.plugin.pytorch import feed_ndarray
+from PIL import Image
 from torch.nn import functional
 
 from curator_assets.kernels.constant_rows import N_COLUMNS, N_ROWS
 from curator_assets.kernels.lane import Lane
+
+MAX_RESIZED_PIXELS = 1 << 24
+"""A whole image is resized on CPU if what that makes on its way has at most so many pixels.
+
+At S = 224 an image may be 334 times as long as it is wide. Others look the same to a level or two,
+but not bit for bit, so another number is another version of `image_embeddings`.
+"""
+
+_RESIZED_PIXEL_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -69,16 +82,48 @@ class TorchResize:
         """
         side = self._preprocessing.size
         (height, width), (top, left) = _resized_and_crop(image.shape, self._preprocessing)
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-        mode = self._preprocessing.interpolation
-        resized = functional.interpolate(
-            pixels, size=(height, width), mode=mode, antialias=True, align_corners=False
-        )[0]
+        if _n_resized(image.shape, self._preprocessing) > MAX_RESIZED_PIXELS:
+            return self._cropped_first(image)
+        resized = self._resized(torch.from_numpy(image).permute(2, 0, 1)[None], height, width)[0]
         if height >= side and width >= side:
             return resized[:, top : top + side, left : left + side]
         padded = torch.full((3, side, side), self._preprocessing.fill_color, dtype=torch.uint8)
         padded[:, -top : height - top, -left : width - left] = resized
         return padded
+
+    def n_bytes(self, height: int, width: int) -> int:
+        """What resizing an image of this shape takes at most beside the image itself."""
+        n_resized = _n_resized((height, width), self._preprocessing)
+        if n_resized > MAX_RESIZED_PIXELS:
+            n_resized = min(height * width + self._preprocessing.size**2, MAX_RESIZED_PIXELS)
+        return _RESIZED_PIXEL_BYTES * 2 * n_resized
+
+    def _cropped_first(self, image: np.ndarray) -> torch.Tensor:
+        """As `__call__`, of an image whose resized whole is not to be made.
+
+        `longest` makes no more pixels than the image has, and `squash` only where an image's rows
+        are widened before they are brought to S: there it is the other way round.
+        """
+        side = self._preprocessing.size
+        if self._preprocessing.resize_mode != "shortest":
+            pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+            low = self._resized(pixels, side, image.shape[1])
+            return self._resized(low, side, side)[0]
+        filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+        (y_start, x_start), (y_end, x_end), _ = _window(image.shape, self._preprocessing).tolist()
+        rows = _with_support(y_start, y_end, side, image.shape[0])
+        columns = _with_support(x_start, x_end, side, image.shape[1])
+        part = Image.fromarray(np.ascontiguousarray(image[rows, columns]))
+        y, x = rows.start, columns.start
+        box = (x_start - x, y_start - y, x_end - x, y_end - y)
+        shown = part.resize((side, side), filters[self._preprocessing.interpolation], box=box)
+        return torch.from_numpy(np.array(shown)).permute(2, 0, 1)
+
+    def _resized(self, pixels: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        mode = self._preprocessing.interpolation
+        return functional.interpolate(
+            pixels, size=(height, width), mode=mode, antialias=True, align_corners=False
+        )
 
 
 class DaliResize:
@@ -115,6 +160,7 @@ class DaliResize:
             uint8 [M, 3, S, S] and [M, R, C, 3] (see `constant_rows`) on the device.
         """
         windows = np.stack([_window(image.shape, self._preprocessing) for image in images])
+        windows = windows.astype(np.float32)  # DALI takes no others: .002 of a JPEG's last pixel
         stream = lane.handle or None
         self._pipeline.feed_input("images", images, cuda_stream=stream, use_copy_kernel=True)
         for place, name in enumerate(("start", "end", "size")):
@@ -188,7 +234,7 @@ def _window(shape: tuple[int, ...], preprocessing: Preprocessing) -> np.ndarray:
     """Part of an image to resize and to what, so that only the crop is computed.
 
     Returns:
-        float32 [3, 2]: start, end (source pixels, half-open) and size; each vertical, horizontal.
+        float64 [3, 2]: start, end (source pixels, half-open) and size; each vertical, horizontal.
     """
     side = preprocessing.size
     (full_height, full_width), (top, left) = _resized_and_crop(shape, preprocessing)
@@ -196,4 +242,16 @@ def _window(shape: tuple[int, ...], preprocessing: Preprocessing) -> np.ndarray:
     size = min(side, full_height), min(side, full_width)
     y, x = shape[0] / full_height, shape[1] / full_width
     end = ((top + size[0]) * y, (left + size[1]) * x)
-    return np.array([(top * y, left * x), end, size], dtype=np.float32)
+    return np.array([(top * y, left * x), end, size], dtype=np.float64)
+
+
+def _n_resized(shape: tuple[int, ...], preprocessing: Preprocessing) -> int:
+    """The most pixels that resizing a whole image makes: along its rows first, then all of it."""
+    (height, width), _ = _resized_and_crop(shape, preprocessing)
+    return max(shape[0], height) * width
+
+
+def _with_support(start: float, end: float, n_out: int, n_in: int) -> slice:
+    """The source pixels that a part of them needs to be resized, with all that its filter sees."""
+    support = 2 * max(1.0, (end - start) / n_out)  # of bicubic; bilinear's is 1
+    return slice(max(0, math.floor(start - support)), min(n_in, math.ceil(end + support)))

@@ -1,4 +1,5 @@
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image, ImageOps
 
 from curator_assets.kernels.complete_files import is_complete
 from curator_assets.kernels.decode import ImageDecoder
+from curator_assets.kernels.decode_memory import most_bytes
 from curator_assets.kernels.image_format import (
     DecodeError,
     sniff_format,
@@ -49,6 +51,7 @@ MALFORMED_THAT_DECODE = {
 
 def make_decoder(preprocessing: Preprocessing, device: str = "cpu", **options: int) -> ImageDecoder:
     settings = {"batch_size": 64, "max_pixels": 50_000_000, "n_threads": 2} | options
+    settings = {"max_decoding_bytes": most_bytes(settings["max_pixels"])} | settings
     return ImageDecoder(preprocessing, device=device, **settings)
 
 
@@ -245,12 +248,25 @@ def test_a_damaged_header_is_corrupt(decoder: ImageDecoder) -> None:
     assert decoder([bytes(data)]).errors == ["corrupt"]
 
 
+@pytest.mark.parametrize("at", [16, 20])
+def test_an_image_without_pixels_is_corrupt(decoder: ImageDecoder, at: int) -> None:
+    data = bytearray(encoded(picture(), "PNG"))
+    data[at : at + 4] = bytes(4)
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    assert decoder([bytes(data)]).errors == ["corrupt"]
+
+
 def test_an_image_is_refused_by_its_header_size(device: str) -> None:
     decoder = make_decoder(RAW, device, max_pixels=120 * 80)
     bomb = bytearray(encoded(picture(), "BMP"))
     bomb[18:26] = (60_000).to_bytes(4, "little") * 2
     batch = decoder([bytes(bomb), encoded(picture(), "PNG"), encoded(picture(121, 80), "PNG")])
     assert batch.errors == ["too many pixels", None, "too many pixels"]
+
+
+def test_less_memory_than_one_image_may_take_is_refused() -> None:
+    with pytest.raises(ValueError, match=f"at least {most_bytes(10_000)}.* got 1000"):
+        make_decoder(RAW, max_pixels=10_000, max_decoding_bytes=1000)
 
 
 def test_more_images_than_the_batch_size_are_refused() -> None:

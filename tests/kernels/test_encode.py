@@ -76,7 +76,12 @@ def test_embeddings_agree_with_open_clips_preprocessing(
     files += sorted((shared_data / "flowers").glob("*/*.jpg"))[:300:3]
     assert len(files) == 107
     decoder = ImageDecoder(
-        offline.preprocessing, device=device, batch_size=107, max_pixels=10**8, n_threads=2
+        offline.preprocessing,
+        device=device,
+        batch_size=107,
+        max_pixels=10**8,
+        max_decoding_bytes=4 << 30,
+        n_threads=2,
     )
     transform = image_transform_v2(PreprocessCfg(**offline.visual.preprocess_cfg), is_train=False)
     reference = offline.encode(torch.stack([transform(Image.open(file)) for file in files]))
@@ -91,7 +96,12 @@ def test_near_duplicates_are_nearer_than_other_photos(
 ) -> None:
     files = sorted((shared_data / "exif_orientation").glob("*.jpg"))
     decoder = ImageDecoder(
-        offline.preprocessing, device=device, batch_size=18, max_pixels=10**8, n_threads=2
+        offline.preprocessing,
+        device=device,
+        batch_size=18,
+        max_pixels=10**8,
+        max_decoding_bytes=4 << 30,
+        n_threads=2,
     )
     embeddings = offline.encode(decoder([file.read_bytes() for file in files]).pixels)
     cosines = embeddings @ embeddings.T

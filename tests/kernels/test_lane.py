@@ -15,6 +15,7 @@ from nvidia import nvimgcodec
 
 from curator_assets.demo.photos import crops
 from curator_assets.kernels import decode_on_gpu
+from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.decode_on_gpu import GpuDecoder
 from curator_assets.kernels.encode import EncoderModel
@@ -88,6 +89,9 @@ def photographs(n: int, file_format: str = "JPEG") -> list[bytes]:
     return found
 
 
+MEMORY = DecodingMemory(1 << 30)
+
+
 class DecoderOnArrays(GpuDecoder):
     """Runs on CPU: DALI takes NumPy's arrays there, where it takes nvImageCodec's on a GPU."""
 
@@ -97,7 +101,7 @@ class DecoderOnArrays(GpuDecoder):
 
 
 def gpu_decoder(lane: Lane) -> GpuDecoder:
-    return DecoderOnArrays(RAW, device=CPU, batch_size=8, n_threads=1, lane=lane)
+    return DecoderOnArrays(RAW, device=CPU, batch_size=8, n_threads=1, lane=lane, memory=MEMORY)
 
 
 def streams_of(images: list[bytes]) -> dict[int, Any]:
@@ -166,14 +170,24 @@ def test_a_group_is_bounded_in_pixels(
     sizes: list[tuple[int, int]], groups: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decode_on_gpu, "_GROUP_PIXELS", 600)
-    streams = {i: SimpleNamespace(height=h, width=w) for i, (h, w) in enumerate(sizes)}
-    assert list(decode_on_gpu._groups(streams)) == groups
+    assert list(decode_on_gpu._groups(announced(sizes), 1 << 40)) == groups
+
+
+def announced(sizes: list[tuple[int, int]]) -> dict[int, Any]:
+    return {i: SimpleNamespace(height=h, width=w) for i, (h, w) in enumerate(sizes)}
+
+
+def test_a_group_is_bounded_in_bytes() -> None:
+    streams = announced([(20, 20), (20, 20), (300, 300), (10, 10), (10, 10)])
+    two = decoding_bytes(streams[0]) * 2
+    assert list(decode_on_gpu._groups(streams, two)) == [[0, 1], [2], [3, 4]]
+    assert list(decode_on_gpu._groups(streams, two - 1)) == [[0], [1], [2], [3, 4]]
 
 
 def test_what_is_no_whole_jpeg_is_decoded_as_on_cpu() -> None:
     images = photographs(3, "PNG")
     there = Pictures.empty(3, 64, CPU)
-    CpuDecoder(RAW, n_threads=2).begin(streams_of(images), there)()
+    CpuDecoder(RAW, n_threads=2, memory=MEMORY).begin(streams_of(images), there)()
     pictures = Pictures.empty(3, 64, CPU)
     gpu_decoder(RecordedLane()).begin(streams_of(images), set(), pictures)()
     assert torch.equal(pictures.pixels, there.pixels)
@@ -200,7 +214,7 @@ def test_what_the_device_gives_up_on_is_decoded_on_cpu(
     images, decoder = photographs(3), gpu_decoder(RecordedLane())
     monkeypatch.setattr(decoder, "_codec", Exhausted(says_so=says_so))
     there, pictures = Pictures.empty(3, 64, CPU), Pictures.empty(3, 64, CPU)
-    CpuDecoder(RAW, n_threads=2).begin(streams_of(images), there)()
+    CpuDecoder(RAW, n_threads=2, memory=MEMORY).begin(streams_of(images), there)()
     decoder.begin(streams_of(images), {0, 1, 2}, pictures)()
     assert torch.equal(pictures.pixels, there.pixels)
     assert pictures.again_on_cpu.tolist() == [True, True, True]

@@ -27,7 +27,12 @@ def offline() -> EncoderModel:
 def photos(shared_data: Path, offline: EncoderModel) -> torch.Tensor:
     files = sorted((shared_data / "flowers").glob("*/*.jpg"))[:32:4]
     decoder = ImageDecoder(
-        offline.preprocessing, device="cpu", batch_size=8, max_pixels=10**8, n_threads=2
+        offline.preprocessing,
+        device="cpu",
+        batch_size=8,
+        max_pixels=10**8,
+        max_decoding_bytes=4 << 30,
+        n_threads=2,
     )
     return decoder([file.read_bytes() for file in files]).pixels
 
