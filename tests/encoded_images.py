@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
+from curator_assets.kernels.decode_memory import most_bytes
 from curator_assets.kernels.resize import Preprocessing
 
 # 0-255 values come out as they are.
@@ -13,7 +14,14 @@ RAW = Preprocessing(64, (0, 0, 0), (1 / 255,) * 3, "bicubic", "squash", 0)
 
 
 def decode(*images: bytes, max_pixels: int = 1_000_000) -> DecodedBatch:
-    decoder = ImageDecoder(RAW, device="cpu", batch_size=64, max_pixels=max_pixels, n_threads=2)
+    decoder = ImageDecoder(
+        RAW,
+        device="cpu",
+        batch_size=64,
+        max_pixels=max_pixels,
+        max_decoding_bytes=most_bytes(max_pixels),
+        n_threads=2,
+    )
     return decoder(images)
 
 
