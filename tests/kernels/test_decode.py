@@ -197,6 +197,9 @@ def test_reasons_are_exactly_these() -> None:
         "unsupported format",
         "too many pixels",
         "corrupt",
+        "decoder crashed",
+        "decoder hung",
+        "out of memory",
     ]
 
 

@@ -22,6 +22,7 @@ from curator_assets.kernels.encode import EncoderModel
 from curator_assets.kernels.lane import Lane, Mark
 from curator_assets.kernels.pictures import Pictures
 from curator_assets.kernels.resize import Preprocessing
+from curator_assets.kernels.watching import unwatched
 from curator_assets.models.open_clip_models import load_model
 
 CPU = torch.device("cpu")
@@ -118,7 +119,7 @@ def test_decoding_in_a_lane_reads_nothing_before_it_is_there(
     monkeypatch.setattr(decoder, "_resize", lane.note("resize", decoder._resize))
     monkeypatch.setattr(decode_on_gpu, "measure", lane.note("measure", decode_on_gpu.measure))
     lane.log.clear()
-    decoder.begin(streams_of(images), {0, 1, 2, 3}, pictures)()
+    decoder.begin(streams_of(images), {0, 1, 2, 3}, pictures, unwatched)()
     in_the_lane = ["enter", "decode", "resize", "measure", "mark 1", "leave"]
     assert lane.log == ["follow caller", "use", *in_the_lane, "wait 1"]
     assert not np.isnan(pictures.statistics).any()
@@ -143,14 +144,16 @@ def test_batches_are_begun_without_waiting_for_the_device() -> None:
     decoder, begun = gpu_decoder(lane), []
     for n in (3, 2, 5):
         images, pictures = photographs(n), Pictures.empty(n, 64, CPU)
-        begun.append((decoder.begin(streams_of(images), set(range(n)), pictures), pictures))
+        begun.append(
+            (decoder.begin(streams_of(images), set(range(n)), pictures, unwatched), pictures)
+        )
     assert "enter" not in lane.log
     lane.free.set()
     for finish, pictures in begun:
         finish()
         n = len(pictures.shapes)
         alone = Pictures.empty(n, 64, CPU)
-        gpu_decoder(Lane()).begin(streams_of(photographs(n)), set(range(n)), alone)()
+        gpu_decoder(Lane()).begin(streams_of(photographs(n)), set(range(n)), alone, unwatched)()
         assert torch.equal(alone.pixels, pictures.pixels)
         assert np.array_equal(alone.statistics, pictures.statistics)
         assert np.array_equal(alone.shapes, pictures.shapes)
@@ -187,9 +190,9 @@ def test_a_group_is_bounded_in_bytes() -> None:
 def test_what_is_no_whole_jpeg_is_decoded_as_on_cpu() -> None:
     images = photographs(3, "PNG")
     there = Pictures.empty(3, 64, CPU)
-    CpuDecoder(RAW, n_threads=2, memory=MEMORY).begin(streams_of(images), there)()
+    CpuDecoder(RAW, n_threads=2, memory=MEMORY).begin(streams_of(images), there, unwatched)()
     pictures = Pictures.empty(3, 64, CPU)
-    gpu_decoder(RecordedLane()).begin(streams_of(images), set(), pictures)()
+    gpu_decoder(RecordedLane()).begin(streams_of(images), set(), pictures, unwatched)()
     assert torch.equal(pictures.pixels, there.pixels)
     assert np.array_equal(pictures.statistics, there.statistics)
     assert not pictures.again_on_cpu.any()
@@ -214,8 +217,8 @@ def test_what_the_device_gives_up_on_is_decoded_on_cpu(
     images, decoder = photographs(3), gpu_decoder(RecordedLane())
     monkeypatch.setattr(decoder, "_codec", Exhausted(says_so=says_so))
     there, pictures = Pictures.empty(3, 64, CPU), Pictures.empty(3, 64, CPU)
-    CpuDecoder(RAW, n_threads=2, memory=MEMORY).begin(streams_of(images), there)()
-    decoder.begin(streams_of(images), {0, 1, 2}, pictures)()
+    CpuDecoder(RAW, n_threads=2, memory=MEMORY).begin(streams_of(images), there, unwatched)()
+    decoder.begin(streams_of(images), {0, 1, 2}, pictures, unwatched)()
     assert torch.equal(pictures.pixels, there.pixels)
     assert pictures.again_on_cpu.tolist() == [True, True, True]
 
