@@ -192,13 +192,12 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
         return refused
     try:
         stream = nvimgcodec.CodeStream(data)
-        n_pixels = stream.width * stream.height
-        n_bytes = decoding_bytes(stream)
+        width, height, n_bytes = stream.width, stream.height, decoding_bytes(stream)
     except (RuntimeError, TypeError, ValueError):
         return why_undecodable(data, image_format)
-    if not n_pixels:
+    if min(width, height, n_bytes) < 1:  # nvImageCodec gives 2 ** 31 and more as negative
         return why_undecodable(data, image_format)
-    if n_pixels > max_pixels or n_bytes > most_bytes(max_pixels):
+    if width * height > max_pixels or n_bytes > most_bytes(max_pixels):
         return DecodeError.TOO_MANY_PIXELS
     return stream
 
