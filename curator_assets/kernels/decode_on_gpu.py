@@ -85,8 +85,8 @@ class GpuDecoder:
         made = self._lane.mark_caller()
         trusted = {row: streams[row] for row in sorted(whole_jpegs)}
         running = [
-            self._thread.submit(self._show, rows, streams, pictures, made)
-            for rows in _groups(trusted, self._memory.max_bytes)
+            self._thread.submit(self._show, rows, n_bytes, streams, pictures, made)
+            for rows, n_bytes in _groups(trusted, self._memory.max_bytes)
         ]
 
         def finish() -> None:
@@ -100,13 +100,21 @@ class GpuDecoder:
         return finish
 
     def _show(
-        self, rows: list[int], streams: Mapping[int, Any], pictures: Pictures, made: Mark
+        self,
+        rows: list[int],
+        n_bytes: int,
+        streams: Mapping[int, Any],
+        pictures: Pictures,
+        made: Mark,
     ) -> list[int]:
-        """Fill in rows of pictures that are there from a mark on; the rows given up."""
+        """Fill in rows, which take so many bytes, of pictures that are there from a mark on.
+
+        Returns:
+            The rows given up.
+        """
         self._lane.follow(made)
         self._lane.use(pictures.pixels)
-        needed = sum(decoding_bytes(streams[row]) for row in rows)
-        with self._memory.hold(needed), self._lane.work():
+        with self._memory.hold(n_bytes), self._lane.work():
             images = self._decode([streams[row] for row in rows])
             found = list(zip(rows, images, strict=True))
             decoded = [(row, image) for row, image in found if image is not None]
@@ -158,16 +166,16 @@ def _device_id(device: torch.device) -> int | None:
     return (device.index or 0) if device.type == "cuda" else None
 
 
-def _groups(streams: Mapping[int, Any], max_bytes: int) -> Iterator[list[int]]:
-    """The rows in groups of up to `_GROUP_PIXELS` and so many bytes, or of one image."""
+def _groups(streams: Mapping[int, Any], max_bytes: int) -> Iterator[tuple[list[int], int]]:
+    """The rows in groups of up to `_GROUP_PIXELS` and so many bytes, or of one image; its bytes."""
     group, n_pixels, n_bytes = list[int](), 0, 0
     for row, stream in streams.items():
         more_pixels, more_bytes = stream.height * stream.width, decoding_bytes(stream)
         if group and (n_pixels + more_pixels > _GROUP_PIXELS or n_bytes + more_bytes > max_bytes):
-            yield group
+            yield group, n_bytes
             group, n_pixels, n_bytes = [], 0, 0
         group.append(row)
         n_pixels += more_pixels
         n_bytes += more_bytes
     if group:
-        yield group
+        yield group, n_bytes
