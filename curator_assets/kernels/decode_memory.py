@@ -45,8 +45,8 @@ def decoding_bytes(stream: Any) -> int:
 
 
 def _by_pillow(stream: Any, n_pixels: int) -> int:
-    """GIF, AVIF and transparent images: RGBA and two more of four bytes a pixel on the way, 18."""
-    return 20 * n_pixels
+    """With RGBA laid over white: JPEG 2000 and WebP 24, AVIF 17, HEIC, PNG and TIFF 14, GIF 10."""
+    return 26 * n_pixels
 
 
 def _jpeg(stream: Any, n_pixels: int) -> int:
