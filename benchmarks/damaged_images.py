@@ -81,14 +81,10 @@ def swapped(data: bytes, rng: random.Random) -> bytes:
 
 
 def resized(data: bytes, rng: random.Random) -> bytes:
-    """Another width or height in the header; of a TIFF, another value of some tag."""
-    changed = bytearray(data)
+    """Another width or height in the header; of a TIFF, another number in some tag."""
     if data[:4] == b"II*\0":
-        (at,) = struct.unpack_from("<I", data, 4)
-        (n_tags,) = struct.unpack_from("<H", data, at)
-        entry = at + 2 + 12 * rng.randrange(n_tags)
-        struct.pack_into("<I", changed, entry + rng.choice([4, 8, 8]), _size(rng))
-        return bytes(changed)
+        return retagged(data, rng)
+    changed = bytearray(data)
     for pattern, distance, code in _SIZES.values():
         if found := re.search(pattern, data[:4096], re.DOTALL):
             n = struct.calcsize(code) // 2
@@ -96,6 +92,19 @@ def resized(data: bytes, rng: random.Random) -> bytes:
             order: Literal["big", "little"] = "big" if code[0] == ">" else "little"
             changed[place : place + n] = (_size(rng) % (1 << 8 * n - 1)).to_bytes(n, order)
             break
+    return bytes(changed)
+
+
+def retagged(data: bytes, rng: random.Random) -> bytes:
+    """A TIFF with another number in some tag, if its tags can still be found."""
+    changed = bytearray(data)
+    try:
+        (at,) = struct.unpack_from("<I", data, 4)
+        (n_tags,) = struct.unpack_from("<H", data, at)
+        entry = at + 2 + 12 * rng.randrange(max(n_tags, 1))
+        struct.pack_into("<I", changed, entry + rng.choice([4, 8, 8]), _size(rng))
+    except struct.error:
+        return flipped(data, rng)
     return bytes(changed)
 
 

@@ -68,7 +68,10 @@ class DecodeSettings(_Section):
     """What is accepted as an image."""
 
     max_pixels: int = Field(
-        178_956_970, ge=1, description="width x height above this is refused: 'too many pixels'"
+        178_956_970,
+        ge=1,
+        description="width x height above this is refused: 'too many pixels'; so is what takes as "
+        "much memory by its tiles or channels",
     )
     max_decoding_bytes: int = Field(
         5 << 30,

@@ -217,30 +217,23 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
     only_pillow = image_format in PILLOWS or is_misread_by_nvimagecodec(data, image_format)
     is_pillows = only_pillow or may_have_alpha(data, image_format)
     try:
-        stream = None if only_pillow else nvimgcodec.CodeStream(data)
-        if stream is not None and not _is_within(stream, max_pixels):
-            return DecodeError.TOO_MANY_PIXELS
+        if not only_pillow:
+            stream = nvimgcodec.CodeStream(data)
+            width, height, n_bytes = stream.width, stream.height, decoding_bytes(stream)
+            if min(width, height, n_bytes) < 1:  # nvImageCodec gives 2 ** 31 and more as negative
+                return why_undecodable(data, image_format)
+            if width * height > max_pixels or n_bytes > most_bytes(max_pixels):
+                return DecodeError.TOO_MANY_PIXELS
+            return PillowStream(data, width, height, opaque=stream) if is_pillows else stream
     except (RuntimeError, TypeError, ValueError):
         if not is_pillows:
             return why_undecodable(data, image_format)
-        stream = None
-    if stream is not None:
-        width, height = stream.width, stream.height
-        if not width * height:
-            return why_undecodable(data, image_format)
-        return PillowStream(data, width, height, opaque=stream) if is_pillows else stream
     try:
         return open_stream(data, max_pixels=max_pixels)
     except TooManyPixelsError:
         return DecodeError.TOO_MANY_PIXELS
     except PillowError:
         return why_undecodable(data, image_format)
-
-
-def _is_within(stream: Any, max_pixels: int) -> bool:
-    """Whether an image has no more pixels than are allowed, and takes no more than that many do."""
-    n_pixels = stream.width * stream.height
-    return n_pixels <= max_pixels and decoding_bytes(stream) <= most_bytes(max_pixels)
 
 
 def _reason(

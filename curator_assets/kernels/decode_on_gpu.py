@@ -92,8 +92,8 @@ class GpuDecoder:
         made = self._lane.mark_caller()
         trusted = {row: streams[row] for row in sorted(whole_jpegs)}
         running = [
-            self._thread.submit(self._show, rows, streams, pictures, made, watch)
-            for rows in _groups(trusted, self._memory.max_bytes)
+            self._thread.submit(self._show, rows, n_bytes, streams, pictures, made, watch)
+            for rows, n_bytes in _groups(trusted, self._memory.max_bytes)
         ]
 
         def finish() -> None:
@@ -109,14 +109,18 @@ class GpuDecoder:
     def _show(
         self,
         rows: list[int],
+        n_bytes: int,
         streams: Mapping[int, Any],
         pictures: Pictures,
         made: Mark,
         watch: Watch,
     ) -> list[int]:
-        """Fill in rows of pictures that are there from a mark on; the rows given up."""
-        needed = sum(decoding_bytes(streams[row]) for row in rows)
-        with self._memory.hold(needed), watch(rows):
+        """Fill in rows, which take so many bytes, of pictures that are there from a mark on.
+
+        Returns:
+            The rows given up.
+        """
+        with self._memory.hold(n_bytes), watch(rows):
             return self._shown(rows, streams, pictures, made)
 
     def _shown(
@@ -178,16 +182,16 @@ def _device_id(device: torch.device) -> int | None:
     return (device.index or 0) if device.type == "cuda" else None
 
 
-def _groups(streams: Mapping[int, Any], max_bytes: int) -> Iterator[list[int]]:
-    """The rows in groups of up to `_GROUP_PIXELS` and so many bytes, or of one image."""
+def _groups(streams: Mapping[int, Any], max_bytes: int) -> Iterator[tuple[list[int], int]]:
+    """The rows in groups of up to `_GROUP_PIXELS` and so many bytes, or of one image; its bytes."""
     group, n_pixels, n_bytes = list[int](), 0, 0
     for row, stream in streams.items():
         more_pixels, more_bytes = stream.height * stream.width, decoding_bytes(stream)
         if group and (n_pixels + more_pixels > _GROUP_PIXELS or n_bytes + more_bytes > max_bytes):
-            yield group
+            yield group, n_bytes
             group, n_pixels, n_bytes = [], 0, 0
         group.append(row)
         n_pixels += more_pixels
         n_bytes += more_bytes
     if group:
-        yield group
+        yield group, n_bytes

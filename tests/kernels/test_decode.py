@@ -251,10 +251,14 @@ def test_a_damaged_header_is_corrupt(decoder: ImageDecoder) -> None:
     assert decoder([bytes(data)]).errors == ["corrupt"]
 
 
-@pytest.mark.parametrize("at", [16, 20])
-def test_an_image_without_pixels_is_corrupt(decoder: ImageDecoder, at: int) -> None:
+@pytest.mark.parametrize("side", [0, 1 << 31, (1 << 32) - 1])
+@pytest.mark.parametrize("places", [[16], [20], [16, 20]])
+def test_sides_that_no_image_has_are_corrupt(
+    decoder: ImageDecoder, places: list[int], side: int
+) -> None:
     data = bytearray(encoded(picture(), "PNG"))
-    data[at : at + 4] = bytes(4)
+    for at in places:
+        data[at : at + 4] = side.to_bytes(4, "big")
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     assert decoder([bytes(data)]).errors == ["corrupt"]
 
