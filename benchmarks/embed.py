@@ -330,7 +330,7 @@ def loaded(
 ) -> tuple[Work, Arithmetic, ImageDecoder, EncoderModel]:
     """The work of the pipeline, its choice of arithmetic, its decoder and its encoder."""
     from curator_assets.defs.embed.arithmetic import chosen_arithmetic
-    from curator_assets.defs.embed.image_embeddings import weights_in_force
+    from curator_assets.defs.embed.embedding_weights import weights_in_force
 
     work = work_on(arguments)
     choice = chosen_arithmetic(work, weights_in_force(work), work.shards)
@@ -362,7 +362,7 @@ def measure_encoder(arguments: argparse.Namespace) -> dict[str, Any]:
 def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
     """Tars to Parquet: the asset's own stage, in a worker that has done a shard before."""
     from curator_assets.defs.embed.arithmetic import chosen_arithmetic
-    from curator_assets.defs.embed.image_embeddings import weights_in_force
+    from curator_assets.defs.embed.embedding_weights import weights_in_force
 
     work = work_on(arguments)
     choice = chosen_arithmetic(work, weights_in_force(work), work.shards)

@@ -38,7 +38,8 @@ from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNME
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
 from curator_assets.defs.embed.arithmetic import chosen_arithmetic
-from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, weights_in_force
+from curator_assets.defs.embed.embedding_weights import weights_in_force
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.filter.filter_scores import FILTER_SCORES
 from curator_assets.defs.output.curation_report import CURATION_REPORT
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS

@@ -237,7 +237,7 @@ def broken_for_b(real, *arguments):
 def test_storage_that_fails_while_a_touched_tar_is_looked_at_costs_that_shard(
     pipeline, photos, monkeypatch
 ):
-    from curator_assets.defs.embed import image_embeddings
+    from curator_assets.defs.embed import embedded_tables, image_embeddings
 
     drop(pipeline, "a", photos[0])
     drop(pipeline, "b", photos[1])
@@ -245,9 +245,12 @@ def test_storage_that_fails_while_a_touched_tar_is_looked_at_costs_that_shard(
     os.utime(pipeline.folder / "tars/b.tar", (1, 1))
     drop(pipeline, "c", photos[2])
 
-    for name in ("record_version", "version_of_content"):
-        real = getattr(image_embeddings, name)
-        monkeypatch.setattr(image_embeddings, name, partial(broken_for_b, real))
+    for module, name in (
+        (image_embeddings, "record_version"),
+        (embedded_tables, "version_of_content"),
+    ):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, partial(broken_for_b, real))
     monkeypatch.setattr(supervision, "runs_here", lambda _: True)
     monkeypatch.setattr("curator_assets.storage.retries.FIRST_WAIT_SECONDS", 0.01)
     assert not refresh(pipeline)

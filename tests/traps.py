@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from curator_assets.defs.embed.arithmetic import _choose
-from curator_assets.defs.embed.image_embeddings import embedded
+from curator_assets.defs.embed.embedded_tables import embedded
 from curator_assets.defs.embed.single_images import touched
 from curator_assets.engine.stage import Advanced, Made
 

@@ -59,6 +59,7 @@ class Work:
         watch: who is told how far the work is.
         is_forced: what is made is made from scratch: nothing of it that is stored is looked at.
         forgotten: asset and partition of what was found damaged, and is to be made again.
+        blamed: content hash of an image that ends the process which opens it -> its row's error.
     """
 
     settings: Settings
@@ -71,6 +72,7 @@ class Work:
     watch: Watch = field(default_factory=Watch)
     is_forced: bool = False
     forgotten: set[tuple[str, Partition]] = field(default_factory=set)
+    blamed: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def tars(self) -> Source:

@@ -178,9 +178,9 @@ class ImageDecoder:
         def decoded() -> DecodedBatch:
             finish()
             errors = [
-                _reason(data, name, stream, decoded=bool(shape[0]))
-                for data, name, stream, shape in zip(
-                    images, formats, opened, pictures.shapes, strict=True
+                _reason(data, name, stream, pictures, row)
+                for row, (data, name, stream) in enumerate(
+                    zip(images, formats, opened, strict=True)
                 )
             ]
             return _batch(pictures, errors, formats)
@@ -237,8 +237,10 @@ def _open_stream(data: bytes, image_format: str | None, max_pixels: int) -> Any:
 
 
 def _reason(
-    data: bytes, image_format: str | None, opened: Any, *, decoded: bool
+    data: bytes, image_format: str | None, opened: Any, pictures: Pictures, row: int
 ) -> DecodeError | None:
     if isinstance(opened, DecodeError):
         return opened
-    return None if decoded else why_undecodable(data, image_format or "")
+    if pictures.shapes[row, 0]:
+        return None
+    return pictures.failures.get(row) or why_undecodable(data, image_format or "")

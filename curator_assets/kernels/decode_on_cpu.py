@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,14 @@ from nvidia import nvimgcodec
 from curator_assets.kernels.constant_rows import constant_rows_fraction
 from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes
 from curator_assets.kernels.decode_with_pillow import PillowStream
+from curator_assets.kernels.device import is_out_of_memory
+from curator_assets.kernels.image_format import DecodeError
 from curator_assets.kernels.pictures import Normalise, Pictures
 from curator_assets.kernels.resize import Preprocessing, TorchResize
 from curator_assets.kernels.statistics import measure
 from curator_assets.kernels.watching import Watch
+
+_log = logging.getLogger(__name__)
 
 
 class CpuDecoder:
@@ -56,7 +61,7 @@ class CpuDecoder:
                 stream = streams[row]
                 needed = decoding_bytes(stream) + self._resize.n_bytes(stream.height, stream.width)
                 with self._memory.hold(needed), watch([row]):
-                    self._show(row, stream, pictures)
+                    self._try_to_show(row, stream, pictures)
 
         n_shares = min(self._n_threads, len(rows))
         running = [self._threads.submit(show, share) for share in range(n_shares)]
@@ -76,6 +81,18 @@ class CpuDecoder:
         torch.set_num_threads(1)
         backends = [nvimgcodec.Backend(nvimgcodec.BackendKind.CPU_ONLY)]
         self._own.decoder = nvimgcodec.Decoder(nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, 1, backends)
+
+    def _try_to_show(self, row: int, stream: Any, pictures: Pictures) -> None:
+        """Fill in a row; whatever one image brings about, the others are shown."""
+        try:
+            self._show(row, stream, pictures)
+        except Exception as error:
+            pictures.shapes[row] = 0
+            lacks_memory = is_out_of_memory(error)
+            pictures.failures[row] = (
+                DecodeError.OUT_OF_MEMORY if lacks_memory else DecodeError.CORRUPT
+            )
+            _log.warning("an image is left out: %s", error, exc_info=not lacks_memory)
 
     def _show(self, row: int, stream: Any, pictures: Pictures) -> None:
         decoded = self._decode(stream)

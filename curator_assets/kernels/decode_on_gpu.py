@@ -158,6 +158,7 @@ class GpuDecoder:
 
     def _take(self, there: Pictures, pictures: Pictures, given_up: Mapping[int, Any]) -> None:
         """Bring what was decoded on CPU to the device, not in the lane: it has the next batch."""
+        pictures.failures.update(there.failures)
         rows = np.flatnonzero(there.shapes[:, 0])
         if not len(rows):
             return

@@ -69,10 +69,15 @@ class PillowStream:
 
         Returns:
             None if it can't be read, or if it is opaque and nvImageCodec can decode it.
+
+        Raises:
+            MemoryError: there is not enough.
         """
         try:
             picture, has_alpha = picture_of(self.data, max_pixels=self.width * self.height)
-        except PillowError:
+        except PillowError as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise error.__cause__ from None
             return None
         if self.opaque is not None and not has_alpha:
             return None

@@ -38,3 +38,9 @@ def all_devices(device: str) -> list[str]:
     if resolved != "cuda":
         return [resolved]
     return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whichever device; torch has no class of its own for CPU's."""
+    is_known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_known or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
+from curator_assets.kernels.device import is_out_of_memory
 from curator_assets.kernels.forward import Replayed, embed
 from curator_assets.kernels.lane import Lane, Mark, lane_on
 from curator_assets.kernels.resize import Preprocessing
@@ -165,16 +166,12 @@ def _finished(
             features, mark = forward_pass.result()
             mark.wait()
             parts.append(features.numpy())
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; on CPU it has no class
-        if not _is_out_of_memory(error) or not may_fail:
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not is_out_of_memory(error) or not may_fail:
             raise
         wait(running)
         return None
     return parts
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def place_encoder(

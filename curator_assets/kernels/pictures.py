@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from curator_assets.kernels.image_format import DecodeError
 from curator_assets.kernels.resize import Preprocessing
 
 
@@ -21,6 +22,7 @@ class Pictures:
             at the bottom 0-1; NaN where decoding failed.
         has_alpha: bool [N], some pixel is below opaque.
         again_on_cpu: bool [N], the GPU's decoder gave up on the image and the CPU's did not.
+        failures: row -> why decoding failed, where that is not to be told by the file.
     """
 
     pixels: torch.Tensor
@@ -28,6 +30,7 @@ class Pictures:
     statistics: np.ndarray
     has_alpha: np.ndarray
     again_on_cpu: np.ndarray
+    failures: dict[int, DecodeError]
 
     @classmethod
     def empty(cls, n: int, side: int, device: torch.device) -> Pictures:
@@ -38,6 +41,7 @@ class Pictures:
             statistics=np.full((3, n), np.nan, dtype=np.float32),
             has_alpha=np.zeros(n, dtype=bool),
             again_on_cpu=np.zeros(n, dtype=bool),
+            failures={},
         )
 
 

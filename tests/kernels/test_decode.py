@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from curator_assets.kernels.complete_files import is_complete
 from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.decode_memory import most_bytes
+from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.image_format import (
     DecodeError,
     sniff_format,
@@ -429,3 +430,24 @@ def test_pixels_agree_with_clips_own_tensors(shared_data: Path, device: str) -> 
     levels = difference.abs() * torch.tensor(CLIP.std).view(3, 1, 1) * 255
     assert levels.mean() < 0.3
     assert (levels > 2.5).float().mean() < 0.001
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError(), "out of memory"), (RuntimeError("unforeseen"), "corrupt")],
+)
+def test_whatever_is_raised_over_an_image_costs_that_image(monkeypatch, error, reason) -> None:
+    show = CpuDecoder._show
+
+    def raises(self: CpuDecoder, row: int, *rest: object) -> None:
+        show(self, row, *rest)
+        if row == 1:
+            raise error
+
+    decoder = make_decoder(RAW)
+    images = [encoded(picture(), "PNG"), encoded(picture(), "JPEG"), encoded(picture(), "BMP")]
+    expected = decoder(images)
+    monkeypatch.setattr(CpuDecoder, "_show", raises)
+    found = decoder(images)
+    assert found.errors == [None, reason, None]
+    assert torch.equal(found.pixels, expected.pixels[[0, 2]])

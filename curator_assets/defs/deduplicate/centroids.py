@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, WEIGHTS, weights_in_force
+from curator_assets.defs.embed.embedding_weights import WEIGHTS, weights_in_force
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import all_fresh
 from curator_assets.engine.partitioning import ALL, MissingInputError, Partitioning, UndecidedError

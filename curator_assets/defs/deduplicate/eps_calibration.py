@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from curator_assets.defs.deduplicate.planted_copies import planted_cosines
 from curator_assets.defs.embed.arithmetic import chosen_arithmetic
-from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, WEIGHTS, weights_in_force
+from curator_assets.defs.embed.embedding_weights import WEIGHTS, weights_in_force
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.single_images import touched
 from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
 from curator_assets.engine.progress import Progress

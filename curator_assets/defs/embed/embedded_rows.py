@@ -8,7 +8,7 @@ What is held at a time is bounded by the batches in flight, whatever the size of
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count, groupby, islice
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from curator_assets.defs.embed.row_columns import image_columns, named, tar_columns
 from curator_assets.engine.stage import Failed
 from curator_assets.engine.workers.task import Supervision
-from curator_assets.kernels.image_format import sniff_format
 from curator_assets.masking import masked_error
 from curator_assets.settings import ModelSettings
 from curator_assets.storage.retries import pause_before_retry
@@ -36,12 +36,6 @@ from curator_assets.storage.tables.parquet import embedding_column
 if TYPE_CHECKING:
     from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
     from curator_assets.kernels.encode import EncoderModel
-
-NO_IMAGE = "no image"
-"""`error` of a sample none of whose members is an image; the decoder has the other reasons."""
-
-TOO_MANY_BYTES = "too many bytes"
-"""`error` of an image file above `MAX_IMAGE_BYTES`, which is not read."""
 
 UNIQUE_IDS = "unique_ids"
 """The check that a tar with two samples of one key fails."""
@@ -154,7 +148,7 @@ def embedded_rows(
             if mark is None:
                 seconds = {step: s * n / len(rows) for step, s in batch.seconds.items()}
                 again = np.searchsorted(batch.again_on_cpu, [start, start + n])
-                table = _named(rows.slice(start, n), shard)
+                table = named(rows.slice(start, n), shard)
                 yield Rows(table, seconds, int(again[1] - again[0]))
                 start += n
             else:
@@ -237,8 +231,8 @@ def _decode(
             batch.decoded = decoded()
             samples, images = batch.samples(), batch.images(supervision)
             at = np.fromiter(images, np.int64, len(images))
-            batch.columns = _columns(samples)
-            batch.columns |= _statistics(batch.decoded, at, samples, supervision.blamed)
+            batch.columns = tar_columns(samples)
+            batch.columns |= image_columns(batch.decoded, at, samples, supervision.blamed)
             batch.again_on_cpu = at[batch.decoded.again_on_cpu]
             batch.names = [images[place].content_hash for place in at[batch.decoded.ok]]
             batch.items = [None if isinstance(item, Sample) else item for item in batch.items]
@@ -264,64 +258,3 @@ def _encode(
             column = embedding_column(embeddings(), at, len(error), storage)
             batch.columns["embedding"] = column
         yield batch
-
-
-def _columns(samples: list[Sample]) -> dict[str, pa.Array]:
-    """What the tar says of each sample."""
-    images = [sample.image for sample in samples]
-    return {
-        "key": pa.array([sample.key for sample in samples], pa.string()),
-        "position": pa.array([sample.position for sample in samples], pa.int32()),
-        "ext": pa.array([image.ext if image else None for image in images], pa.string()),
-        "n_images": pa.array([sample.n_images for sample in samples], pa.int32()),
-        "n_bytes": pa.array([image.n_bytes if image else 0 for image in images], pa.int64()),
-        "content_hash": pa.array(
-            [image.content_hash if image else None for image in images], pa.string()
-        ),
-    }
-
-
-def _statistics(
-    decoded: "DecodedBatch", at: np.ndarray, samples: list[Sample], blamed: Mapping[str, str]
-) -> dict[str, pa.Array]:
-    """Statistics of the decoded images spread over a batch's rows, null where there is none."""
-    n_rows = len(samples)
-    error: list[str | None] = [_why_not_decoded(sample, blamed) for sample in samples]
-    files = [sample.image.data if sample.image else None for sample in samples]
-    image_format = [None if data is None else sniff_format(data) for data in files]
-    for i, row in enumerate(at.tolist()):
-        error[row], image_format[row] = decoded.errors[i], decoded.format[i]
-    missing = np.ones(n_rows, dtype=bool)
-    missing[at[decoded.ok]] = False
-
-    def spread(values: np.ndarray) -> pa.Array:
-        column = np.zeros(n_rows, dtype=values.dtype)
-        column[at] = values
-        return pa.array(column, mask=missing)
-
-    aspect_ratio = decoded.width / np.maximum(decoded.height, 1)
-    return {
-        "width": spread(decoded.width),
-        "height": spread(decoded.height),
-        "aspect_ratio": spread(aspect_ratio.astype(np.float32)),
-        "mean_luminance": spread(decoded.mean_luminance),
-        "sharpness": spread(decoded.sharpness),
-        "constant_rows_fraction": spread(decoded.constant_rows_fraction),
-        "has_alpha": spread(decoded.has_alpha),
-        "format": pa.array(image_format, pa.string()),
-        "error": pa.array(error, pa.string()),
-    }
-
-
-def _why_not_decoded(sample: Sample, blamed: Mapping[str, str]) -> str:
-    if sample.image is None:
-        return NO_IMAGE
-    return blamed.get(sample.image.content_hash, TOO_MANY_BYTES)
-
-
-def _named(rows: pa.Table, shard: str) -> pa.Table:
-    """The rows with the columns that name their shard."""
-    ids = [f"{shard}/{key}" for key in rows["key"].to_pylist()]
-    return rows.append_column("shard", pa.array([shard] * len(rows), pa.string())).append_column(
-        "image_id", pa.array(ids, pa.string())
-    )

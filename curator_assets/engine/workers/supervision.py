@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import psutil
@@ -25,6 +26,7 @@ from curator_assets.engine.workers.process import given
 from curator_assets.engine.workers.task import Line, Run, Supervision, Task
 from curator_assets.engine.workers.worker import DiedError
 from curator_assets.kernels.ahead import merged
+from curator_assets.kernels.image_format import DecodeError
 from curator_assets.storage.filesystem import is_seen_by_others
 
 MAX_DEATHS_IN_VAIN = 5
@@ -33,6 +35,11 @@ MAX_DEATHS_IN_VAIN = 5
 _N_AHEAD = 64
 _SECONDS_BETWEEN_GUARDS = 5.0
 _SHARE_OF_MEMORY = 0.8
+
+_WAYS_OUT = {
+    DecodeError.HUNG: "raise workers.max_seconds_per_image if images may take longer, and ",
+    DecodeError.OUT_OF_MEMORY: "raise workers.max_memory_gib if the model needs more, and ",
+}
 
 
 class WorkerDiedError(RuntimeError):
@@ -66,13 +73,13 @@ def supervised(
         Exception: whatever the function raised.
     """
     if runs_here(work):
-        work.log.warning("images are decoded in this process, which a bad one may end")
+        warning = "images are decoded in this process, which a bad one may end"
+        work.once(runs_here, partial(work.log.warning, warning))
         yield from given(run(work, iter(partitions), Supervision()), work)
         return
-    todo, blamed, max_bytes = deque(partitions), dict[str, str](), _max_bytes(work, len(devices))
+    todo, max_bytes = deque(partitions), _max_bytes(work, len(devices))
     streams = [
-        _Supervisor(run, trial, work, todo, blamed, device, max_bytes).outcomes()
-        for device in devices
+        _Supervisor(run, trial, work, todo, device, max_bytes).outcomes() for device in devices
     ]
     with closing(merged(streams, _N_AHEAD, "supervise")) as items:
         for item in items:
@@ -91,13 +98,12 @@ class _Supervisor:
         trial: Run,
         work: Work,
         todo: deque[Partition],
-        blamed: dict[str, str],
         device: str,
         max_bytes: float,
     ) -> None:
         self._run, self._trial = run, trial
         self._work, self._device, self._max_bytes = work, device, max_bytes
-        self._todo, self._blamed = todo, blamed
+        self._todo = todo
         self._begun = dict[Partition, tuple[int, int]]()
         self._next_look = 0.0
 
@@ -120,15 +126,17 @@ class _Supervisor:
                 n_in_vain = 0 if culprit else n_in_vain + 1
                 if culprit:
                     name, cause = culprit
-                    self._blamed[name] = cause
-                    yield Line(logging.WARNING, f"{cause}: the image of content hash {name}")
+                    self._work.blamed[name] = cause
+                    yield Line(
+                        logging.WARNING, f"one image does that alone ({cause}): content hash {name}"
+                    )
                 elif n_in_vain == MAX_DEATHS_IN_VAIN:
                     n_in_vain = 0
                     yield from self._given_up(lost, death)
 
     def _task(self, run: Run, suspects: Sequence[str] | None = None) -> Task:
         only = None if suspects is None else frozenset(suspects)
-        return Task.of(run, self._work, self._device, self._blamed, only)
+        return Task.of(run, self._work, self._device, only)
 
     def _in_worker(self, task: Task, next_partition: Callable[[], Partition | None]) -> Any:
         """What a task gives in a worker, which is kept if it lives."""
@@ -172,9 +180,10 @@ class _Supervisor:
         self._begun.clear()
 
     def _given_up(self, lost: Iterable[Partition], death: DiedError) -> Iterator[Failed]:
+        way_out = _WAYS_OUT.get(death.cause, "") if death.cause else ""
         told = (
             f"the process that works on {self._device} {death}, {MAX_DEATHS_IN_VAIN} times in a "
-            "row, and no image that it had in hand does that alone; run it again"
+            f"row, and no image that it had in hand does that alone; {way_out}run it again"
         )
         if not lost:
             raise WorkerDiedError(told)
@@ -194,7 +203,11 @@ class _Supervisor:
         return None
 
     def _tried(self, suspects: Sequence[str]) -> str | None:
-        """What becomes of a worker that touches only these images; None if it lives."""
+        """What becomes of a worker that touches only these images.
+
+        Returns:
+            None if it lives, or died before it had one of them in hand.
+        """
         task = self._task(self._trial, suspects)
         for _ in range(MAX_DEATHS_IN_VAIN):
             try:
@@ -202,8 +215,10 @@ class _Supervisor:
                     pass
                 return None
             except DiedError as death:
-                if death.cause is not None:
-                    return death.cause
+                if death.cause is None:
+                    continue
+                had_them = not set(suspects).isdisjoint(chain(*death.suspects))
+                return death.cause if had_them else None
         return None
 
 

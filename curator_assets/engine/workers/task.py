@@ -87,7 +87,6 @@ class Task:
         run: Run,
         work: Work,
         device: str,
-        blamed: Mapping[str, str],
         suspects: frozenset[str] | None = None,
     ) -> Task:
         """A call for some work, on a device."""
@@ -100,7 +99,7 @@ class Task:
             is_forced=work.is_forced,
             held=(guard.token, guard.run) if guard else None,
             hashes=work.weights.hashes.known,
-            blamed=dict(blamed),
+            blamed=dict(work.blamed),
             suspects=suspects,
             seconds_per_image=work.settings.workers.max_seconds_per_image,
         )

@@ -8,6 +8,7 @@ from pipeline import MODEL
 from tar_files import write_members
 
 from curator_assets.defs.embed import image_embeddings
+from curator_assets.defs.embed.embedding_weights import weights_in_force
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
@@ -15,6 +16,7 @@ from curator_assets.engine.encoder import Encoder
 from curator_assets.engine.making import finished
 from curator_assets.engine.stage import Advanced, Finished
 from curator_assets.engine.workers import supervision
+from curator_assets.kernels.decode import ImageDecoder
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_a_photograph_that_kills_costs_its_row_and_changes_no_other(pipeline, ph
     assert made.keys() == alone.keys()
     assert all(np.array_equal(made[key], alone[key]) for key in alone)
     metadata = pipeline.ledger.read_metadata("image_embeddings", "a")
-    assert metadata["unreadable"] == dict.fromkeys(reasons.values(), 1)
+    assert metadata["unreadable"] == {"decoder crashed": 2}
     assert metadata["in_worker"] is True
 
 
@@ -90,7 +92,7 @@ def test_the_first_images_which_decide_the_precision_may_kill_too(pipeline, phot
     bad = trapped(photos[0], "crash")
     write_members(pipeline.folder / "tars/a.tar", [("a.jpg", photos[1]), ("b.jpg", bad)])
     work = pipeline.work()
-    weights = image_embeddings.weights_in_force(work)
+    weights = weights_in_force(work)
     chosen = arithmetic.chosen_arithmetic(work, weights, work.shards)
     assert chosen == arithmetic.known_arithmetic(work, weights)
 
@@ -105,3 +107,15 @@ def test_crash2(pipeline, shared_data):
     table = pipeline.table("embeddings/a.parquet")
     assert table["embedding"].null_count() == 1
     assert table.filter(pl.col("key") == "c")["error"].item() in ("decoder crashed", "corrupt")
+
+
+def test_what_fails_all_that_is_read_is_told_as_it_is(pipeline, photos, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(ImageDecoder, "begin", broken)
+    monkeypatch.setattr(supervision, "runs_here", lambda _: True)
+    write_members(pipeline.folder / "tars/a.tar", [("a.jpg", photos[0])])
+    work = pipeline.work()
+    with pytest.raises(RuntimeError, match=r"^the device is gone$"):
+        list(finished(IMAGE_EMBEDDINGS, work.shards, work))

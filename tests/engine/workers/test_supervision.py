@@ -157,6 +157,12 @@ def test_idle_workers_are_kept_by_device_and_end_on_request(work):
     assert not fresh.is_alive()
 
 
+def test_a_limit_that_leaves_no_room_for_the_model_blames_no_image(work, pipeline):
+    pipeline.changes = {"workers": {"max_memory_gib": 0.01}}
+    with pytest.raises(WorkerDiedError, match=r"too much memory.*raise workers\.max_memory_gib"):
+        outcomes(pipeline.work(), "good-1")
+
+
 def test_the_memory_that_each_may_take_is_a_share_of_the_machines(work, pipeline):
     assert supervision._max_bytes(work, 2) == 2**30
     pipeline.changes = {}

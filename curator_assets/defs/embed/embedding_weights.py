@@ -1,0 +1,35 @@
+"""Which weights images are embedded with."""
+
+from collections.abc import Generator, Iterator
+from functools import partial
+
+from curator_assets.defs.embed.single_images import touched
+from curator_assets.engine.partitioning import UndecidedError
+from curator_assets.engine.work import Purpose, Work
+from curator_assets.engine.workers.supervision import supervised
+from curator_assets.engine.workers.task import Supervision
+from curator_assets.models.identity import UNDECIDED
+
+WEIGHTS = "weights"
+"""The input of that name."""
+
+
+def weights_in_force(work: Work) -> str:
+    """The identity of the embedding model's weights.
+
+    Raises:
+        UndecidedError: they are not here yet, and only looking fetches nothing.
+    """
+    known = work.weights.model()
+    if known is None and work.purpose is Purpose.MAKE:
+        devices = work.encoder.devices()[:1]
+        trial = partial(touched, precision="float32")
+        (known,) = supervised(_loaded_weights, trial, work, (), devices)
+        work.weights.loaded(known)
+    if known is None:
+        raise UndecidedError(UNDECIDED)
+    return known
+
+
+def _loaded_weights(work: Work, _: Iterator[str], __: Supervision) -> Generator[str, None, None]:
+    yield work.encoder.load("float32")[1].weights
