@@ -43,11 +43,6 @@ def lies_in(location: str, other: str) -> bool:
     return f"{location.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
 
 
-def is_seen_by_others(location: str) -> bool:
-    """Whether other processes of this machine find under a location what this one does."""
-    return not re.search(r"(^|::)memory:", location)
-
-
 def opened(location: str) -> tuple[Any, str]:
     """The fsspec filesystem of a location, and the location's path on it.
 

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any
 
 import psutil
+from fsspec.implementations.memory import MemoryFileSystem
 
 from curator_assets.engine.partitioning import Partition
 from curator_assets.engine.stage import Advanced, Failed, Finished
@@ -27,7 +28,6 @@ from curator_assets.engine.workers.task import Line, Run, Supervision, Task
 from curator_assets.engine.workers.worker import DiedError
 from curator_assets.kernels.ahead import merged
 from curator_assets.kernels.image_format import DecodeError
-from curator_assets.storage.filesystem import is_seen_by_others
 
 MAX_DEATHS_IN_VAIN = 5
 """So often in a row a worker may die before what it was at is given up."""
@@ -51,8 +51,7 @@ def runs_here(work: Work) -> bool:
 
     fsspec's filesystem in memory is such a place.
     """
-    places = (work.settings.source, work.settings.output)
-    return not all(map(is_seen_by_others, places))
+    return any(isinstance(place.fs, MemoryFileSystem) for place in (work.tars, work.store))
 
 
 def supervised(
