@@ -37,6 +37,7 @@ import psutil
 import torch
 from PIL import Image
 
+from curator_assets.engine.workers.worker import MEMORY
 from curator_assets.kernels.forward import EXECUTIONS
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def main() -> None:
         arguments.folder = Path(folder)
         write_tars(arguments)
         if arguments.boundary:
-            print(f"a worker costs {child('boundary', arguments)['cost']:.2%} of the CPU-seconds")
+            costs = [child("boundary", arguments)["cost"] for _ in range(N_TURNS)]
+            print(f"a worker costs {statistics.median(costs):.2%} of the CPU-seconds, the median")
             return
         parts = [part for part in PARTS[:5] if not (part == "peer" and arguments.no_peer)]
         found = [{p: child(p, arguments) for p in parts} for _ in range(arguments.rounds)]
@@ -101,7 +103,8 @@ def child(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
     options += ["--precision", arguments.precision, "--execution", arguments.execution]
     options += ["--executions", *arguments.executions, *["--profile"] * arguments.profile]
     command = [sys.executable, __file__, "--part", part, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | MEMORY  # as in a worker
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         sys.exit(f"{part} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     found = done.stdout.splitlines()[-1]
@@ -401,20 +404,20 @@ def embedded(work: Work) -> list[Made]:
 
 
 def measure_boundary(arguments: argparse.Namespace) -> dict[str, Any]:
-    """CPU-seconds of embedding in a worker and in this process, in turns; both are warm."""
+    """CPU-seconds of embedding in a worker and in this process, both warm."""
     from curator_assets.engine.workers import supervision
 
     work = work_on(arguments)
-    here, in_worker = list[float](), list[float]()
-    for is_first in (True, *[False] * N_TURNS):
-        for runs_here, found in ((True, here), (False, in_worker)):
+    seconds = dict.fromkeys((True, False), 0.0)
+    for is_warm in (False, True):
+        for runs_here in seconds:
             with patch.object(supervision, "runs_here", lambda _, here=runs_here: here):
                 before = cpu_seconds()
                 embedded(work)
-                if not is_first:
-                    found.append(cpu_seconds() - before)
-    costs = [b / a - 1 for a, b in zip(here, in_worker, strict=True)]
-    return {"here_seconds": here, "worker_seconds": in_worker, "cost": statistics.median(costs)}
+                if is_warm:
+                    seconds[runs_here] = cpu_seconds() - before
+    here, in_worker = seconds[True], seconds[False]
+    return {"here_seconds": here, "worker_seconds": in_worker, "cost": in_worker / here - 1}
 
 
 def cpu_seconds() -> float:

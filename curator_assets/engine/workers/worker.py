@@ -28,6 +28,14 @@ _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from curator_assets.engine.workers.process import serve; serve(*map(int, sys.argv[2:]))"
 )
+MEMORY = {
+    "THP_MEM_ALLOC_ENABLE": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+}
+"""How torch and glibc get memory in a worker: in huge pages, and kept for the next batch. Without,
+two fifths of the encoder's CPU-seconds are page faults."""
+
 _WHY_STOPPED = {
     DecodeError.HUNG: "was stopped: it took too long over an image",
     DecodeError.OUT_OF_MEMORY: "was stopped: it took too much memory",
@@ -70,6 +78,7 @@ class Worker:
         self._n_killed_for_memory = _killed_for_memory()
         self._process = subprocess.Popen(
             command,
+            env=MEMORY | os.environ,
             pass_fds=given,
             stdin=subprocess.DEVNULL,
             stdout=2,  # what native code prints is none of our output
