@@ -18,7 +18,8 @@ import numpy as np
 N_ROWS = 1 << 15
 """Images in flight that are told of; of more at a time, the last to come are not."""
 
-_ROW = np.dtype([("name", "S32"), ("n_beside", "i4"), ("began", "f8"), ("until", "f8")])
+_ROW = np.dtype([("name", "S32"), ("n_beside", "i8"), ("began", "f8"), ("until", "f8")])
+"""Each number lies on a multiple of 8 bytes, where it is written and read in one piece."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ class InFlight:
         return sorted(found, key=lambda flying: -flying.began)
 
     def overdue(self) -> list[Flying]:
-        """What should have been through by now, the last that began first."""
+        """What should have been through by now, the last that began first.
+
+        A row may be read while it is written: what is overdue is so at the next look as well.
+        """
         if not (self._rows["until"] > 0).any():
             return []
         return [flying for flying in self.found() if flying.until < time.monotonic()]

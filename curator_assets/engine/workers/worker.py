@@ -85,7 +85,7 @@ class Worker:
         )
         self._in_flight = InFlight(in_flight)
         self._stopped_for: DecodeError | None = None
-        self._suspects = list[Flying]()
+        self._suspects, self._overdue = list[Flying](), list[Flying]()
         self.is_fresh = True
         theirs.close()
         os.close(in_flight)
@@ -178,7 +178,8 @@ class Worker:
 
     def _look(self, max_bytes: float) -> None:
         """Stop the process if it hangs or takes too much memory."""
-        if overdue := self._in_flight.overdue():
+        before, self._overdue = self._overdue, self._in_flight.overdue()
+        if overdue := [flying for flying in self._overdue if flying in before]:
             self._stop(DecodeError.HUNG, overdue)
         elif _taken_bytes(self._process.pid) > max_bytes:
             self._stop(DecodeError.OUT_OF_MEMORY, self._in_flight.found())
