@@ -26,6 +26,7 @@ _FIXED_BYTES = 2 << 20
 _BYTES_PER_LINE = 32
 _BYTES_PER_TILE = 64
 _JPEG_BLOCK = 32
+_PILLOW_BLOCK = 64
 
 
 def most_bytes(max_pixels: int) -> int:
@@ -52,8 +53,12 @@ def _peak_of(stream: Any) -> int:
 
 
 def _by_pillow(stream: Any, n_pixels: int) -> int:
-    """With RGBA laid over white: JPEG 2000 and WebP 24, AVIF 17, HEIC, PNG and TIFF 14, GIF 10."""
-    return 26 * n_pixels
+    """With RGBA laid over white: JPEG 2000 and WebP 24, AVIF 17, HEIC, PNG and TIFF 14, GIF 10.
+
+    AVIF and HEIC are coded in blocks of up to 64 pixels a side, the last ones filled up.
+    """
+    rows, columns = -(-stream.height // _PILLOW_BLOCK), -(-stream.width // _PILLOW_BLOCK)
+    return int(26 * rows * columns * _PILLOW_BLOCK**2)
 
 
 def _jpeg(stream: Any, n_pixels: int) -> int:
