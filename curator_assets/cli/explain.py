@@ -144,6 +144,8 @@ def _decisions(settings: Settings) -> str:
 
 def write_pictures(path: Path, explanation: Explanation, work: Work) -> str:
     """Write the image beside those of its group; says which, or why there is none."""
+    if explanation.sample.row["error"]:  # it may end this process too
+        return f"none: the image is unreadable ({explanation.sample.row['error']})"
     group: list[tuple[str, Address]] = [(explanation.sample.image_id, explanation.sample.address)]
     if explanation.kept and explanation.curated:
         group.append((str(explanation.curated["kept_id"]), explanation.kept))

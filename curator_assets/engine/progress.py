@@ -94,10 +94,10 @@ class Progress:
         return self.seconds * (1 - self.share) / self.share if self.share else None
 
     def advance(self, partition: Partition, n: int, weight: float) -> None:
-        """Count `n` more units of a partition, and so much of its weight."""
+        """Count `n` more units of a partition, and so much of its weight; less if some are lost."""
         self._n += n
         begun = self._begun.get(partition, 0.0) + weight
-        self._begun[partition] = min(begun, self._weights.get(partition, 0.0))
+        self._begun[partition] = max(0.0, min(begun, self._weights.get(partition, 0.0)))
         self._tell()
 
     def finish(self, partition: Partition, n: int = 0) -> None:

@@ -22,13 +22,14 @@ def augmented_copies(data: bytes, *, max_pixels: int) -> dict[str, bytes] | None
         max_pixels: of images that are larger there are no copies, as there is no embedding.
 
     Returns:
-        name -> JPEG or BMP bytes; None if Pillow can't open the image.
+        name -> JPEG or BMP bytes; None if Pillow can't open the image, or one of its copies can't
+        be made: a JPEG has at most 65,500 pixels a side.
     """
     try:
         image, _ = picture_of(data, max_pixels=max_pixels)
-    except PillowError:
+        return {name: transform(image) for name, transform in TRANSFORMS.items()}
+    except (PillowError, OSError, ValueError, MemoryError):
         return None
-    return {name: transform(image) for name, transform in TRANSFORMS.items()}
 
 
 def _encoded(image: Image.Image, image_format: str, **options: int) -> bytes:

@@ -8,6 +8,7 @@ costs one image, where DALI's own decoder loses the batch and the pipeline): in 
 nvImageCodec can't decode, Pillow does.
 """
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from curator_assets.kernels.decode_with_pillow import (
     TooManyPixelsError,
     open_stream,
 )
+from curator_assets.kernels.device import is_out_of_memory
 from curator_assets.kernels.image_format import (
     PILLOWS,
     DecodeError,
@@ -43,6 +45,8 @@ from curator_assets.kernels.resize import Preprocessing
 from curator_assets.kernels.transparency import may_have_alpha
 from curator_assets.kernels.variants import is_misread_by_nvimagecodec
 from curator_assets.kernels.watching import Watch, unwatched
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ class ImageDecoder:
         opened = []
         for row, (data, name) in enumerate(zip(images, formats, strict=True)):
             with watch([row]):
-                opened.append(_open_stream(data, name, self.max_pixels))
+                opened.append(_tried(_open_stream, data, name, self.max_pixels))
         streams = {i: s for i, s in enumerate(opened) if not isinstance(s, DecodeError)}
         pictures = Pictures.empty(n, self.preprocessing.size, self.device)
         if isinstance(self._decoder, GpuDecoder):
@@ -243,4 +247,13 @@ def _reason(
         return opened
     if pictures.shapes[row, 0]:
         return None
-    return pictures.failures.get(row) or why_undecodable(data, image_format or "")
+    return pictures.failures.get(row) or _tried(why_undecodable, data, image_format or "")
+
+
+def _tried(look: Callable[..., Any], data: bytes, *more: Any) -> Any:
+    """What a look at one file finds; whatever that brings about, it costs this image alone."""
+    try:
+        return look(data, *more)
+    except Exception as error:
+        _log.warning("an image is left out: %s", error, exc_info=True)
+        return DecodeError.OUT_OF_MEMORY if is_out_of_memory(error) else DecodeError.CORRUPT

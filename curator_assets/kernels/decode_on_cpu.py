@@ -87,7 +87,8 @@ class CpuDecoder:
         try:
             self._show(row, stream, pictures)
         except Exception as error:
-            pictures.shapes[row] = 0
+            pictures.shapes[row], pictures.has_alpha[row] = 0, False
+            pictures.statistics[:, row] = np.nan
             lacks_memory = is_out_of_memory(error)
             pictures.failures[row] = (
                 DecodeError.OUT_OF_MEMORY if lacks_memory else DecodeError.CORRUPT

@@ -121,7 +121,12 @@ class GpuDecoder:
             The rows given up.
         """
         with self._memory.hold(n_bytes), watch(rows):
-            return self._shown(rows, streams, pictures, made)
+            try:
+                return self._shown(rows, streams, pictures, made)
+            except Exception as error:  # of one image, or for want of the device's memory
+                _log.warning("%d images are decoded on CPU: %s", len(rows), error, exc_info=True)
+                pictures.shapes[rows] = 0
+                return rows
 
     def _shown(
         self, rows: list[int], streams: Mapping[int, Any], pictures: Pictures, made: Mark

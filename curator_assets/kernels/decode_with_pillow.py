@@ -6,8 +6,6 @@ show what is embedded.
 
 from __future__ import annotations
 
-import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -136,6 +134,8 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
         raise PillowError(f"expected one of {', '.join(_PLUGINS)}, got {image_format}")
     try:
         image = Image.open(BytesIO(data), formats=_PLUGINS[image_format])
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         raise PillowError(f"{type(error).__name__}: {error}") from error
     if image.width * image.height > max_pixels:
@@ -159,9 +159,12 @@ def _load(image: Image.Image) -> None:
 
 def _turn_upright(image: Image.Image) -> None:
     """Apply EXIF orientation; a HEIC file's own has been applied by its decoder."""
-    # nvImageCodec passes over damaged EXIF too
-    with suppress(SyntaxError, struct.error, ValueError, TypeError, KeyError):
+    try:
         ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:
+        return  # of damaged EXIF, which nvImageCodec passes over too
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:

@@ -26,8 +26,9 @@ from curator_assets.kernels.lane import Lane
 MAX_RESIZED_PIXELS = 1 << 24
 """A whole image is resized on CPU if what that makes on its way has at most so many pixels.
 
-At S = 224 an image may be 334 times as long as it is wide. Others look the same to a level or two,
-but not bit for bit, so another number is another version of `image_embeddings`.
+At S = 224 an image may be 334 times as long as it is wide, and 74,898 pixels high. Others look the
+same to a level or two, but not bit for bit, so another number is another version of
+`image_embeddings`.
 """
 
 _RESIZED_PIXEL_BYTES = 4
@@ -82,7 +83,8 @@ class TorchResize:
         """
         side = self._preprocessing.size
         (height, width), (top, left) = _resized_and_crop(image.shape, self._preprocessing)
-        if _n_resized(image.shape, self._preprocessing) > MAX_RESIZED_PIXELS:
+        is_long = self._preprocessing.resize_mode == "longest"  # and makes no more than it has
+        if not is_long and _n_resized(image.shape, self._preprocessing) > MAX_RESIZED_PIXELS:
             return self._cropped_first(image)
         resized = self._resized(torch.from_numpy(image).permute(2, 0, 1)[None], height, width)[0]
         if height >= side and width >= side:
@@ -101,8 +103,8 @@ class TorchResize:
     def _cropped_first(self, image: np.ndarray) -> torch.Tensor:
         """As `__call__`, of an image whose resized whole is not to be made.
 
-        `longest` makes no more pixels than the image has, and `squash` only where an image's rows
-        are widened before they are brought to S: there it is the other way round.
+        `squash` makes more pixels than the image has only where its rows are widened before they
+        are brought to S: there it is the other way round.
         """
         side = self._preprocessing.size
         if self._preprocessing.resize_mode != "shortest":

@@ -7,6 +7,9 @@ import struct
 _CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """TIFF's kinds of whole numbers."""
 
+_MAX_VALUES = 1 << 20
+"""Of a tag: the places of a million strips. More would be a file that says so to be costly."""
+
 
 def tiff_tags(data: bytes, *wanted: int) -> dict[int, tuple[int, ...]]:
     """The whole numbers of the tags that are wanted and there.
@@ -35,7 +38,7 @@ def tiff_tags(data: bytes, *wanted: int) -> dict[int, tuple[int, ...]]:
         at = entry + 4 + n_inline
         if count * struct.calcsize(order + _CODES[kind]) > n_inline:
             (at,) = _read(data, pointer, at)
-        if count > len(data):
+        if count > min(len(data), _MAX_VALUES):
             raise struct.error(f"tag {tag}: {count} values in {len(data)} bytes")
         found[tag] = _read(data, f"{order}{count}{_CODES[kind]}", at)
     return found

@@ -45,8 +45,8 @@ def planted_cosines(
     items = _encoded(work, supervision, chosen)
     while batch := list(islice(items, decoder.batch_size)):
         names = [name for _, name, _, _ in batch]
-        decoded = decoder.begin([data for *_, data in batch], supervision.decoding(names))()
-        watch = supervision.encoding([names[i] for i in decoded.ok])
+        decoded = decoder.begin([data for *_, data in batch], supervision.watching(names))()
+        watch = supervision.watching([names[i] for i in decoded.ok])
         embeddings = model.begin(decoded.pixels, watch)()
         for i, embedding in zip(decoded.ok, embeddings, strict=True):
             image_id, _, transform, _ = batch[i]

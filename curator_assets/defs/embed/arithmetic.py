@@ -95,7 +95,7 @@ def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithm
         return known
     choose, trial = partial(_choose, shards=tuple(shards)), partial(touched, precision="float32")
     devices = work.encoder.devices()[:1]
-    (choice,) = supervised(choose, trial, work, shards, devices)
+    *_, choice = supervised(choose, trial, work, shards, devices)
     device = work.encoder.device_type()
     if choice.n_images:
         inputs = _inputs(work, weights)

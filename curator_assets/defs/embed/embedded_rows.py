@@ -223,7 +223,7 @@ def _decode(
     def begin(batch: _Batch) -> "Callable[[], DecodedBatch]":
         with batch.timed("decode"):
             images = list(batch.images(supervision).values())
-            watch = supervision.decoding([image.content_hash for image in images])
+            watch = supervision.watching([image.content_hash for image in images])
             return decoder.begin([image.data or b"" for image in images], watch)
 
     for batch, decoded in begun_ahead(batches, begin, 1):
@@ -247,7 +247,7 @@ def _encode(
     def begin(batch: _Batch) -> "Callable[[], np.ndarray]":
         assert batch.decoded is not None
         with batch.timed("encode"):
-            begun = model.begin(batch.decoded.pixels, supervision.encoding(batch.names))
+            begun = model.begin(batch.decoded.pixels, supervision.watching(batch.names))
         batch.decoded = None
         return begun
 

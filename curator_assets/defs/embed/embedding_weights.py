@@ -24,7 +24,7 @@ def weights_in_force(work: Work) -> str:
     if known is None and work.purpose is Purpose.MAKE:
         devices = work.encoder.devices()[:1]
         trial = partial(touched, precision="float32")
-        (known,) = supervised(_loaded_weights, trial, work, (), devices)
+        *_, known = supervised(_loaded_weights, trial, work, (), devices)
         work.weights.loaded(known)
     if known is None:
         raise UndecidedError(UNDECIDED)

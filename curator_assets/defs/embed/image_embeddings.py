@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from curator_assets.defs.embed.arithmetic import (
     ARITHMETIC,
@@ -37,9 +36,6 @@ from curator_assets.storage.shards.tar_versions import (
 )
 from curator_assets.storage.shards.tars import BrokenTarError
 from curator_assets.storage.tables import schemas
-
-if TYPE_CHECKING:
-    pass
 
 STAYS = "; what was made of the tar before it stays"
 """Of a tar that is refused, and was another one."""

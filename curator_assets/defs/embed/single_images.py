@@ -53,7 +53,7 @@ def touched(
             decoder(ordinary)
             decoded = decode_watched(batch, decoder, supervision)
         names = [batch[row].content_hash for row in decoded.ok]
-        model.begin(decoded.pixels, supervision.encoding(names))()
+        model.begin(decoded.pixels, supervision.watching(names))()
         left -= {image.content_hash for image in batch}
     yield from ()
 
@@ -73,4 +73,4 @@ def decode_watched(
     """Images as `ImageDecoder` decodes them, while somebody watches."""
     names = [image.content_hash for image in images]
     data = [image.data for image in images if image.data is not None]
-    return decoder.begin(data, supervision.decoding(names))()
+    return decoder.begin(data, supervision.watching(names))()

@@ -10,7 +10,7 @@ import mmap
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +65,10 @@ class InFlight:
             names: their content hashes.
             seconds: that the block may take.
         """
-        rows = [self._free.pop() for _ in names[: len(self._free)]]  # popping is atomic
+        rows = list[int]()
+        with suppress(IndexError):  # no row is free
+            for _ in names:
+                rows.append(self._free.pop())
         began = time.monotonic()
         for row, name in zip(rows, names, strict=False):
             self._rows[row] = (name, len(names) - 1, began, began + seconds)

@@ -9,6 +9,7 @@ import pickle
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import closing, nullcontext, suppress
 from functools import partial
@@ -102,6 +103,7 @@ class _Teller(logging.Handler):
                 for item in given(items, work):
                     self.tell(Tells.ITEM, item)
         except Exception as error:  # raised where the task was given
+            error.add_note("".join(traceback.format_exception(error)))
             self.tell(Tells.RAISED, _portable(error))
         else:
             self.tell(Tells.DONE)

@@ -1,7 +1,7 @@
 """Work in processes that may die of it: a worker on each device, what killed it found and named.
 
 A worker that died is replaced, and the partitions that it was at are made again. The images that it
-had in hand are tried before, in halves, in a fresh worker; one that alone brings down two fresh
+had in hand are tried before, in halves, in another worker; one that alone brings down two fresh
 workers is blamed: it is not touched again, and its row says what it did.
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -76,16 +78,24 @@ def supervised(
         work.once(runs_here, partial(work.log.warning, warning))
         yield from given(run(work, iter(partitions), Supervision()), work)
         return
-    todo, max_bytes = deque(partitions), _max_bytes(work, len(devices))
+    todo, max_bytes, stopped = deque(partitions), _max_bytes(work, len(devices)), Event()
     streams = [
-        _Supervisor(run, trial, work, todo, device, max_bytes).outcomes() for device in devices
+        _Supervisor(run, trial, work, todo, device, max_bytes, stopped).outcomes()
+        for device in devices
     ]
     with closing(merged(streams, _N_AHEAD, "supervise")) as items:
-        for item in items:
-            if isinstance(item, Line):
-                work.log.log(item.level, "%s", item.text)
-            else:
-                yield item
+        try:
+            for item in items:
+                if isinstance(item, Line):
+                    work.log.log(item.level, "%s", item.text)
+                else:
+                    yield item
+        finally:
+            stopped.set()
+
+
+class _StoppedError(Exception):
+    """Nobody wants what comes any more."""
 
 
 class _Supervisor:
@@ -99,10 +109,11 @@ class _Supervisor:
         todo: deque[Partition],
         device: str,
         max_bytes: float,
+        stopped: Event,
     ) -> None:
         self._run, self._trial = run, trial
         self._work, self._device, self._max_bytes = work, device, max_bytes
-        self._todo = todo
+        self._todo, self._stopped = todo, stopped
         self._begun = dict[Partition, tuple[int, int]]()
         self._next_look = 0.0
 
@@ -118,8 +129,7 @@ class _Supervisor:
                 return
             except DiedError as death:
                 yield Line(logging.WARNING, f"the process that works on {self._device} {death}")
-                lost = dict(self._begun)
-                yield from self._taken_back()
+                yield from self._counted_back()
                 likeliest_first = filter(None, death.suspects if death.cause else ())
                 culprit = next(filter(None, map(self._culprit, likeliest_first)), None)
                 n_in_vain = 0 if culprit else n_in_vain + 1
@@ -131,7 +141,9 @@ class _Supervisor:
                     )
                 elif n_in_vain == MAX_DEATHS_IN_VAIN:
                     n_in_vain = 0
-                    yield from self._given_up(lost, death)
+                    yield self._given_up(death)
+                self._todo.extendleft(reversed(self._begun))
+                self._begun.clear()
 
     def _task(self, run: Run, suspects: Sequence[str] | None = None) -> Task:
         only = None if suspects is None else frozenset(suspects)
@@ -146,6 +158,8 @@ class _Supervisor:
         finally:
             if worker.is_alive():
                 give_back(self._device, worker)
+            else:
+                worker.close()
 
     def _next(self) -> Partition | None:
         try:
@@ -156,6 +170,8 @@ class _Supervisor:
         return partition
 
     def _look(self) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
         if time.monotonic() >= self._next_look:
             self._work.store.require_guard()
             self._next_look = time.monotonic() + _SECONDS_BETWEEN_GUARDS
@@ -170,25 +186,24 @@ class _Supervisor:
             return True
         return False
 
-    def _taken_back(self) -> Iterator[Advanced]:
+    def _counted_back(self) -> Iterator[Advanced]:
         """What was begun is to be made from its beginning."""
-        self._todo.extendleft(reversed(self._begun))
         for partition, (n_rows, n_bytes) in self._begun.items():
             if n_rows:
                 yield Advanced(partition, -n_rows, -n_bytes)
-        self._begun.clear()
 
-    def _given_up(self, lost: Iterable[Partition], death: DiedError) -> Iterator[Failed]:
+    def _given_up(self, death: DiedError) -> Failed:
+        """The partition that was begun first, for the others were only read ahead."""
         way_out = _WAYS_OUT.get(death.cause, "") if death.cause else ""
         told = (
             f"the process that works on {self._device} {death}, {MAX_DEATHS_IN_VAIN} times in a "
             f"row, and no image that it had in hand does that alone; {way_out}run it again"
         )
-        if not lost:
+        if not self._begun:
             raise WorkerDiedError(told)
-        for partition in lost:
-            self._todo.remove(partition)
-            yield Failed(partition, told)
+        partition = next(iter(self._begun))
+        del self._begun[partition]
+        return Failed(partition, told)
 
     def _culprit(self, suspects: Sequence[str]) -> tuple[str, str] | None:
         """The first image that alone brings down two fresh workers, and what it is blamed for."""
@@ -209,8 +224,9 @@ class _Supervisor:
         """
         task = self._task(self._trial, suspects)
         for _ in range(MAX_DEATHS_IN_VAIN):
+            partitions = iter(list(self._begun or self._todo))
             try:
-                for _ in self._in_worker(task, partial(next, iter(list(self._todo)), None)):
+                for _ in self._in_worker(task, partial(next, partitions, None)):
                     pass
                 return None
             except DiedError as death:
@@ -226,4 +242,7 @@ def _max_bytes(work: Work, n_devices: int) -> float:
     setting = work.settings.workers.max_memory_gib
     if setting != "auto":
         return setting * 2**30
-    return _SHARE_OF_MEMORY * psutil.virtual_memory().total / n_devices
+    total = psutil.virtual_memory().total
+    with suppress(OSError, ValueError):  # ValueError: `max`, no limit
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return _SHARE_OF_MEMORY * total / n_devices

@@ -40,12 +40,8 @@ class Supervision:
         """Whether native code may see the image of this content hash."""
         return name not in self.blamed and (self.suspects is None or name in self.suspects)
 
-    def decoding(self, names: Sequence[str]) -> Watch:
-        """What a decoder is given with images of these content hashes."""
-        return lambda rows: self.watch([names[row] for row in rows], 1)
-
-    def encoding(self, names: Sequence[str]) -> Watch:
-        """What an encoder is given with images of these content hashes."""
+    def watching(self, names: Sequence[str]) -> Watch:
+        """What a decoder or an encoder is given with images of these content hashes."""
         return lambda rows: self.watch([names[row] for row in rows], len(rows))
 
 

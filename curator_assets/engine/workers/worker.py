@@ -43,7 +43,7 @@ _WHY_STOPPED = {
 _SENT_BY_OTHERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT}
 
 
-@dataclass
+@dataclass(eq=False)
 class DiedError(Exception):
     """A worker died in the middle of a task.
 
@@ -98,7 +98,7 @@ class Worker:
 
     def is_alive(self) -> bool:
         """Whether it may be given a task."""
-        return self._process.poll() is None
+        return self._stopped_for is None and self._process.poll() is None
 
     def run(
         self,
@@ -222,7 +222,9 @@ def _taken_bytes(pid: int) -> int:
     except OSError:
         return 0
     taken = dict(line.split(":", 1) for line in lines)
-    return 1024 * sum(int(taken.get(n, "0 kB").split()[0]) for n in ("RssAnon", "RssShmem"))
+    return 1024 * sum(
+        int(taken.get(n, "0 kB").split()[0]) for n in ("RssAnon", "RssShmem", "VmSwap")
+    )
 
 
 def _killed_for_memory() -> int:
