@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from pathlib import Path
 
 from image_files import KINDS, picture
 from PIL import Image
+
+from curator_assets.engine.workers.worker import MEMORY
 
 MIB = 1 << 20
 SIDE = 13_377
@@ -88,7 +91,8 @@ def kept(case: Case) -> bool:
         for name, size in (("large", (case.width, case.height)), ("small", (64, 64))):
             (Path(folder) / name).write_bytes(KINDS[case.kind](picture(*size)))
         command = [sys.executable, __file__, "--child", folder, str(case.n_threads)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = os.environ | MEMORY  # as in a worker
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     name = f"| {case.kind} | {case.width:,} x {case.height:,} |"
     if done.returncode:
         print(f"{name} died: exit {done.returncode}: {done.stderr[-500:]}", flush=True)
@@ -106,25 +110,19 @@ def kept(case: Case) -> bool:
 
 def grown(folder: Path, n_threads: int) -> Growth:
     """Of this process, over the decoding of `large` in a folder."""
-    from nvidia import nvimgcodec
-
-    from curator_assets.kernels.decode import ImageDecoder
+    from curator_assets.kernels import decode
     from curator_assets.kernels.decode_memory import decoding_bytes, most_bytes
+    from curator_assets.kernels.image_format import sniff_format
     from curator_assets.kernels.resize import Preprocessing, TorchResize
 
     clip = Preprocessing(224, (0, 0, 0), (1, 1, 1), "bicubic", "shortest", 0)
     large, small = ((folder / name).read_bytes() for name in ("large", "small"))
-    try:
-        stream = nvimgcodec.CodeStream(large)
-        height, width = stream.height, stream.width
-        bound = decoding_bytes(stream) + TorchResize(clip).n_bytes(height, width)
-    except RuntimeError:  # not nvImageCodec's
-        with Image.open(folder / "large") as image:
-            bound = decoding_bytes(image) + TorchResize(clip).n_bytes(image.height, image.width)
-            width, height = image.size
+    stream = decode._open_stream(large, sniff_format(large), max_pixels=1 << 40)
+    width, height = stream.width, stream.height
+    bound = decoding_bytes(stream) + TorchResize(clip).n_bytes(height, width)
     if n_threads > 1:
         bound = most_bytes(width * height)
-    decoder = ImageDecoder(
+    decoder = decode.ImageDecoder(
         clip,
         device="cpu",
         batch_size=2 * n_threads,

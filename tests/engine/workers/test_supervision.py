@@ -95,6 +95,16 @@ def test_what_no_image_does_alone_costs_its_partition_by_name(work):
     assert [i.partition for i in found if isinstance(i, Finished)] == ["good-1,good-2", "good-3"]
 
 
+def test_beside_other_devices_it_costs_that_partition_alone_too(work):
+    partitions = [f"good-{i}" for i in range(12)]
+    partitions.insert(2, "in company,good")
+    run, trial, devices = traps.dies_in_company, traps.harmless, ("cpu", "cpu")
+    found = outcomes(work, *partitions, run=run, trial=trial, devices=devices)
+    assert [i.partition for i in found if isinstance(i, Failed)] == ["in company,good"]
+    made = [item.partition for item in found if isinstance(item, Finished)]
+    assert sorted(made) == sorted(set(partitions) - {"in company,good"})
+
+
 def test_a_worker_that_can_not_even_begin_is_an_error(work):
     with pytest.raises(WorkerDiedError, match="on cpu ended with exit code 3, 5 times in a row"):
         outcomes(work, "good", run=traps.dies_at_once)
