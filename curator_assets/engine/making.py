@@ -143,7 +143,7 @@ def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
 def finished(
     stage: Stage, partitions: Iterable[Partition], work: Work
 ) -> Iterator[Advanced | Finished | Failed]:
-    """What a worker makes; nothing is recorded."""
+    """What is made, here or in workers; nothing is recorded."""
     making = stage.making
     if isinstance(making, OneByOne):
         with making.open(work) as make_one:

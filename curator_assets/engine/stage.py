@@ -156,7 +156,7 @@ class OneByOne:
     """Partitions are made one at a time.
 
     Attributes:
-        open: sets up once a worker what all partitions need.
+        open: sets up once what all partitions need.
         n_threads: partitions that wait for storage at the same time.
     """
 
@@ -169,7 +169,7 @@ class Streamed:
     """Work runs across the ends of partitions.
 
     Attributes:
-        open: sets up once a worker what all partitions need.
+        open: sets up once what all partitions need.
     """
 
     open: Callable[[Work], AbstractContextManager[Stream]]

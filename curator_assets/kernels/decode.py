@@ -44,7 +44,7 @@ from curator_assets.kernels.pictures import Pictures
 from curator_assets.kernels.resize import Preprocessing
 from curator_assets.kernels.transparency import may_have_alpha
 from curator_assets.kernels.variants import is_misread_by_nvimagecodec
-from curator_assets.kernels.watching import Watch, unwatched
+from curator_assets.kernels.watching import ImageWatch, unwatched
 
 _log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class ImageDecoder:
         return self.begin(images)()
 
     def begin(
-        self, images: Sequence[bytes], watch: Watch = unwatched
+        self, images: Sequence[bytes], watch: ImageWatch = unwatched
     ) -> Callable[[], DecodedBatch]:
         """Begin to decode up to `batch_size` images; the call that is returned waits for them.
 

@@ -20,7 +20,7 @@ from curator_assets.kernels.image_format import DecodeError
 from curator_assets.kernels.pictures import Normalise, Pictures
 from curator_assets.kernels.resize import Preprocessing, TorchResize
 from curator_assets.kernels.statistics import measure
-from curator_assets.kernels.watching import Watch
+from curator_assets.kernels.watching import ImageWatch
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class CpuDecoder:
         self._threads = ThreadPoolExecutor(n_threads, "decode", self._begin_thread)
 
     def begin(
-        self, streams: Mapping[int, Any], pictures: Pictures, watch: Watch
+        self, streams: Mapping[int, Any], pictures: Pictures, watch: ImageWatch
     ) -> Callable[[], None]:
         """Begin to decode; the call that is returned ends when it is done.
 

@@ -23,7 +23,7 @@ from curator_assets.kernels.lane import Lane, Mark
 from curator_assets.kernels.pictures import Normalise, Pictures
 from curator_assets.kernels.resize import DaliResize, Preprocessing
 from curator_assets.kernels.statistics import measure
-from curator_assets.kernels.watching import Watch
+from curator_assets.kernels.watching import ImageWatch
 
 _GROUP_PIXELS = 1 << 28
 """Images are decoded together up to so many pixels, 0.8 GB."""
@@ -76,7 +76,7 @@ class GpuDecoder:
         streams: Mapping[int, Any],
         whole_jpegs: set[int],
         pictures: Pictures,
-        watch: Watch,
+        watch: ImageWatch,
     ) -> Callable[[], None]:
         """Begin to decode; the call that is returned ends when it is done.
 
@@ -113,7 +113,7 @@ class GpuDecoder:
         streams: Mapping[int, Any],
         pictures: Pictures,
         made: Mark,
-        watch: Watch,
+        watch: ImageWatch,
     ) -> list[int]:
         """Fill in rows, which take so many bytes, of pictures that are there from a mark on.
 

@@ -17,7 +17,7 @@ from curator_assets.kernels.device import is_out_of_memory
 from curator_assets.kernels.forward import Replayed, embed
 from curator_assets.kernels.lane import Lane, Mark, lane_on
 from curator_assets.kernels.resize import Preprocessing
-from curator_assets.kernels.watching import Watch, unwatched
+from curator_assets.kernels.watching import ImageWatch, unwatched
 
 DTYPES = {
     "float32": torch.float32,
@@ -79,7 +79,9 @@ class EncoderModel:
         """
         return self.begin(pixels)()
 
-    def begin(self, pixels: torch.Tensor, watch: Watch = unwatched) -> Callable[[], np.ndarray]:
+    def begin(
+        self, pixels: torch.Tensor, watch: ImageWatch = unwatched
+    ) -> Callable[[], np.ndarray]:
         """Begin to encode; the call that is returned waits for the embeddings of `encode`.
 
         Args:

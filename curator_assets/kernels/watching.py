@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-Watch = Callable[[Sequence[int]], AbstractContextManager[None]]
+ImageWatch = Callable[[Sequence[int]], AbstractContextManager[None]]
 """A context in which native code works on images, given their rows; entered from any thread."""
 
 

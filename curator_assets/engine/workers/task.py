@@ -11,7 +11,7 @@ from typing import Any
 
 from curator_assets.engine.partitioning import Partition
 from curator_assets.engine.work import Work
-from curator_assets.kernels.watching import Watch
+from curator_assets.kernels.watching import ImageWatch
 from curator_assets.settings import Settings
 
 
@@ -40,7 +40,7 @@ class Supervision:
         """Whether native code may see the image of this content hash."""
         return name not in self.blamed and (self.suspects is None or name in self.suspects)
 
-    def watching(self, names: Sequence[str]) -> Watch:
+    def watching(self, names: Sequence[str]) -> ImageWatch:
         """What a decoder or an encoder is given with images of these content hashes."""
         return lambda rows: self.watch([names[row] for row in rows], len(rows))
 
