@@ -16,7 +16,8 @@ from curator_assets.storage.shards.tars import BrokenTarError, Member, TarConten
 if TYPE_CHECKING:
     from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
 
-_N_TRIALS = 3
+_N_TRIALS = 20
+"""One in two was enough for a file that reads what another one left behind."""
 
 
 def images_of(tars: Source, shards: Iterable[str], supervision: Supervision) -> Iterator[Member]:
