@@ -1,4 +1,4 @@
-"""Pictures that tests of kernels encode."""
+"""Pictures that tests encode, and the decoder that they are given to."""
 
 import io
 
@@ -13,16 +13,14 @@ from curator_assets.kernels.resize import Preprocessing
 RAW = Preprocessing(64, (0, 0, 0), (1 / 255,) * 3, "bicubic", "squash", 0)
 
 
+def make_decoder(preprocessing: Preprocessing, device: str = "cpu", **options: int) -> ImageDecoder:
+    settings = {"batch_size": 64, "max_pixels": 50_000_000, "n_threads": 2} | options
+    settings = {"max_decoding_bytes": most_bytes(settings["max_pixels"])} | settings
+    return ImageDecoder(preprocessing, device=device, **settings)
+
+
 def decode(*images: bytes, max_pixels: int = 1_000_000) -> DecodedBatch:
-    decoder = ImageDecoder(
-        RAW,
-        device="cpu",
-        batch_size=64,
-        max_pixels=max_pixels,
-        max_decoding_bytes=most_bytes(max_pixels),
-        n_threads=2,
-    )
-    return decoder(images)
+    return make_decoder(RAW, max_pixels=max_pixels)(images)
 
 
 def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoded_images import make_decoder
 
-from curator_assets.kernels.decode import ImageDecoder
-from curator_assets.kernels.decode_memory import most_bytes
 from curator_assets.kernels.resize import Preprocessing
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -25,14 +24,8 @@ def test_no_damaged_image_changes_a_good_one_beside_it(monkeypatch: pytest.Monke
     from fuzz_images import damaged
     from image_files import KINDS, picture
 
-    max_pixels = 1_000_000
-    decoder = ImageDecoder(
-        Preprocessing(64, (0, 0, 0), (1, 1, 1), "bicubic", "shortest", 0),
-        device="cpu",
-        batch_size=64,
-        max_pixels=max_pixels,
-        max_decoding_bytes=most_bytes(max_pixels),
-        n_threads=2,
+    decoder = make_decoder(
+        Preprocessing(64, (0, 0, 0), (1, 1, 1), "bicubic", "shortest", 0), max_pixels=1_000_000
     )
     good = [maker(picture(60, 50, i)) for i, maker in enumerate([KINDS["JPEG"], KINDS["PNG"]])]
     alone, rng, errors = decoder(good), random.Random(7), set()

@@ -42,7 +42,7 @@ def rows(work, partitions, supervision):
         for name in partition.split(","):
             found[name] = supervision.blamed.get(name, "row")
             if supervision.may_be_touched(name):
-                with supervision.watch([name], 1):
+                with supervision.watch([name]):
                     DEEDS.get(name.partition("-")[0], lambda: None)()
             yield Advanced(partition, 1)
         yield Made(partition, {"rows": found, "pid": os.getpid()}, files=())
@@ -51,7 +51,7 @@ def rows(work, partitions, supervision):
 def trial(work, partitions, supervision):
     for partition in partitions:
         for name in set(partition.split(",")) & supervision.suspects:
-            with supervision.watch([name], 1):
+            with supervision.watch([name]):
                 DEEDS.get(name.partition("-")[0], lambda: None)()
     yield from ()
 
@@ -62,7 +62,7 @@ def rows_in_pairs(work, partitions, supervision):
         names = partition.split(",")
         for pair in zip(names[::2], names[1::2], strict=True):
             allowed = [name for name in pair if supervision.may_be_touched(name)]
-            with supervision.watch(allowed, 2):
+            with supervision.watch(allowed):
                 for name in allowed:
                     DEEDS.get(name.partition("-")[0], lambda: None)()
         found = {name: supervision.blamed.get(name, "row") for name in names}
@@ -73,7 +73,7 @@ def killed_at_first(work, partitions, supervision, *, folder, times):
     """As `rows`; the process is killed as from outside, so many times, in the midst of an image."""
     for partition in partitions:
         for name in partition.split(","):
-            with supervision.watch([name], 1):
+            with supervision.watch([name]):
                 for i in range(times):
                     with contextlib.suppress(FileExistsError):
                         (Path(folder) / f"killed-{i}").touch(exist_ok=False)
@@ -85,7 +85,7 @@ def killed_at_first(work, partitions, supervision, *, folder, times):
 def dies_in_company(work, partitions, supervision):
     """No image does it alone: `touched` by themselves they are harmless."""
     for partition in partitions:
-        with supervision.watch(partition.split(","), 1):
+        with supervision.watch(partition.split(",")):
             if "company" in partition:
                 ctypes.string_at(0)
         yield Made(partition, {}, files=())

@@ -8,7 +8,6 @@ costs one image, where DALI's own decoder loses the batch and the pipeline): in 
 nvImageCodec can't decode, Pillow does.
 """
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from curator_assets.kernels.decode_with_pillow import (
     TooManyPixelsError,
     open_stream,
 )
-from curator_assets.kernels.device import is_out_of_memory
 from curator_assets.kernels.image_format import (
     PILLOWS,
     DecodeError,
@@ -40,13 +38,11 @@ from curator_assets.kernels.image_format import (
     why_undecodable,
 )
 from curator_assets.kernels.lane import lane_on
-from curator_assets.kernels.pictures import Pictures
+from curator_assets.kernels.pictures import Pictures, why_left_out
 from curator_assets.kernels.resize import Preprocessing
 from curator_assets.kernels.transparency import may_have_alpha
 from curator_assets.kernels.variants import is_misread_by_nvimagecodec
 from curator_assets.kernels.watching import ImageWatch, unwatched
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -255,5 +251,4 @@ def _tried(look: Callable[..., Any], data: bytes, *more: Any) -> Any:
     try:
         return look(data, *more)
     except Exception as error:
-        _log.warning("an image is left out: %s", error, exc_info=True)
-        return DecodeError.OUT_OF_MEMORY if is_out_of_memory(error) else DecodeError.CORRUPT
+        return why_left_out(error)

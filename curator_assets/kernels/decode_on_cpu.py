@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +14,10 @@ from nvidia import nvimgcodec
 from curator_assets.kernels.constant_rows import constant_rows_fraction
 from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes
 from curator_assets.kernels.decode_with_pillow import PillowStream
-from curator_assets.kernels.device import is_out_of_memory
-from curator_assets.kernels.image_format import DecodeError
-from curator_assets.kernels.pictures import Normalise, Pictures
+from curator_assets.kernels.pictures import Normalise, Pictures, why_left_out
 from curator_assets.kernels.resize import Preprocessing, TorchResize
 from curator_assets.kernels.statistics import measure
 from curator_assets.kernels.watching import ImageWatch
-
-_log = logging.getLogger(__name__)
 
 
 class CpuDecoder:
@@ -89,11 +84,7 @@ class CpuDecoder:
         except Exception as error:
             pictures.shapes[row], pictures.has_alpha[row] = 0, False
             pictures.statistics[:, row] = np.nan
-            lacks_memory = is_out_of_memory(error)
-            pictures.failures[row] = (
-                DecodeError.OUT_OF_MEMORY if lacks_memory else DecodeError.CORRUPT
-            )
-            _log.warning("an image is left out: %s", error, exc_info=not lacks_memory)
+            pictures.failures[row] = why_left_out(error)
 
     def _show(self, row: int, stream: Any, pictures: Pictures) -> None:
         decoded = self._decode(stream)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from curator_assets.kernels.device import is_out_of_memory
 from curator_assets.kernels.image_format import DecodeError
 from curator_assets.kernels.resize import Preprocessing
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,13 @@ class Pictures:
             again_on_cpu=np.zeros(n, dtype=bool),
             failures={},
         )
+
+
+def why_left_out(error: Exception) -> DecodeError:
+    """The reason to give for an image over which something was raised, which the log is told."""
+    lacks_memory = is_out_of_memory(error)
+    _log.warning("an image is left out: %s", error, exc_info=None if lacks_memory else error)
+    return DecodeError.OUT_OF_MEMORY if lacks_memory else DecodeError.CORRUPT
 
 
 class Normalise:

@@ -11,7 +11,7 @@ from curator_assets.kernels.decode_with_pillow import PillowError, picture_of
 
 _QUALITY = 70
 _MAX_PIXELS = 1 << 28
-"""Larger images are not shown: one takes a gigabyte."""
+"""Larger images are not shown: one takes a gigabyte, up to seven where it may be transparent."""
 
 
 def thumbnail(data: bytes, side: int) -> bytes | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoded_images import encoded, make_decoder, waves
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.transform import image_transform
@@ -50,12 +51,6 @@ MALFORMED_THAT_DECODE = {
 }
 
 
-def make_decoder(preprocessing: Preprocessing, device: str = "cpu", **options: int) -> ImageDecoder:
-    settings = {"batch_size": 64, "max_pixels": 50_000_000, "n_threads": 2} | options
-    settings = {"max_decoding_bytes": most_bytes(settings["max_pixels"])} | settings
-    return ImageDecoder(preprocessing, device=device, **settings)
-
-
 @pytest.fixture(scope="module")
 def decoder(device: str) -> ImageDecoder:
     return make_decoder(RAW, device)
@@ -64,18 +59,6 @@ def decoder(device: str) -> ImageDecoder:
 @pytest.fixture(scope="module")
 def flowers(shared_data: Path) -> list[Path]:
     return sorted((shared_data / "flowers").glob("*/*.jpg"))[::9]
-
-
-def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-def picture(width: int = 120, height: int = 80) -> Image.Image:
-    y, x = np.mgrid[0:height, 0:width]
-    waves = [127 + 120 * np.sin(x / 9 + y / 14 + phase) for phase in (0, 2, 4)]
-    return Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
 
 
 def with_alpha(image: Image.Image) -> Image.Image:
@@ -92,7 +75,7 @@ def over_white(image: Image.Image) -> Image.Image:
 
 
 def variants() -> dict[str, tuple[str, bytes]]:
-    image = picture()
+    image = waves()
     gray, palette, cmyk = image.convert("L"), image.quantize(64), image.convert("CMYK")
     return {
         "jpeg": ("jpeg", encoded(image, "JPEG")),
@@ -142,7 +125,7 @@ def test_each_format_decodes_to_what_pillow_makes_of_it(decoder: ImageDecoder) -
 
 
 def test_sixteen_bit_gray_is_scaled(decoder: ImageDecoder) -> None:
-    gray = picture().convert("L")
+    gray = waves().convert("L")
     deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     batch = decoder([encoded(gray, "PNG"), encoded(deep, "PNG"), encoded(deep, "TIFF")])
     assert torch.equal(batch.pixels[1], batch.pixels[0])
@@ -154,7 +137,7 @@ def test_sixteen_bit_gray_is_scaled(decoder: ImageDecoder) -> None:
 def test_exif_orientation_is_applied(file_format: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(picture(), file_format, exif=exif)
+    data = encoded(waves(), file_format, exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     batch = make_decoder(RAW)([data, encoded(upright, "PNG")])
     assert (batch.width[0], batch.height[0]) == upright.size
@@ -176,8 +159,8 @@ def test_photos_of_every_orientation_show_one_picture(
 @pytest.mark.parametrize(
     "data",
     [
-        encoded(picture(64, 64), "ICO"),
-        encoded(picture(64, 64), "PPM"),
+        encoded(waves(64, 64), "ICO"),
+        encoded(waves(64, 64), "PPM"),
         b'<svg xmlns="http://www.w3.org/2000/svg"/>',
     ],
     ids=["ico", "pnm", "svg"],
@@ -205,7 +188,7 @@ def test_reasons_are_exactly_these() -> None:
 
 
 def test_failed_images_leave_gaps_in_order(decoder: ImageDecoder) -> None:
-    png, jpeg = encoded(picture(), "PNG"), encoded(picture(), "JPEG")
+    png, jpeg = encoded(waves(), "PNG"), encoded(waves(), "JPEG")
     batch = decoder([b"", png, b"hello", jpeg[: len(jpeg) // 2], jpeg])
     assert batch.errors == ["empty", None, "not an image", "truncated", None]
     assert batch.format == [None, "png", None, "jpeg", "jpeg"]
@@ -247,7 +230,7 @@ def test_a_jpeg_is_complete_if_an_end_follows_its_last_scan(parts: list[bytes]) 
 
 
 def test_a_damaged_header_is_corrupt(decoder: ImageDecoder) -> None:
-    data = bytearray(encoded(picture(), "PNG"))
+    data = bytearray(encoded(waves(), "PNG"))
     data[24] = 77  # bit depth
     assert decoder([bytes(data)]).errors == ["corrupt"]
 
@@ -257,7 +240,7 @@ def test_a_damaged_header_is_corrupt(decoder: ImageDecoder) -> None:
 def test_sides_that_no_image_has_are_corrupt(
     decoder: ImageDecoder, places: list[int], side: int
 ) -> None:
-    data = bytearray(encoded(picture(), "PNG"))
+    data = bytearray(encoded(waves(), "PNG"))
     for at in places:
         data[at : at + 4] = side.to_bytes(4, "big")
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
@@ -266,9 +249,9 @@ def test_sides_that_no_image_has_are_corrupt(
 
 def test_an_image_is_refused_by_its_header_size(device: str) -> None:
     decoder = make_decoder(RAW, device, max_pixels=120 * 80)
-    bomb = bytearray(encoded(picture(), "BMP"))
+    bomb = bytearray(encoded(waves(), "BMP"))
     bomb[18:26] = (60_000).to_bytes(4, "little") * 2
-    batch = decoder([bytes(bomb), encoded(picture(), "PNG"), encoded(picture(121, 80), "PNG")])
+    batch = decoder([bytes(bomb), encoded(waves(), "PNG"), encoded(waves(121, 80), "PNG")])
     assert batch.errors == ["too many pixels", None, "too many pixels"]
 
 
@@ -345,7 +328,7 @@ def test_what_is_refused_does_not_depend_on_the_device(device: str, flowers: lis
 def test_batches_begun_together_are_those_decoded_alone(
     decoder: ImageDecoder, flowers: list[Path]
 ) -> None:
-    photos = [file.read_bytes() for file in flowers[:12]] + [b"", encoded(picture(), "PNG")]
+    photos = [file.read_bytes() for file in flowers[:12]] + [b"", encoded(waves(), "PNG")]
     batches = [photos[:5], photos[5:], photos[3:9], [], photos]
     begun = [decoder.begin(images) for images in batches]
     together = [finish() for finish in begun]
@@ -445,7 +428,7 @@ def test_whatever_is_raised_over_an_image_costs_that_image(monkeypatch, error, r
             raise error
 
     decoder = make_decoder(RAW)
-    images = [encoded(picture(), "PNG"), encoded(picture(), "JPEG"), encoded(picture(), "BMP")]
+    images = [encoded(waves(), "PNG"), encoded(waves(), "JPEG"), encoded(waves(), "BMP")]
     expected = decoder(images)
     monkeypatch.setattr(CpuDecoder, "_show", raises)
     found = decoder(images)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoded_images import make_decoder
 from encoders import load_offline, load_tiny, one_thread, random_pixels
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.encode import EncoderModel
 
 
@@ -75,14 +75,7 @@ def test_embeddings_agree_with_open_clips_preprocessing(
     files = sorted((shared_data / "clip_golden" / "images").glob("*.jpg"))
     files += sorted((shared_data / "flowers").glob("*/*.jpg"))[:300:3]
     assert len(files) == 107
-    decoder = ImageDecoder(
-        offline.preprocessing,
-        device=device,
-        batch_size=107,
-        max_pixels=10**8,
-        max_decoding_bytes=4 << 30,
-        n_threads=2,
-    )
+    decoder = make_decoder(offline.preprocessing, device, batch_size=107, max_pixels=10**8)
     transform = image_transform_v2(PreprocessCfg(**offline.visual.preprocess_cfg), is_train=False)
     reference = offline.encode(torch.stack([transform(Image.open(file)) for file in files]))
     embeddings = offline.encode(decoder([file.read_bytes() for file in files]).pixels)
@@ -95,14 +88,7 @@ def test_near_duplicates_are_nearer_than_other_photos(
     shared_data: Path, offline: EncoderModel, device: str
 ) -> None:
     files = sorted((shared_data / "exif_orientation").glob("*.jpg"))
-    decoder = ImageDecoder(
-        offline.preprocessing,
-        device=device,
-        batch_size=18,
-        max_pixels=10**8,
-        max_decoding_bytes=4 << 30,
-        n_threads=2,
-    )
+    decoder = make_decoder(offline.preprocessing, device, batch_size=18, max_pixels=10**8)
     embeddings = offline.encode(decoder([file.read_bytes() for file in files]).pixels)
     cosines = embeddings @ embeddings.T
     assert cosines[:9, :9].min() > 0.9

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoded_images import make_decoder
 
 from curator_assets.kernels import encode, precision
-from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.encode import EncoderModel
 from curator_assets.kernels.precision import candidates, choose_precision
 from curator_assets.models.open_clip_models import load_model
@@ -26,14 +26,7 @@ def offline() -> EncoderModel:
 @pytest.fixture(scope="module")
 def photos(shared_data: Path, offline: EncoderModel) -> torch.Tensor:
     files = sorted((shared_data / "flowers").glob("*/*.jpg"))[:32:4]
-    decoder = ImageDecoder(
-        offline.preprocessing,
-        device="cpu",
-        batch_size=8,
-        max_pixels=10**8,
-        max_decoding_bytes=4 << 30,
-        n_threads=2,
-    )
+    decoder = make_decoder(offline.preprocessing, "cpu", batch_size=8, max_pixels=10**8)
     return decoder([file.read_bytes() for file in files]).pixels
 
 

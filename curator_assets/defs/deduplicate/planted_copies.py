@@ -71,7 +71,7 @@ def _encoded(
             name = content_hash(data)
             if not supervision.may_be_touched(name):
                 continue
-            with supervision.watch([name], 1):
+            with supervision.watch([name]):
                 copies = augmented_copies(data, max_pixels=max_pixels)
             if copies:
                 yield image_id, name, _ORIGINAL, data

@@ -58,20 +58,21 @@ class InFlight:
         return fd
 
     @contextmanager
-    def hold(self, names: Sequence[str], seconds: float) -> Iterator[None]:
+    def hold(self, seconds_per_image: float, names: Sequence[str]) -> Iterator[None]:
         """Tell of images until the block ends; from any thread.
 
         Args:
-            names: their content hashes.
-            seconds: that the block may take.
+            seconds_per_image: that the block may take.
+            names: the images' content hashes.
         """
         rows = list[int]()
         with suppress(IndexError):  # no row is free
             for _ in names:
                 rows.append(self._free.pop())
         began = time.monotonic()
+        until = began + seconds_per_image * len(names)
         for row, name in zip(rows, names, strict=False):
-            self._rows[row] = (name, len(names) - 1, began, began + seconds)
+            self._rows[row] = (name, len(names) - 1, began, until)
         try:
             yield
         finally:

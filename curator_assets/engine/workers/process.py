@@ -93,12 +93,11 @@ class _Teller(logging.Handler):
 
     def answer(self, task: Task) -> None:
         """Run a task and tell what it gives."""
-        work = task.work(logging.getLogger(f"{_LOGGER}.worker"))
-        held = work.store.guarded(Held(work.store, *task.held)) if task.held else nullcontext()
-        supervision = Supervision(
-            task.blamed, task.suspects, partial(self._watch, task), in_worker=True
-        )
         try:
+            work = task.work(logging.getLogger(f"{_LOGGER}.worker"))
+            held = work.store.guarded(Held(work.store, *task.held)) if task.held else nullcontext()
+            watch = partial(self._in_flight.hold, work.settings.workers.max_seconds_per_image)
+            supervision = Supervision(task.blamed, task.suspects, watch, in_worker=True)
             with held, closing(task.run(work, self._partitions(), supervision)) as items:
                 for item in given(items, work):
                     self.tell(Tells.ITEM, item)
@@ -108,9 +107,6 @@ class _Teller(logging.Handler):
         else:
             self.tell(Tells.DONE)
         _let_go_of_device_memory()
-
-    def _watch(self, task: Task, names: Any, n_images: int) -> Any:
-        return self._in_flight.hold(names, task.seconds_per_image * n_images)
 
     def _partitions(self) -> Iterator[Partition]:
         while True:

@@ -15,7 +15,7 @@ from curator_assets.kernels.watching import ImageWatch
 from curator_assets.settings import Settings
 
 
-def _nobody_watches(names: Sequence[str], n_images: int) -> AbstractContextManager[None]:
+def _nobody_watches(names: Sequence[str]) -> AbstractContextManager[None]:
     return nullcontext()
 
 
@@ -27,13 +27,13 @@ class Supervision:
         blamed: content hash -> why the image is not to be touched.
         suspects: the content hashes of the only images that are to be touched; None for all.
         watch: a context in which native code may do whatever it does with images, given their
-            content hashes, and by how many of them the time that it takes grows.
+            content hashes.
         in_worker: whether there is a supervisor at all.
     """
 
     blamed: Mapping[str, str] = field(default_factory=dict)
     suspects: frozenset[str] | None = None
-    watch: Callable[[Sequence[str], int], AbstractContextManager[None]] = _nobody_watches
+    watch: Callable[[Sequence[str]], AbstractContextManager[None]] = _nobody_watches
     in_worker: bool = False
 
     def may_be_touched(self, name: str | None) -> bool:
@@ -42,7 +42,7 @@ class Supervision:
 
     def watching(self, names: Sequence[str]) -> ImageWatch:
         """What a decoder or an encoder is given with images of these content hashes."""
-        return lambda rows: self.watch([names[row] for row in rows], len(rows))
+        return lambda rows: self.watch([names[row] for row in rows])
 
 
 Run = Callable[[Work, Iterator[Partition], Supervision], Generator[Any, None, None]]
@@ -63,7 +63,6 @@ class Task:
         hashes: of files of weights that were read before.
         blamed: content hash -> why the image is not to be touched.
         suspects: the content hashes of the only images that are to be touched; None for all.
-        seconds_per_image: that native code may take.
     """
 
     run: Run
@@ -75,7 +74,6 @@ class Task:
     hashes: dict[str, Any]
     blamed: Mapping[str, str]
     suspects: frozenset[str] | None
-    seconds_per_image: float
 
     @classmethod
     def of(
@@ -97,7 +95,6 @@ class Task:
             hashes=work.weights.hashes.known,
             blamed=dict(work.blamed),
             suspects=suspects,
-            seconds_per_image=work.settings.workers.max_seconds_per_image,
         )
 
     def work(self, log: logging.Logger) -> Work:

@@ -63,11 +63,7 @@ class DiedError(Exception):
 
 
 class Worker:
-    """A process that runs tasks, one at a time.
-
-    Attributes:
-        is_fresh: nothing was run in it yet.
-    """
+    """A process that runs tasks, one at a time."""
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
@@ -86,7 +82,6 @@ class Worker:
         self._in_flight = InFlight(in_flight)
         self._stopped_for: DecodeError | None = None
         self._suspects, self._overdue = list[Flying](), list[Flying]()
-        self.is_fresh = True
         theirs.close()
         os.close(in_flight)
         os.close(lifeline)
@@ -119,7 +114,6 @@ class Worker:
             DiedError: the process died.
             Exception: whatever the task raised.
         """
-        self.is_fresh = False
         is_through, next_look = False, 0.0
         try:
             self._send(task)

@@ -10,7 +10,7 @@ from curator_assets.engine.workers.in_flight import N_ROWS, InFlight
 
 def test_what_is_held_is_found_and_what_was_held_is_not():
     mine, theirs = [InFlight(fd) for fd in [InFlight.create()] * 2]
-    with mine.hold(["a" * 32], 10), mine.hold(["b", "c"], 10):
+    with mine.hold(10, ["a" * 32]), mine.hold(10, ["b", "c"]):
         found = theirs.found()
         assert [flying.name for flying in found] in (["b", "c", "a" * 32], ["c", "b", "a" * 32])
         assert [flying.n_beside for flying in found] == [1, 1, 0]
@@ -20,7 +20,7 @@ def test_what_is_held_is_found_and_what_was_held_is_not():
 
 def test_what_takes_longer_than_it_may_is_overdue():
     mine = InFlight(InFlight.create())
-    with mine.hold(["slow"], 0), mine.hold(["quick"], 10):
+    with mine.hold(0, ["slow"]), mine.hold(10, ["quick"]):
         time.sleep(0.001)
         assert [flying.name for flying in mine.overdue()] == ["slow"]
 
@@ -28,9 +28,9 @@ def test_what_takes_longer_than_it_may_is_overdue():
 def test_of_more_than_there_is_room_for_the_last_are_not_told_of():
     mine = InFlight(InFlight.create())
     names = [str(i) for i in range(N_ROWS + 10)]
-    with mine.hold(names, 10), mine.hold(["one more"], 10):
+    with mine.hold(10, names), mine.hold(10, ["one more"]):
         assert {flying.name for flying in mine.found()} == set(names[:N_ROWS])
-    with mine.hold(["one more"], 10):
+    with mine.hold(10, ["one more"]):
         assert [flying.name for flying in mine.found()] == ["one more"]
 
 
@@ -39,7 +39,7 @@ import sys
 from curator_assets.engine.workers.in_flight import InFlight
 theirs = InFlight(int(sys.argv[1]))
 for _ in range(50_000):
-    with theirs.hold(["x" * 32], 1000):
+    with theirs.hold(1000, ["x" * 32]):
         pass
 """
 
