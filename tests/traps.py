@@ -119,9 +119,9 @@ def writes(work, partitions, supervision):
             time.sleep(0.2)
 
 
-def embedded_with_traps(work, shards, supervision, *, arithmetic):
+def embedded_with_traps(work, shards, supervision, **given):
     with _traps():
-        yield from embedded(work, shards, supervision, arithmetic=arithmetic)
+        yield from embedded(work, shards, supervision, **given)
 
 
 def touched_with_traps(work, shards, supervision, *, precision):

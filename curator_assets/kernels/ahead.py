@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import count
 from queue import Empty, Full, Queue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Begun = TypeVar("Begun")
+Result = TypeVar("Result")
 
 _POLL_SECONDS = 0.1
 _END = object()
@@ -97,6 +101,36 @@ def _left_in(queue: Queue[Any]) -> Iterator[Any]:
             return
         if item is not _END:
             yield item
+
+
+@dataclass(frozen=True)
+class Running(Generic[Result]):
+    """Work that was begun; calling it waits for what it gives.
+
+    Attributes:
+        futures: of all that is done in threads.
+        finish: waits for them, and does what is left.
+    """
+
+    futures: Sequence[Future[Any]]
+    finish: Callable[[], Result]
+
+    def when_done(self, tell: Callable[[], object]) -> None:
+        """Call `tell` once calling this waits for no thread; in one of them, or at once."""
+        n_done, n = count(1), len(self.futures)
+
+        def one_is_done(_: Future[Any]) -> None:
+            if next(n_done) == n:
+                tell()
+
+        for future in self.futures:
+            future.add_done_callback(one_is_done)
+        if not n:
+            tell()
+
+    def __call__(self) -> Result:
+        """What it gives."""
+        return self.finish()
 
 
 def begun_ahead(

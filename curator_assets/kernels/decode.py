@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from nvidia import nvimgcodec
 
+from curator_assets.kernels.ahead import Running
 from curator_assets.kernels.complete_files import is_complete
 from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes, most_bytes
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
@@ -86,6 +87,14 @@ class ImageDecoder:
 
     An image's pixels are bit-identical whatever its neighbours and its place in the batch. A
     decoder serves one thread; it may begin further batches before the first is asked for.
+
+    Attributes:
+        preprocessing: What the model wants.
+        device: Where the pixels lie.
+        batch_size: The most images a call may hand in.
+        n_at_once: Images that a call had best hand in: a GPU works on many at a time, a thread on
+            one.
+        max_pixels: Images whose header announces more are refused.
     """
 
     def __init__(
@@ -125,7 +134,9 @@ class ImageDecoder:
         self.batch_size = batch_size
         self.max_pixels = max_pixels
         self._decoder: CpuDecoder | GpuDecoder
+        self.n_at_once = 1
         if self.device.type == "cuda":
+            self.n_at_once = batch_size
             self._decoder = GpuDecoder(
                 preprocessing,
                 device=self.device,
@@ -147,8 +158,8 @@ class ImageDecoder:
 
     def begin(
         self, images: Sequence[bytes], watch: ImageWatch = unwatched
-    ) -> Callable[[], DecodedBatch]:
-        """Begin to decode up to `batch_size` images; the call that is returned waits for them.
+    ) -> Running[DecodedBatch]:
+        """Begin to decode up to `batch_size` images; the call of what is returned waits for them.
 
         Args:
             images: Encoded.
@@ -171,12 +182,12 @@ class ImageDecoder:
             whole_jpegs = {
                 i for i in streams if formats[i] == "jpeg" and is_complete(images[i], "jpeg")
             }
-            finish = self._decoder.begin(streams, whole_jpegs, pictures, watch)
+            running = self._decoder.begin(streams, whole_jpegs, pictures, watch)
         else:
-            finish = self._decoder.begin(streams, pictures, watch)
+            running = self._decoder.begin(streams, pictures, watch)
 
         def decoded() -> DecodedBatch:
-            finish()
+            running()
             errors = [
                 _reason(data, name, stream, pictures, row)
                 for row, (data, name, stream) in enumerate(
@@ -185,7 +196,7 @@ class ImageDecoder:
             ]
             return _batch(pictures, errors, formats)
 
-        return decoded
+        return Running(running.futures, decoded)
 
 
 def _batch(

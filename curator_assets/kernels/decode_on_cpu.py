@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from nvidia import nvimgcodec
 
+from curator_assets.kernels.ahead import Running
 from curator_assets.kernels.constant_rows import constant_rows_fraction
 from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes
 from curator_assets.kernels.decode_with_pillow import PillowStream
@@ -41,8 +42,8 @@ class CpuDecoder:
 
     def begin(
         self, streams: Mapping[int, Any], pictures: Pictures, watch: ImageWatch
-    ) -> Callable[[], None]:
-        """Begin to decode; the call that is returned ends when it is done.
+    ) -> Running[None]:
+        """Begin to decode; the call of what is returned ends when it is done.
 
         Args:
             streams: row -> nvImageCodec's stream or Pillow's.
@@ -65,7 +66,7 @@ class CpuDecoder:
             for share in running:
                 share.result()
 
-        return finish
+        return Running(running, finish)
 
     def _begin_thread(self) -> None:
         """One single-threaded decoder a thread.

@@ -8,7 +8,7 @@ and what is refused does not depend on the device.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from nvidia import nvimgcodec
 
+from curator_assets.kernels.ahead import Running
 from curator_assets.kernels.constant_rows import constant_rows_fractions
 from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
@@ -77,8 +78,8 @@ class GpuDecoder:
         whole_jpegs: set[int],
         pictures: Pictures,
         watch: ImageWatch,
-    ) -> Callable[[], None]:
-        """Begin to decode; the call that is returned ends when it is done.
+    ) -> Running[None]:
+        """Begin to decode; the call of what is returned ends when it is done.
 
         Args:
             streams: row -> nvImageCodec's stream or Pillow's.
@@ -88,7 +89,7 @@ class GpuDecoder:
         """
         others = {row: stream for row, stream in streams.items() if row not in whole_jpegs}
         there = Pictures.empty(len(pictures.shapes), self._side, torch.device("cpu"))
-        finish_others = self._cpu.begin(others, there, watch)
+        running_others = self._cpu.begin(others, there, watch)
         made = self._lane.mark_caller()
         trusted = {row: streams[row] for row in sorted(whole_jpegs)}
         running = [
@@ -100,11 +101,11 @@ class GpuDecoder:
             given_up = dict[int, Any]()
             for group in running:
                 given_up |= {row: streams[row] for row in group.result()}
-            finish_others()
+            running_others()
             self._cpu.begin(given_up, there, watch)()
             self._take(there, pictures, given_up)
 
-        return finish
+        return Running([*running, *running_others.futures], finish)
 
     def _show(
         self,

@@ -47,6 +47,7 @@ class EncoderModel:
             on all cores for small networks, and as fast for large ones.
         execution: How the tower runs, one of `EXECUTIONS`.
         lane: Of the device, in which it runs.
+        n_computed: Images that went through it up to now, those that fill up batches included.
     """
 
     visual: torch.nn.Module
@@ -60,6 +61,7 @@ class EncoderModel:
     n_threads: int
     execution: str
     lane: Lane
+    n_computed: int = 0
 
     def encode(self, pixels: torch.Tensor) -> np.ndarray:
         """Embeddings of images; each depends on its own image only.
@@ -128,6 +130,7 @@ class EncoderModel:
             batch[: len(chunk)] = chunk
             self.lane.use(chunk)
             features = self._forward(batch)[: len(chunk)].to("cpu", non_blocking=True)
+            self.n_computed += n
             return features, self.lane.mark()
 
     def _halve_batch(self, tried: int) -> None:

@@ -17,6 +17,10 @@ TRASH = "trash"
 """What was let go of, as it lay below `output`; its ledger and metadata are folders of it."""
 LET_GO = "let_go"
 """Below `TRASH`: since when each shard lies there."""
+INDEX = "index"
+"""From content hashes to rows of `image_embeddings`; all of it can be made again."""
+SET_ASIDE = "index/set_aside"
+"""Tables of `image_embeddings` that are being replaced, until all are."""
 TAR_SHARDS = "tar_shards"
 """The asset of the source's tars, under which their versions are kept."""
 LISTING = "listing.parquet"
@@ -52,6 +56,29 @@ def tar_index(shard: str) -> str:
 def embeddings(shard: str) -> str:
     """The table of `image_embeddings`."""
     return f"embeddings/{shard}.parquet"
+
+
+def segment(content: str) -> str:
+    """A segment of the index with this content."""
+    return f"{INDEX}/{content}.segment"
+
+
+def is_segment(name: str) -> bool:
+    """Whether a file is a segment of the index."""
+    return name == segment(
+        name.removeprefix(f"{INDEX}/").removesuffix(".segment").rpartition("/")[2]
+    )
+
+
+def set_aside(recipe: str, table: str) -> str:
+    """A table of `image_embeddings` of this recipe and identity, while it is being replaced."""
+    return f"{SET_ASIDE}/{recipe}/{table}.parquet"
+
+
+def set_aside_table(recipe: str, name: str) -> str | None:
+    """The identity of a table of this recipe that was set aside; None for any other file."""
+    table = name.rpartition("/")[2].removesuffix(".parquet")
+    return table if name == set_aside(recipe, table) else None
 
 
 def scores(shard: str) -> str:
@@ -195,7 +222,7 @@ def is_bookkeeping(name: str) -> bool:
     )
 
 
-_KEPT_BESIDE = {ARRIVALS, LEASE, LEDGER, LISTING, NOT_TAKEN, SOURCE, TRASH, "logs"}
+_KEPT_BESIDE = {ARRIVALS, INDEX, LEASE, LEDGER, LISTING, NOT_TAKEN, SOURCE, TRASH, "logs"}
 
 PICTURE_KINDS = {"jpeg": "jpg", "png": "png"}
 """Kind of a picture -> suffix of its file."""

@@ -11,7 +11,7 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -192,6 +192,19 @@ class Store:
             found.append((name, content))
         return found
 
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Parts of the file called `name`, each from a byte up to another one; at its end less.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if self.is_local:
+            with open(self.path(name), "rb") as file:  # noqa: PTH123
+                return [os.pread(file.fileno(), stop - start, start) for start, stop in ranges]
+        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+        read = partial(self.fs.cat_ranges, [self.path(name)] * len(ranges), starts, stops)
+        return with_retries(read, f"reading {self.url(name)}", _LOG)
+
     def open(self, name: str) -> IO[bytes]:
         """The file called `name`, open for reading.
 
@@ -218,6 +231,27 @@ class Store:
             else:  # `mv` would take `[` and `*` in names for patterns
                 self.fs.cp_file(self.path(name), self.path(target))
                 self.fs.rm_file(self.path(name))
+
+    def copy(self, name: str, target: str) -> None:
+        """Have the content of the file called `name` under another name too; what had that goes.
+
+        Where the filesystem knows hard links, the bytes are there once.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        self.remove(target)
+        self.fs.makedirs(self.fs._parent(self.path(target)), exist_ok=True)
+        self.require_guard()
+        if self.is_local:
+            try:
+                os.link(self.path(name), self.path(target))
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+            else:
+                return
+        self.fs.cp_file(self.path(name), self.path(target))
 
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:

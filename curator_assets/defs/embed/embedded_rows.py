@@ -1,53 +1,47 @@
-"""From tars to tables of embeddings: reading, decoding, encoding and writing overlap.
+"""From tars to rows of embeddings: reading, looking up, decoding, encoding and writing overlap.
 
-Each step is a generator that runs in a thread of its own, a few batches ahead of the next. Batches
-run across the ends of shards, so a run of small shards keeps the encoder as busy as one large one.
-What is held at a time is bounded by the batches in flight, whatever the size of a shard.
+Each step is a generator that runs in a thread of its own, somewhat ahead of the next. An image goes
+its own way as fast as it can: what is slow to decode is overtaken, and the encoder gets full
+batches of whatever is ready. Rows come out in the order of the tars all the same.
+
+What is held at a time is bounded, whatever the size of a shard.
 """
 
-import logging
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count, groupby, islice
-from typing import TYPE_CHECKING
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs.embed.row_columns import image_columns, named, tar_columns
+from curator_assets.defs.embed.image_rows import (
+    ImageRow,
+    image_columns,
+    take_decoded,
+    tar_columns,
+)
+from curator_assets.defs.embed.read_samples import Begun, Ended, Part, written_to
 from curator_assets.engine.stage import Failed
 from curator_assets.engine.workers.task import Supervision
-from curator_assets.masking import masked_error
-from curator_assets.settings import ModelSettings
-from curator_assets.storage.retries import pause_before_retry
-from curator_assets.storage.shards.source import Signature, Source
-from curator_assets.storage.shards.tars import (
-    BrokenTarError,
-    Member,
-    RepeatedKeyError,
-    Sample,
-    TarContent,
-)
-from curator_assets.storage.tables.parquet import embedding_column
+from curator_assets.kernels.ahead import Running, ahead
+from curator_assets.storage.shards.tars import Sample
 
 if TYPE_CHECKING:
+    import torch
+
     from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
     from curator_assets.kernels.encode import EncoderModel
 
-UNIQUE_IDS = "unique_ids"
-"""The check that a tar with two samples of one key fails."""
+_MAX_BYTES = 64 << 20
+"""Of image files that are being decoded, or one."""
 
-_BATCH_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A shard begins."""
-
-    shard: str
+_MAX_OVERTAKING = 1 << 14
+"""Samples that may be read after an image and be through before it."""
 
 
 @dataclass(frozen=True)
@@ -56,205 +50,265 @@ class Rows:
 
     Attributes:
         table: of `image_embeddings`.
-        seconds: step -> how long it worked on them.
-        n_again_on_cpu: images among them that a GPU's decoder gave up on and the CPU's read.
+        n_decoded: images that were decoded for them.
+        n_encoded: images that were encoded for them.
+        n_reused: samples whose image was not decoded for them: its row was known.
+        n_again_on_cpu: images that a GPU's decoder gave up on and the CPU's read.
     """
 
     table: pa.Table
-    seconds: dict[str, float]
+    n_decoded: int
+    n_encoded: int
+    n_reused: int
     n_again_on_cpu: int
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A shard was read to its end, as it was when it had this signature."""
-
-    content: TarContent
-    signature: Signature
-
-
 @dataclass
-class _Batch:
-    """Samples of one or more shards in the order of the tars, and what became of them so far.
+class Spent:
+    """How long each step worked.
 
     Attributes:
-        items: samples between the marks of their shards; None for a sample once it is decoded, so
-            that its bytes are let go.
-        seconds: step -> how long it worked on the batch.
-        columns: of `image_embeddings`, a value for each sample.
-        again_on_cpu: int64, ascending, the samples whose image only the CPU's decoder could read.
-        names: the content hashes of the images that were decoded.
+        seconds: step -> up to now.
     """
 
-    items: list[Sample | Begun | Ended | Failed | None]
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    columns: dict[str, pa.Array] = field(default_factory=dict)
-    again_on_cpu: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    names: list[str] = field(default_factory=list)
-    decoded: "DecodedBatch | None" = None
-
-    def samples(self) -> list[Sample]:
-        """Those that are not decoded yet."""
-        return [item for item in self.items if isinstance(item, Sample)]
-
-    def images(self, supervision: Supervision) -> dict[int, Member]:
-        """The image of each of those samples that is to be decoded, by the sample's place."""
-        return {
-            place: sample.image
-            for place, sample in enumerate(self.samples())
-            if sample.image
-            and sample.image.data is not None
-            and supervision.may_be_touched(sample.image.content_hash)
-        }
 
     @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
+    def on(self, step: str) -> Iterator[None]:
         """Count the time inside towards a step."""
         started = time.perf_counter()
         yield
         self.seconds[step] += time.perf_counter() - started
 
+    def over(self, items: Iterable[Part], step: str) -> Iterator[Part]:
+        """The items; the time to get them counts towards a step."""
+        left = iter(items)
+        while True:
+            with self.on(step):
+                item = next(left, None)
+            if item is None:
+                return
+            yield item
+
+
+class _Pixels(NamedTuple):
+    """Decoded images: float32 [M, 3, S, S], and the rows that they are of."""
+
+    pixels: "torch.Tensor"
+    rows: list[ImageRow]
+
+
+_SOMETHING_IS_COMPLETE = Part([])
+
 
 def embedded_rows(
-    shards: Iterable[str],
-    tars: Source,
+    parts: Iterator[Part],
     decoder: "ImageDecoder",
     model: "EncoderModel",
-    settings: ModelSettings,
-    log: logging.Logger,
+    storage: str,
     supervision: Supervision,
+    spent: Spent,
 ) -> Iterator[Begun | Rows | Ended | Failed]:
     """The rows of some shards, each shard between `Begun` and `Ended` or `Failed`.
 
     Args:
-        shards: in the order in which to read them.
-        tars: where they lie.
-        decoder: of the images.
+        parts: of the shards, with the rows that are known.
+        decoder: of the other images.
         model: the encoder.
-        settings: of the model: how embeddings are stored.
-        log: told of storage that is tried again.
-        supervision: says which images are not to be touched, and is told of those that are.
+        storage: the type that embeddings are stored in, `float32` or `float16`.
+        supervision: is told of images that are touched.
+        spent: is told how long decoding and encoding take.
     """
-    from curator_assets.kernels.ahead import ahead
-
-    batches = ahead(_batches(_read(shards, tars, log), decoder.batch_size), 1, "read")
-    decoded = ahead(_decode(batches, decoder, supervision), 2, "decode")
-    encoded = ahead(_encode(decoded, model, settings.storage, supervision), 2, "encode")
-    shard = ""
-    for batch in encoded:
-        rows, start = pa.table(batch.columns), 0
-        for mark, group in groupby(batch.items):
-            n = sum(1 for _ in group)
-            if mark is None:
-                seconds = {step: s * n / len(rows) for step, s in batch.seconds.items()}
-                again = np.searchsorted(batch.again_on_cpu, [start, start + n])
-                table = named(rows.slice(start, n), shard)
-                yield Rows(table, seconds, int(again[1] - again[0]))
-                start += n
-            else:
-                assert not isinstance(mark, Sample)
-                shard = mark.shard if isinstance(mark, Begun) else shard
-                yield mark
+    decoded = ahead(_Decoding(decoder, supervision, spent).all_of(parts), 1, "decode")
+    encoded = ahead(_Encoding(model, supervision, spent).all_of(decoded), 2, "encode")
+    yield from _Telling(model.embedding_dim, storage).all_of(_complete(encoded))
 
 
-def _read(
-    shards: Iterable[str], tars: Source, log: logging.Logger
-) -> Iterator[Sample | Begun | Ended | Failed]:
-    for shard in shards:
-        yield Begun(shard)
-        try:
-            yield from _read_shard(shard, tars, log)
-        except RepeatedKeyError as error:
-            yield Failed(shard, str(error), check=UNIQUE_IDS)
-        except (BrokenTarError, OSError) as error:
-            yield Failed(shard, str(error))
-        except Exception as error:  # whatever one tar does, the others are read
-            log.error("shard %r can't be read", shard, exc_info=masked_error(error))
-            yield Failed(shard, f"shard {shard!r} can't be read: {type(error).__name__}: {error}")
+class _Decoding:
+    """Images on their way through the decoder."""
+
+    def __init__(self, decoder: "ImageDecoder", supervision: Supervision, spent: Spent) -> None:
+        self._decoder, self._supervision, self._spent = decoder, supervision, spent
+        self._running = dict[int, _Decoded]()
+        self._done = SimpleQueue[int]()
+        self._n_begun = self._n_samples = self._n_images = self._n_bytes = 0
+
+    def all_of(self, parts: Iterable[Part]) -> Iterator[Part | _Pixels]:
+        """The parts, and the pixels of their images as they come."""
+        n = self._decoder.n_at_once
+        for part in parts:
+            self._n_samples += len(part.rows)
+            images, part.to_decode = deque(part.to_decode), []
+            yield part
+            while images:
+                some = [images.popleft() for _ in range(min(n, len(images)))]
+                while not self._has_room(some):
+                    yield from self._next_ones()
+                self._begin(some)
+        while self._running:
+            yield from self._next_ones()
+
+    def _has_room(self, images: list[tuple[ImageRow, bytes]]) -> bool:
+        if not self._running:
+            return True
+        n_overtaking = self._n_samples - next(iter(self._running.values())).n_samples_before
+        return (
+            self._n_images + len(images) <= 2 * self._decoder.batch_size
+            and self._n_bytes + _n_bytes(images) <= _MAX_BYTES
+            and n_overtaking <= _MAX_OVERTAKING
+        )
+
+    def _begin(self, images: list[tuple[ImageRow, bytes]]) -> None:
+        rows, number = [row for row, _ in images], self._n_begun
+        with self._spent.on("decode"):
+            watch = self._supervision.watching([row.content_hash for row in rows])
+            decoding = self._decoder.begin([data for _, data in images], watch)
+        self._running[number] = _Decoded(rows, decoding, _n_bytes(images), self._n_samples)
+        self._n_begun += 1
+        self._n_images += len(rows)
+        self._n_bytes += _n_bytes(images)
+        decoding.when_done(partial(self._done.put, number))
+
+    def _next_ones(self) -> Iterator[Part | _Pixels]:
+        """What is decoded by now, or next."""
+        with self._spent.on("decode"):
+            done = [self._done.get()]
+        while not self._done.empty():
+            done.append(self._done.get())
+        for number in done:
+            running = self._running.pop(number)
+            self._n_images -= len(running.rows)
+            self._n_bytes -= running.n_bytes
+            with self._spent.on("decode"):
+                decoded = running.decoding()
+                readable = take_decoded(running.rows, decoded)
+            if readable:
+                yield _Pixels(decoded.pixels, readable)
+            if len(readable) < len(running.rows):
+                yield _SOMETHING_IS_COMPLETE
 
 
-def _read_shard(shard: str, tars: Source, log: logging.Logger) -> Iterator[Sample | Ended | Failed]:
-    """The samples of a tar; where its storage fails for a moment they go on where they stopped."""
-    signature: Signature | None = None
-    n_given = 0
-    for attempt in count(1):
-        try:
-            signature = signature or tars.signature(shard)
-            content = TarContent(shard)
-            with tars.open(shard) as file:
-                for sample in islice(content.samples(file), n_given, None):
-                    n_given += 1
-                    yield sample
-            is_same = tars.signature(shard) == signature
-        except OSError as error:
-            if not pause_before_retry(error, attempt, f"shard {shard!r}", log):
-                raise
-            continue
-        if is_same:
-            yield Ended(content, signature)
-        else:
-            message = f"shard {shard!r} was written to while it was read; run it again"
-            yield Failed(shard, message)
-        return
+class _Decoded(NamedTuple):
+    """Images that are being decoded: their rows, how many bytes, and samples read before."""
+
+    rows: list[ImageRow]
+    decoding: "Running[DecodedBatch]"
+    n_bytes: int
+    n_samples_before: int
 
 
-def _batches(items: Iterator[Sample | Begun | Ended | Failed], batch_size: int) -> Iterator[_Batch]:
-    """Batches of up to so many images, and of some megabytes."""
-    batch, n_images, n_bytes = _Batch([]), 0, 0
-    started = time.perf_counter()
-    for item in items:
-        batch.items.append(item)
-        if isinstance(item, Sample) and item.image and item.image.data is not None:
-            n_images, n_bytes = n_images + 1, n_bytes + len(item.image.data)
-        n_items = len(batch.items)
-        if n_images == batch_size or n_bytes >= _BATCH_BYTES or n_items == 16 * batch_size:
-            batch.seconds["read"] = time.perf_counter() - started
-            yield batch
-            batch, n_images, n_bytes = _Batch([]), 0, 0
-            started = time.perf_counter()
-    yield batch
+def _n_bytes(images: Iterable[tuple[ImageRow, bytes]]) -> int:
+    return sum(len(data) for _, data in images)
 
 
-def _decode(
-    batches: Iterable[_Batch], decoder: "ImageDecoder", supervision: Supervision
-) -> Iterator[_Batch]:
-    from curator_assets.kernels.ahead import begun_ahead
+class _Encoding:
+    """Decoded images on their way through the model, always as many as it takes at a time."""
 
-    def begin(batch: _Batch) -> "Callable[[], DecodedBatch]":
-        with batch.timed("decode"):
-            images = list(batch.images(supervision).values())
-            watch = supervision.watching([image.content_hash for image in images])
-            return decoder.begin([image.data or b"" for image in images], watch)
+    def __init__(self, model: "EncoderModel", supervision: Supervision, spent: Spent) -> None:
+        self._model, self._supervision, self._spent = model, supervision, spent
+        self._ready, self._n_ready = deque[_Pixels](), 0
+        self._running = deque[tuple[list[ImageRow], Callable[[], np.ndarray]]]()
 
-    for batch, decoded in begun_ahead(batches, begin, 1):
-        with batch.timed("decode"):
-            batch.decoded = decoded()
-            samples, images = batch.samples(), batch.images(supervision)
-            at = np.fromiter(images, np.int64, len(images))
-            batch.columns = tar_columns(samples)
-            batch.columns |= image_columns(batch.decoded, at, samples, supervision.blamed)
-            batch.again_on_cpu = at[batch.decoded.again_on_cpu]
-            batch.names = [images[place].content_hash for place in at[batch.decoded.ok]]
-            batch.items = [None if isinstance(item, Sample) else item for item in batch.items]
-        yield batch
+    def all_of(self, decoded: Iterable[Part | _Pixels]) -> Iterator[Part]:
+        """The parts; rows are filled in by the time that the next one comes."""
+        n_ahead = self._model.n_threads if self._model.device.type == "cpu" else 1
+        for found in decoded:
+            if isinstance(found, Part):
+                yield found
+                continue
+            self._ready.append(found)
+            self._n_ready += len(found.rows)
+            while self._n_ready >= self._model.batch_size:
+                self._begin(self._model.batch_size)
+                if len(self._running) > n_ahead:
+                    yield self._finished()
+        if self._n_ready:
+            self._begin(self._n_ready)
+        while self._running:
+            yield self._finished()
+
+    def _begin(self, n: int) -> None:
+        import torch
+
+        with self._spent.on("encode"):
+            pixels, rows = list[torch.Tensor](), list[ImageRow]()
+            while len(rows) < n:
+                first, missing = self._ready.popleft(), n - len(rows)
+                if len(first.rows) > missing:
+                    rest = _Pixels(first.pixels[missing:], first.rows[missing:])
+                    self._ready.appendleft(rest)
+                    first = _Pixels(first.pixels[:missing], first.rows[:missing])
+                pixels.append(first.pixels)
+                rows += first.rows
+            self._n_ready -= n
+            watch = self._supervision.watching([row.content_hash for row in rows])
+            together = pixels[0] if len(pixels) == 1 else torch.cat(pixels)
+            self._running.append((rows, self._model.begin(together, watch)))
+
+    def _finished(self) -> Part:
+        rows, embeddings = self._running.popleft()
+        with self._spent.on("encode"):
+            for row, embedding in zip(rows, embeddings(), strict=True):
+                row.embedding, row.was_encoded, row.is_complete = embedding, True, True
+        return _SOMETHING_IS_COMPLETE
 
 
-def _encode(
-    batches: Iterable[_Batch], model: "EncoderModel", storage: str, supervision: Supervision
-) -> Iterator[_Batch]:
-    from curator_assets.kernels.ahead import begun_ahead
+def _complete(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts in their order, each once all of its rows are filled in."""
+    waiting, n_seen = deque[Part](), 0
+    for part in parts:
+        if part.items:
+            waiting.append(part)
+        while waiting:
+            rows = waiting[0].rows
+            while n_seen < len(rows) and rows[n_seen].is_complete:
+                n_seen += 1
+            if n_seen < len(rows):
+                break
+            n_seen = 0
+            yield waiting.popleft()
+    assert not waiting, f"{len(waiting)} parts were not completed"
 
-    def begin(batch: _Batch) -> "Callable[[], np.ndarray]":
-        assert batch.decoded is not None
-        with batch.timed("encode"):
-            begun = model.begin(batch.decoded.pixels, supervision.watching(batch.names))
-        batch.decoded = None
-        return begun
 
-    for batch, embeddings in begun_ahead(batches, begin, 1):
-        with batch.timed("encode"):
-            error = batch.columns["error"]
-            at = np.flatnonzero(error.is_null().to_numpy(zero_copy_only=False))
-            column = embedding_column(embeddings(), at, len(error), storage)
-            batch.columns["embedding"] = column
-        yield batch
+class _Telling:
+    """Parts on their way out: tables of rows, and marks."""
+
+    def __init__(self, width: int, storage: str) -> None:
+        self._width, self._storage = width, storage
+        self._shard, self._is_lost = "", False
+
+    def all_of(self, parts: Iterable[Part]) -> Iterator[Begun | Rows | Ended | Failed]:
+        """The rows and the marks of the parts, in order."""
+        for part in parts:
+            start, samples = 0, list[Sample]()
+            for item in part.items:
+                if isinstance(item, Sample):
+                    samples.append(item)
+                    continue
+                if samples:
+                    yield self._rows(part, start, samples)
+                    start, samples = start + len(samples), []
+                yield self._marked(item)
+            if samples:
+                yield self._rows(part, start, samples)
+
+    def _marked(self, mark: Begun | Ended | Failed) -> Begun | Ended | Failed:
+        if isinstance(mark, Begun):
+            self._shard, self._is_lost = mark.shard, False
+        return written_to(self._shard) if self._is_lost and isinstance(mark, Ended) else mark
+
+    def _rows(self, part: Part, start: int, samples: list[Sample]) -> Rows:
+        numbers = range(start, start + len(samples))
+        rows = [part.rows[i] for i in numbers]
+        self._is_lost |= any(row.is_lost for row in rows)
+        made = [row for row, i in zip(rows, numbers, strict=True) if i in part.firsts]
+        decoded = [row for row in made if row.was_decoded]
+        columns = tar_columns(samples, self._shard)
+        columns |= image_columns(rows, self._width, self._storage)
+        return Rows(
+            pa.table(columns),
+            n_decoded=len(decoded),
+            n_encoded=sum(row.was_encoded for row in decoded),
+            n_reused=sum(bool(row.content_hash) for row in rows) - len(decoded),
+            n_again_on_cpu=sum(row.again_on_cpu for row in decoded),
+        )

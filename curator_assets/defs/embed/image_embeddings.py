@@ -9,10 +9,18 @@ from curator_assets.defs.embed.arithmetic import (
     arithmetic_in_force,
     chosen_arithmetic,
 )
-from curator_assets.defs.embed.embedded_rows import UNIQUE_IDS
 from curator_assets.defs.embed.embedded_tables import UNIT_NORMS, embedded
 from curator_assets.defs.embed.embedding_weights import WEIGHTS, weights_in_force
+from curator_assets.defs.embed.read_samples import UNIQUE_IDS
 from curator_assets.defs.embed.single_images import touched
+from curator_assets.defs.embed.stored_tables import (
+    VERSION,
+    StoredTables,
+    index_tables,
+    let_go_of_set_aside,
+    set_aside,
+    stored_tables,
+)
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import (
@@ -68,8 +76,12 @@ def _inputs(work: Work, shard: str) -> Inputs | None:
 def _open(work: Work) -> Iterator[Stream]:
     def stream(partitions: Iterable[str]) -> Iterator[Advanced | Finished | Failed]:
         shards = list(partitions)
-        arithmetic = chosen_arithmetic(work, weights_in_force(work), shards)
-        embed = partial(embedded, arithmetic=arithmetic)
+        weights = weights_in_force(work)
+        arithmetic = chosen_arithmetic(work, weights, shards)
+        stored = StoredTables.of(work.settings, weights, str(arithmetic))
+        if not work.is_forced:
+            stored = _stored_before(work, shards, stored)
+        embed = partial(embedded, arithmetic=arithmetic, stored=stored)
         trial = partial(touched, precision=arithmetic.precision)
         devices = work.encoder.devices()[: len(shards)]
         refused, read = dict[str, str](), set[str]()
@@ -84,8 +96,17 @@ def _open(work: Work) -> Iterator[Stream]:
             yield outcome
         refused = {shard: why for shard, why in refused.items() if shard not in work.absent}
         note_refused(work.store, refused, read)
+        let_go_of_set_aside(work)
+        index_tables(work, IMAGE_EMBEDDINGS.name)
 
     yield stream
+
+
+def _stored_before(work: Work, shards: Iterable[str], wanted: StoredTables) -> StoredTables:
+    """The tables whose rows may be taken, those of the shards that are made again among them."""
+    set_aside(work, IMAGE_EMBEDDINGS.name, shards, wanted)
+    index_tables(work, IMAGE_EMBEDDINGS.name)
+    return stored_tables(work, IMAGE_EMBEDDINGS.name, wanted)
 
 
 IMAGE_EMBEDDINGS = Stage(
@@ -96,7 +117,7 @@ IMAGE_EMBEDDINGS = Stage(
     kinds=frozenset({"dali", "torch", "parquet"}),
     description="One row a sample: its embedding, image statistics and content hash, or the "
     "reason why its image can't be read.",
-    version="3",
+    version=VERSION,
     covers=lambda settings: [
         settings.model.model_dump(include={"name", "precision", "execution", "storage"}),
         settings.decode.max_pixels,

@@ -7,7 +7,7 @@ error, not another value.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, Self
 
@@ -92,7 +92,7 @@ def _conformed(name: str, table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _hashed(schema: pa.Schema) -> pa.Schema:
-    return schema.with_metadata({_COLUMNS_HASH: _columns_hash(schema)})
+    return schema.with_metadata({**(schema.metadata or {}), _COLUMNS_HASH: _columns_hash(schema)})
 
 
 def _columns_hash(schema: pa.Schema) -> bytes:
@@ -126,6 +126,40 @@ def read_table(store: Store, name: str, columns: Sequence[str] | None = None) ->
     """
     with _opened(store, name, columns) as (parquet, wanted):
         return parquet.read(columns=wanted)
+
+
+def read_rows(
+    store: Store,
+    name: str,
+    rows: np.ndarray,
+    columns: Sequence[str],
+    metadata: Mapping[str, Collection[str]],
+) -> pa.Table:
+    """Some rows of the table called `name`, read by the row groups that they lie in.
+
+    Args:
+        store: where the table lies.
+        name: its name.
+        rows: int64 [N], ascending.
+        columns: to be read.
+        metadata: key of its schema's metadata -> the values that it may have.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: it is no table with these columns, rows and metadata.
+    """
+    with _opened(store, name, columns) as (parquet, wanted):
+        found = parquet.schema_arrow.metadata or {}
+        for key, values in metadata.items():
+            if (value := found.get(key.encode(), b"").decode()) not in values:
+                raise ValueError(f"its {key} is {value!r}; expected {' or '.join(values)}")
+        sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+        ends = np.cumsum(sizes)
+        groups, parts = np.searchsorted(ends, rows, "right"), []
+        for group in np.unique(groups).tolist():
+            part = parquet.read_row_group(group, columns=wanted)
+            parts.append(part.take(pa.array(rows[groups == group] - (ends[group] - sizes[group]))))
+        return pa.concat_tables(parts) if parts else parquet.schema_arrow.empty_table()
 
 
 def find_rows(

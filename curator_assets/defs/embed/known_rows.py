@@ -1,0 +1,233 @@
+"""The rows of images that were seen before: in this run, or in what is stored."""
+
+import logging
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from queue import SimpleQueue
+from typing import NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+
+from curator_assets.defs.embed.image_rows import (
+    NO_IMAGE,
+    STORED,
+    TOO_MANY_BYTES,
+    ImageRow,
+    take_stored,
+)
+from curator_assets.defs.embed.read_samples import PART_BYTES, Begun, Part
+from curator_assets.defs.embed.stored_tables import RECIPE, StoredTables
+from curator_assets.engine.workers.task import Supervision
+from curator_assets.errors import DamagedFileError
+from curator_assets.kernels.image_format import sniff_format
+from curator_assets.storage import layout
+from curator_assets.storage.content_index.index import ContentIndex, Keys
+from curator_assets.storage.content_index.segment import Segment, keys_of, tables_and_rows
+from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.tars import Sample, content_hash
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables.parquet import read_rows
+
+_MAX_IN_MEMORY = 1 << 15
+"""Rows of this run that are known without reading a table."""
+
+_MAX_BEHIND = 1 << 13
+"""Samples that are read before rows are fetched which an earlier one waits for: a table is then
+opened once for many."""
+
+
+class _Hit(NamedTuple):
+    """A row that is stored: where, and where the image lies if it must be read again."""
+
+    row: ImageRow
+    table: str
+    number: int
+    segment: Segment
+    shard: str
+    offset: int
+    n_bytes: int
+
+
+class KnownRows:
+    """Finds the rows of images that were seen before; a context, whose end lets go of all of it.
+
+    Args:
+        tars: where images are read again if a stored row turns out to be none.
+        store: where tables lie.
+        tables: from which rows may be taken.
+        supervision: says which images are not to be touched.
+        log: told of tables that can't be read.
+    """
+
+    def __init__(
+        self,
+        tars: Source,
+        store: Store,
+        tables: StoredTables,
+        supervision: Supervision,
+        log: logging.Logger,
+    ) -> None:
+        self._tars, self._store, self._log = tars, store, log
+        self._recipes, self._names = tables.recipes, dict(tables.names)
+        self._supervision = supervision
+        self._index = ContentIndex(store) if tables.names else None
+        self._folder = tempfile.TemporaryDirectory(prefix="curator-assets-")
+        self._of_this_run = ContentIndex(Store(self._folder.name))
+        self._finished = SimpleQueue[Keys]()
+        self._in_memory = OrderedDict[str, ImageRow]()
+        self._hits, self._n_behind, self._shard = list[_Hit](), 0, ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+        for segment in self._index.segments if self._index else ():
+            if segment.is_damaged:  # it is made again from the tables
+                self._store.remove(segment.name)
+
+    def add(self, shard: str, keys: np.ndarray, rows: np.ndarray) -> None:
+        """Know the rows of a table that was written; from any thread.
+
+        Args:
+            shard: whose table it is.
+            keys: uint64 [R], of rows that may be shared.
+            rows: int64 [R], their numbers.
+        """
+        self._finished.put(Keys(shard, keys, rows))
+
+    def matched(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """The parts, with the rows of their samples; the bytes of images that are known are let go.
+
+        Parts without samples come between them once rows of earlier ones were filled in.
+        """
+        for part in parts:
+            self._take_in_finished()
+            new = self._assign_rows(part)
+            part.to_decode = self._look_up(new)
+            for item in part.items:
+                if isinstance(item, Sample) and item.image:
+                    item.image.data = None
+            self._n_behind += len(part.rows) if self._hits else 0
+            yield part
+            if self._n_behind >= _MAX_BEHIND:
+                yield from self._fetched()
+        yield from self._fetched()
+
+    def _take_in_finished(self) -> None:
+        while not self._finished.empty():
+            keys = self._finished.get()
+            table = f"{len(self._names)} of this run"
+            self._names[table] = layout.embeddings(keys.table)
+            self._of_this_run.add([keys._replace(table=table)])
+            self._of_this_run.tidy(self._names)
+
+    def _assign_rows(self, part: Part) -> list[tuple[ImageRow, Sample, str]]:
+        """Give each sample its row; those that are new, with their sample and shard."""
+        new = list[tuple[ImageRow, Sample, str]]()
+        for item in part.items:
+            if isinstance(item, Begun):
+                self._shard = item.shard
+            if not isinstance(item, Sample):
+                continue
+            row = self._row_without_looking(item) or self._row_in_memory(item)
+            if row is None:
+                assert item.image is not None
+                row = ImageRow(item.image.content_hash)
+                self._remember(row)
+                part.firsts.add(len(part.rows))
+                new.append((row, item, self._shard))
+            part.rows.append(row)
+        return new
+
+    def _row_without_looking(self, sample: Sample) -> ImageRow | None:
+        """The row of a sample whose image is not decoded."""
+        image = sample.image
+        if image is None:
+            return ImageRow(is_complete=True, error=NO_IMAGE)
+        if image.data is None:
+            return ImageRow(is_complete=True, error=TOO_MANY_BYTES)
+        if not self._supervision.may_be_touched(image.content_hash):
+            why = self._supervision.blamed.get(image.content_hash)
+            return ImageRow(is_complete=True, error=why, format=sniff_format(image.data))
+        return None
+
+    def _row_in_memory(self, sample: Sample) -> ImageRow | None:
+        assert sample.image is not None
+        row = self._in_memory.get(sample.image.content_hash)
+        return row if row and row.may_be_shared else None
+
+    def _remember(self, row: ImageRow) -> None:
+        self._in_memory[row.content_hash] = row
+        if len(self._in_memory) > _MAX_IN_MEMORY:
+            self._in_memory.popitem(last=False)
+
+    def _look_up(self, new: Sequence[tuple[ImageRow, Sample, str]]) -> list[tuple[ImageRow, bytes]]:
+        """Note which of some rows are stored; the others, with their images."""
+        keys = keys_of([row.content_hash for row, _, _ in new])
+        found: list[tuple[str, int, Segment] | None] = [None] * len(new)
+        for index in filter(None, (self._index, self._of_this_run)):
+            for segment in index.segments if len(keys) else ():
+                which, places = segment.find(keys)
+                tables, numbers = tables_and_rows(places)
+                for i, table, number in zip(which, tables, numbers, strict=True):
+                    name = self._names.get(segment.tables[table])
+                    if name and found[i] is None:
+                        found[i] = name, int(number), segment
+        to_decode = list[tuple[ImageRow, bytes]]()
+        for (row, sample, shard), at in zip(new, found, strict=True):
+            image = sample.image
+            assert image is not None
+            assert image.data is not None
+            if at is None:
+                to_decode.append((row, image.data))
+            else:
+                self._hits.append(_Hit(row, *at, shard, image.offset, image.n_bytes))
+        return to_decode
+
+    def _fetched(self) -> Iterator[Part]:
+        """Fill in the rows that are stored; parts of those that turn out not to be."""
+        hits, self._hits, self._n_behind = self._hits, [], 0
+        hits.sort(key=lambda hit: (hit.table, hit.number))
+        failed = list[_Hit]()
+        for name, of_table in groupby(hits, key=lambda hit: hit.table):
+            wanted = list(of_table)
+            table = self._read(name, np.array([hit.number for hit in wanted]))
+            if table is None:
+                failed += wanted
+                continue
+            for i in take_stored([hit.row for hit in wanted], table):
+                wanted[i].segment.is_damaged = True
+                failed.append(wanted[i])
+        if hits:
+            yield Part([])
+        yield from self._read_again(failed)
+
+    def _read(self, name: str, rows: np.ndarray) -> pa.Table | None:
+        try:
+            return read_rows(self._store, name, rows, STORED, {RECIPE: self._recipes})
+        except (DamagedFileError, OSError) as error:
+            self._log.warning("rows of %s are computed again: %s", name, error)
+            return None
+
+    def _read_again(self, failed: Sequence[_Hit]) -> Iterator[Part]:
+        part, n_bytes = Part([]), 0
+        for hit in failed:
+            try:
+                (data,) = self._tars.read_ranges(hit.shard, [(hit.offset, hit.n_bytes)])
+                is_same = content_hash(data) == hit.row.content_hash
+            except OSError:
+                is_same = False
+            if not is_same:
+                hit.row.is_lost = hit.row.is_complete = True
+                continue
+            part.to_decode.append((hit.row, data))
+            n_bytes += len(data)
+            if n_bytes >= PART_BYTES:
+                yield part
+                part, n_bytes = Part([]), 0
+        if failed:
+            yield part
