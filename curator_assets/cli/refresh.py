@@ -12,6 +12,7 @@ from curator_assets.cli.exit_status import FAILED, HELD_BACK, MEND, tell_error
 from curator_assets.cli.instance import project_instance
 from curator_assets.cli.plan import print_not_taken
 from curator_assets.cli.progress_bar import ShownProgress, terminal_loggers
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, reused_words
 from curator_assets.defs.output.curation_report import CURATION_REPORT
 from curator_assets.defs.output.deduplicated_shards import counts_by_verdict
 from curator_assets.defs.output.verdicts import VERDICTS
@@ -117,6 +118,8 @@ def _tell(intake: Intake, result: Pass) -> int:
         say("nothing to make: all is up to date")
     if counts := counts_by_verdict(work):
         _print_counts(counts)
+    if embedded := result.made.get(IMAGE_EMBEDDINGS):
+        say(reused_words(work, embedded))
     print_not_taken(read_not_taken(work.store))
     if counts:
         _print_places(result)

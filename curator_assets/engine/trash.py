@@ -34,29 +34,40 @@ class Trashed:
 
 
 def put_in_trash(shard: str, graph: Graph, settings: Settings) -> None:
-    """Move all that was made of a shard to the trash, or erase it where that is set.
+    """Move all that was made of a shard to the trash.
 
-    Ledger entries go first, so that a shard is never vouched for that is half gone.
+    Ledger entries go first, so that a shard is never vouched for that is half gone. What is to be
+    erased is so by `erase_let_go`, once all is made that may take rows of it.
     """
     store, trash = Store(settings.output), trash_of(settings)
     ledger, kept = Ledger(store), Ledger(trash)
-    erase = settings.on_removed == "erase"
     found = {made.name: ledger.read(made.name, shard) for made in _all_of(graph)}
-    names = list(dict.fromkeys(name for made in _all_of(graph) for name in made.files(shard)))
-    if not erase and (any(found.values()) or any(store.size(n) is not None for n in names)):
+    names = _names_of(graph, shard)
+    if any(found.values()) or any(store.size(n) is not None for n in names):
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        note = {"since": now, "erase": settings.on_removed == "erase"}
         with trash.write(let_go(shard)) as file:
-            file.write(json.dumps({"since": now}).encode())
+            file.write(json.dumps(note).encode())
     for asset, entry in found.items():
-        if entry and not erase:
+        if entry:
             kept.write(asset, shard, entry, _metadata(ledger, asset, shard))
     for made in _all_of(graph):
         ledger.remove(made.name, shard)
     for name in names:
-        if erase:
-            store.remove(name)
-        else:
-            store.move(name, f"{TRASH}/{name}")
+        store.move(name, f"{TRASH}/{name}")
+
+
+def erase_let_go(graph: Graph, settings: Settings) -> None:
+    """Erase what was let go of while the settings said so."""
+    trash = trash_of(settings)
+    kept = Ledger(trash)
+    for shard in _noted(trash):
+        if _note(trash, shard).get("erase") is not True:
+            continue
+        for made in _all_of(graph):
+            kept.remove(made.name, shard)
+        for name in (*_names_of(graph, shard), let_go(shard)):
+            trash.remove(name)
 
 
 def take_back(shards: Iterable[str], graph: Graph, settings: Settings) -> list[str]:
@@ -122,9 +133,8 @@ def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
     """What lies in the trash, shard by shard."""
     trash = trash_of(settings)
     for shard in _noted(trash):
-        names = dict.fromkeys(name for made in _all_of(graph) for name in made.files(shard))
-        sizes = [n for n in map(trash.size, names) if n is not None]
-        yield Trashed(shard, len(sizes), sum(sizes), _since(trash, shard))
+        sizes = [n for n in map(trash.size, _names_of(graph, shard)) if n is not None]
+        yield Trashed(shard, len(sizes), sum(sizes), str(_note(trash, shard).get("since", "")))
 
 
 def empty_trash(settings: Settings) -> None:
@@ -149,11 +159,16 @@ def _noted(trash: Store) -> list[str]:
     return [shard for shard in found if shard is not None]
 
 
-def _since(trash: Store, shard: str) -> str:
+def _note(trash: Store, shard: str) -> dict[str, Any]:
     try:
-        return str(json.loads(trash.read(let_go(shard)))["since"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return ""
+        note = json.loads(trash.read(let_go(shard)))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _names_of(graph: Graph, shard: str) -> list[str]:
+    return list(dict.fromkeys(name for made in _all_of(graph) for name in made.files(shard)))
 
 
 def _all_of(graph: Graph) -> list[Stage | External]:

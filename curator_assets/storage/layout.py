@@ -75,10 +75,10 @@ def set_aside(recipe: str, table: str) -> str:
     return f"{SET_ASIDE}/{recipe}/{table}.parquet"
 
 
-def set_aside_table(recipe: str, name: str) -> str | None:
-    """The identity of a table of this recipe that was set aside; None for any other file."""
-    table = name.rpartition("/")[2].removesuffix(".parquet")
-    return table if name == set_aside(recipe, table) else None
+def set_aside_of(name: str) -> tuple[str, str] | None:
+    """The inverse of `set_aside`; None for a file that is no such table."""
+    recipe, _, table = name.removeprefix(f"{SET_ASIDE}/").removesuffix(".parquet").partition("/")
+    return (recipe, table) if name == set_aside(recipe, table) else None
 
 
 def scores(shard: str) -> str:

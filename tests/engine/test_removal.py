@@ -10,7 +10,7 @@ from tar_files import write_members
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.intake import let_go, look, register
 from curator_assets.engine.partitioning import Partitioning
-from curator_assets.engine.trash import empty_trash, trashed
+from curator_assets.engine.trash import empty_trash, erase_let_go, trashed
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import read_arrivals
@@ -55,6 +55,7 @@ class Project:
         intake = look(GRAPH, self.settings, self.registry)
         let_go(intake, GRAPH, self.settings, self.registry)
         register(intake, self.settings, self.registry)
+        erase_let_go(GRAPH, self.settings)
 
     def files(self) -> dict[str, bytes]:
         """All but the order of arrival, which may be written another way."""

@@ -18,7 +18,14 @@ from curator_assets.defs.embed.embedded_rows import Rows, Spent, embedded_rows
 from curator_assets.defs.embed.embedding_weights import WEIGHTS
 from curator_assets.defs.embed.known_rows import KnownRows
 from curator_assets.defs.embed.read_samples import UNIQUE_IDS, Begun, Ended, read_parts
-from curator_assets.defs.embed.stored_tables import RECIPE, StoredTables, recipe, shared_keys
+from curator_assets.defs.embed.stored_tables import (
+    IDENTITY,
+    RECIPE,
+    StoredTables,
+    identity,
+    recipe,
+    shared_keys,
+)
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.partitioning import PartitionError
 from curator_assets.engine.stage import (
@@ -178,8 +185,8 @@ class _Writing:
                 check, is_refused = getattr(error, "check", None), isinstance(error, PartitionError)
                 yield Failed(shard, _told(shard, error), check, is_refused=is_refused)
                 continue
-            for keys, numbers in tally.shared:
-                self._known.add(shard, keys, numbers)
+            table = identity(self._recipe, ended.content.fingerprint)
+            self._known.add(table, layout.embeddings(shard), tally.shared)
             yield self._made(shard, tally, ended.content, tar)
 
     def _write_table(
@@ -193,7 +200,6 @@ class _Writing:
         """
         work, name = self._work, layout.embeddings(shard)
         schema = schemas.embeddings(self._model.embedding_dim, work.settings.model.storage)
-        schema = schema.with_metadata({RECIPE: self._recipe})
         with work.store.write(name) as file, TableWriter(file, name, schema) as writer:
             for part in rows:
                 _require_unit_norms(shard, part.table)
@@ -204,7 +210,8 @@ class _Writing:
             if isinstance(rows.end, Failed):
                 raise PartitionError(rows.end.error, check=rows.end.check)
             _require_readable(shard, tally, work.settings)
-        assert rows.end is not None
+            assert rows.end is not None
+            writer.add_metadata({IDENTITY: identity(self._recipe, rows.end.content.fingerprint)})
         return rows.end
 
     def _made(self, shard: str, tally: _Tally, content: TarContent, tar: Entry) -> Made:
@@ -226,6 +233,8 @@ class _Writing:
                 "tar": content.fingerprint,
                 RECIPE: self._recipe,
                 "n_samples": tally.n_samples,
+                "n_reused": tally.n_reused,
+                "n_encoded": tally.n_encoded,
                 "n_unreadable": tally.errors.total(),
                 "n_unseen_images": tally.n_unseen_images,
                 "left_out": {why: found.n_members for why, found in content.left_out.items()},

@@ -98,8 +98,16 @@ def _open(work: Work) -> Iterator[Stream]:
         note_refused(work.store, refused, read)
         let_go_of_set_aside(work)
         index_tables(work, IMAGE_EMBEDDINGS.name)
+        work.log.info("%s", reused_words(work, read))
 
     yield stream
+
+
+def reused_words(work: Work, shards: Iterable[str]) -> str:
+    """How many images of some shards were embedded, and how many were embedded before."""
+    entries = [entry for shard in shards if (entry := work.entry(IMAGE_EMBEDDINGS, shard))]
+    n_encoded, n_reused = (sum(e.state[n] for e in entries) for n in ("n_encoded", "n_reused"))
+    return f"{n_encoded:,} images embedded, {n_reused:,} taken from what was embedded before"
 
 
 def _stored_before(work: Work, shards: Iterable[str], wanted: StoredTables) -> StoredTables:

@@ -19,11 +19,10 @@ from curator_assets.defs.embed.image_rows import (
     take_stored,
 )
 from curator_assets.defs.embed.read_samples import PART_BYTES, Begun, Part
-from curator_assets.defs.embed.stored_tables import RECIPE, StoredTables
+from curator_assets.defs.embed.stored_tables import IDENTITY, StoredTables
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.image_format import sniff_format
-from curator_assets.storage import layout
 from curator_assets.storage.content_index.index import ContentIndex, Keys
 from curator_assets.storage.content_index.segment import Segment, keys_of, tables_and_rows
 from curator_assets.storage.shards.source import Source
@@ -43,7 +42,7 @@ class _Hit(NamedTuple):
     """A row that is stored: where, and where the image lies if it must be read again."""
 
     row: ImageRow
-    table: str
+    table: str  # its identity
     number: int
     segment: Segment
     shard: str
@@ -71,12 +70,12 @@ class KnownRows:
         log: logging.Logger,
     ) -> None:
         self._tars, self._store, self._log = tars, store, log
-        self._recipes, self._names = tables.recipes, dict(tables.names)
+        self._names = dict(tables.names)
         self._supervision = supervision
         self._index = ContentIndex(store) if tables.names else None
         self._folder = tempfile.TemporaryDirectory(prefix="curator-assets-")
         self._of_this_run = ContentIndex(Store(self._folder.name))
-        self._finished = SimpleQueue[Keys]()
+        self._finished = SimpleQueue[tuple[Keys, str]]()
         self._in_memory = OrderedDict[str, ImageRow]()
         self._hits, self._n_behind, self._shard = list[_Hit](), 0, ""
 
@@ -89,15 +88,15 @@ class KnownRows:
             if segment.is_damaged:  # it is made again from the tables
                 self._store.remove(segment.name)
 
-    def add(self, shard: str, keys: np.ndarray, rows: np.ndarray) -> None:
+    def add(self, table: str, name: str, keys: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         """Know the rows of a table that was written; from any thread.
 
         Args:
-            shard: whose table it is.
-            keys: uint64 [R], of rows that may be shared.
-            rows: int64 [R], their numbers.
+            table: its identity.
+            name: its name.
+            keys: uint64 [R], of rows that may be shared, and int64 [R], their numbers.
         """
-        self._finished.put(Keys(shard, keys, rows))
+        self._finished.put((Keys(table, *map(np.concatenate, zip(*keys, strict=True))), name))
 
     def matched(self, parts: Iterable[Part]) -> Iterator[Part]:
         """The parts, with the rows of their samples; the bytes of images that are known are let go.
@@ -119,10 +118,9 @@ class KnownRows:
 
     def _take_in_finished(self) -> None:
         while not self._finished.empty():
-            keys = self._finished.get()
-            table = f"{len(self._names)} of this run"
-            self._names[table] = layout.embeddings(keys.table)
-            self._of_this_run.add([keys._replace(table=table)])
+            keys, name = self._finished.get()
+            self._names[keys.table] = name
+            self._of_this_run.add([keys])
             self._of_this_run.tidy(self._names)
 
     def _assign_rows(self, part: Part) -> list[tuple[ImageRow, Sample, str]]:
@@ -174,9 +172,9 @@ class KnownRows:
                 which, places = segment.find(keys)
                 tables, numbers = tables_and_rows(places)
                 for i, table, number in zip(which, tables, numbers, strict=True):
-                    name = self._names.get(segment.tables[table])
-                    if name and found[i] is None:
-                        found[i] = name, int(number), segment
+                    identity = segment.tables[table]
+                    if identity in self._names and found[i] is None:
+                        found[i] = identity, int(number), segment
         to_decode = list[tuple[ImageRow, bytes]]()
         for (row, sample, shard), at in zip(new, found, strict=True):
             image = sample.image
@@ -193,9 +191,9 @@ class KnownRows:
         hits, self._hits, self._n_behind = self._hits, [], 0
         hits.sort(key=lambda hit: (hit.table, hit.number))
         failed = list[_Hit]()
-        for name, of_table in groupby(hits, key=lambda hit: hit.table):
+        for identity, of_table in groupby(hits, key=lambda hit: hit.table):
             wanted = list(of_table)
-            table = self._read(name, np.array([hit.number for hit in wanted]))
+            table = self._read(identity, np.array([hit.number for hit in wanted]))
             if table is None:
                 failed += wanted
                 continue
@@ -206,9 +204,10 @@ class KnownRows:
             yield Part([])
         yield from self._read_again(failed)
 
-    def _read(self, name: str, rows: np.ndarray) -> pa.Table | None:
+    def _read(self, table: str, rows: np.ndarray) -> pa.Table | None:
+        name = self._names[table]
         try:
-            return read_rows(self._store, name, rows, STORED, {RECIPE: self._recipes})
+            return read_rows(self._store, name, rows, STORED, {IDENTITY: table})
         except (DamagedFileError, OSError) as error:
             self._log.warning("rows of %s are computed again: %s", name, error)
             return None

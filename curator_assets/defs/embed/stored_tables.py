@@ -6,7 +6,7 @@ made lie in the tables of shards that are there, of those in the trash, and of t
 replaced, which are set aside until all are made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.embed.image_rows import NO_IMAGE, NOT_OF_THE_BYTES, TOO_MANY_BYTES
-from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.trash import trash_of
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
@@ -29,7 +28,10 @@ VERSION = "4"
 """Of the code that makes rows of bytes; rows of another one are not taken."""
 
 RECIPE = "recipe"
-"""The entry in the state of `image_embeddings` and in the metadata of its tables."""
+"""The entry in the state of `image_embeddings`."""
+
+IDENTITY = "identity"
+"""The entry in the metadata of a table."""
 
 _NOT_DECODED = [NO_IMAGE, TOO_MANY_BYTES, *NOT_OF_THE_BYTES]
 
@@ -74,10 +76,20 @@ class StoredTables:
         return cls(tuple(recipes))
 
 
-def identity(entry: Entry) -> str | None:
-    """Of the table of an entry: the same for all that hold the same rows in the same order."""
-    how = entry.state.get(RECIPE)
-    return hash_of(how, entry.inputs.get(TAR_SHARDS.name)) if how else None
+def identity(recipe: str, tar: str) -> str:
+    """The same for all tables that hold the same rows in the same order.
+
+    Args:
+        recipe: by which they were made.
+        tar: content fingerprint of what they were made of.
+    """
+    return hash_of(recipe, tar)
+
+
+def _identity(entry: Entry) -> str | None:
+    """Of the table of an entry; None of one that does not tell."""
+    how, tar = entry.state.get(RECIPE), entry.state.get("tar")
+    return identity(how, tar) if isinstance(how, str) and isinstance(tar, str) else None
 
 
 def stored_tables(work: Work, asset: str, wanted: StoredTables) -> StoredTables:
@@ -88,11 +100,12 @@ def stored_tables(work: Work, asset: str, wanted: StoredTables) -> StoredTables:
         asset: whose tables they are.
         wanted: says the recipes.
     """
-    names = _set_aside(work, wanted.recipes)
+    names = dict[str, str]()
     for name, entry in _entries(work, asset):
-        if entry.state.get(RECIPE) in wanted.recipes and (table := identity(entry)):
+        if entry.state.get(RECIPE) in wanted.recipes and (table := _identity(entry)):
             names[table] = name
-    return StoredTables(wanted.recipes, names)
+    # what lies in its place may be newer than its entry, if a run was killed
+    return StoredTables(wanted.recipes, names | _set_aside(work, wanted.recipes))
 
 
 def set_aside(work: Work, asset: str, shards: Iterable[str], wanted: StoredTables) -> None:
@@ -102,9 +115,8 @@ def set_aside(work: Work, asset: str, shards: Iterable[str], wanted: StoredTable
         how = entry and str(entry.state.get(RECIPE))
         if entry is None or how not in wanted.recipes or work.ledger.missing_files(entry):
             continue
-        table = identity(entry)
-        assert table is not None
-        work.store.copy(name, layout.set_aside(how, table))
+        if table := _identity(entry):
+            work.store.copy(name, layout.set_aside(how, table))
 
 
 def let_go_of_set_aside(work: Work) -> None:
@@ -116,14 +128,14 @@ def let_go_of_set_aside(work: Work) -> None:
 def index_tables(work: Work, asset: str) -> ContentIndex:
     """The index, led to all tables that are there; what is lost or wrong of it is made again."""
     index = ContentIndex(work.store)
-    names = {name: identity(entry) for name, entry in _entries(work, asset)}
-    there = {table for table in names.values() if table}
-    index.tidy(there)
-    missing = {table: name for name, table in names.items() if table in there - index.tables}
+    names = {table: name for name, e in _entries(work, asset) if (table := _identity(e))}
+    names |= _set_aside(work, None)
+    index.tidy(names)
+    missing = {table: name for table, name in names.items() if table not in index.tables}
     if missing:
         work.log.info("the rows of %d tables are indexed by content hash", len(missing))
     index.add(_keys_of_tables(work, missing))
-    index.tidy(there)
+    index.tidy(names)
     return index
 
 
@@ -164,7 +176,7 @@ def _entries(work: Work, asset: str) -> Iterator[tuple[str, Entry]]:
         yield layout.embeddings(shard), entry
 
 
-def _set_aside(work: Work, recipes: Iterable[str]) -> dict[str, str]:
-    names = work.store.names(layout.SET_ASIDE)
-    found = ((layout.set_aside_table(how, name), name) for how in recipes for name in names)
-    return {table: name for table, name in found if table}
+def _set_aside(work: Work, recipes: Collection[str] | None) -> dict[str, str]:
+    """Identity and name of the tables that were set aside, of some recipes or of all."""
+    found = ((layout.set_aside_of(name), name) for name in work.store.names(layout.SET_ASIDE))
+    return {of[1]: name for of, name in found if of and (recipes is None or of[0] in recipes)}

@@ -16,6 +16,7 @@ from curator_assets.engine.intake_words import require_usable, unread_warning, w
 from curator_assets.engine.progress import Watch
 from curator_assets.engine.refresh import Pass
 from curator_assets.engine.stage import Graph
+from curator_assets.engine.trash import erase_let_go
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import hold_lease
@@ -102,6 +103,7 @@ def refresh_job(
             ]
             yield from this.through(stages, lambda stage: EventReporter(context, stage, work))
             work.weights.remember()
+            erase_let_go(graph, settings)
         watch.passed(this)
         if this.failed:
             raise failure("refresh", [one for failed in this.failed.values() for one in failed])

@@ -7,7 +7,7 @@ error, not another value.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, Self
 
@@ -70,6 +70,10 @@ class TableWriter:
             self._held = [held.slice(ROW_GROUP_ROWS)]
             self._n_held -= ROW_GROUP_ROWS
 
+    def add_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Write down what the rows are, which readers may ask for."""
+        self._writer.add_key_value_metadata(dict(metadata))
+
     def __enter__(self) -> Self:
         return self
 
@@ -92,7 +96,7 @@ def _conformed(name: str, table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _hashed(schema: pa.Schema) -> pa.Schema:
-    return schema.with_metadata({**(schema.metadata or {}), _COLUMNS_HASH: _columns_hash(schema)})
+    return schema.with_metadata({_COLUMNS_HASH: _columns_hash(schema)})
 
 
 def _columns_hash(schema: pa.Schema) -> bytes:
@@ -133,7 +137,7 @@ def read_rows(
     name: str,
     rows: np.ndarray,
     columns: Sequence[str],
-    metadata: Mapping[str, Collection[str]],
+    metadata: Mapping[str, str],
 ) -> pa.Table:
     """Some rows of the table called `name`, read by the row groups that they lie in.
 
@@ -142,17 +146,17 @@ def read_rows(
         name: its name.
         rows: int64 [N], ascending.
         columns: to be read.
-        metadata: key of its schema's metadata -> the values that it may have.
+        metadata: that it has to have been written with.
 
     Raises:
         FileNotFoundError: there is none.
         DamagedFileError: it is no table with these columns, rows and metadata.
     """
     with _opened(store, name, columns) as (parquet, wanted):
-        found = parquet.schema_arrow.metadata or {}
-        for key, values in metadata.items():
-            if (value := found.get(key.encode(), b"").decode()) not in values:
-                raise ValueError(f"its {key} is {value!r}; expected {' or '.join(values)}")
+        found = parquet.metadata.metadata or {}
+        for key, value in metadata.items():
+            if found.get(key.encode()) != value.encode():
+                raise ValueError(f"its {key} is {found.get(key.encode())!r}, not {value!r}")
         sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         ends = np.cumsum(sizes)
         groups, parts = np.searchsorted(ends, rows, "right"), []
