@@ -70,15 +70,16 @@ def is_segment(name: str) -> bool:
     )
 
 
-def set_aside(recipe: str, table: str) -> str:
-    """A table of `image_embeddings` of this recipe and identity, while it is being replaced."""
-    return f"{SET_ASIDE}/{recipe}/{table}.parquet"
+def set_aside(recipe: str, table: str, sha256: str) -> str:
+    """A table of `image_embeddings`, by recipe and identity and what its file holds."""
+    return f"{SET_ASIDE}/{recipe}/{table}.{sha256}.parquet"
 
 
-def set_aside_of(name: str) -> tuple[str, str] | None:
+def set_aside_of(name: str) -> tuple[str, str, str] | None:
     """The inverse of `set_aside`; None for a file that is no such table."""
-    recipe, _, table = name.removeprefix(f"{SET_ASIDE}/").removesuffix(".parquet").partition("/")
-    return (recipe, table) if name == set_aside(recipe, table) else None
+    recipe, _, file = name.removeprefix(f"{SET_ASIDE}/").removesuffix(".parquet").partition("/")
+    table, _, sha256 = file.partition(".")
+    return (recipe, table, sha256) if name == set_aside(recipe, table, sha256) else None
 
 
 def scores(shard: str) -> str:

@@ -19,8 +19,8 @@ from curator_assets.defs.embed.embedding_weights import WEIGHTS
 from curator_assets.defs.embed.known_rows import KnownRows
 from curator_assets.defs.embed.read_samples import UNIQUE_IDS, Begun, Ended, read_parts
 from curator_assets.defs.embed.stored_tables import (
-    IDENTITY,
     RECIPE,
+    StoredTable,
     StoredTables,
     identity,
     recipe,
@@ -39,7 +39,7 @@ from curator_assets.errors import UserError
 from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry
+from curator_assets.storage.ledger import Entry, hash_file
 from curator_assets.storage.shards.tar_versions import (
     version_of_content,
 )
@@ -186,7 +186,9 @@ class _Writing:
                 yield Failed(shard, _told(shard, error), check, is_refused=is_refused)
                 continue
             table = identity(self._recipe, ended.content.fingerprint)
-            self._known.add(table, layout.embeddings(shard), tally.shared)
+            name = layout.embeddings(shard)
+            at = StoredTable(name, hash_file(work.store, name).sha256)
+            self._known.add(table, at, tally.shared)
             yield self._made(shard, tally, ended.content, tar)
 
     def _write_table(
@@ -210,8 +212,7 @@ class _Writing:
             if isinstance(rows.end, Failed):
                 raise PartitionError(rows.end.error, check=rows.end.check)
             _require_readable(shard, tally, work.settings)
-            assert rows.end is not None
-            writer.add_metadata({IDENTITY: identity(self._recipe, rows.end.content.fingerprint)})
+        assert rows.end is not None
         return rows.end
 
     def _made(self, shard: str, tally: _Tally, content: TarContent, tar: Entry) -> Made:

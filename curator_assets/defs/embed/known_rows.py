@@ -19,7 +19,7 @@ from curator_assets.defs.embed.image_rows import (
     take_stored,
 )
 from curator_assets.defs.embed.read_samples import PART_BYTES, Begun, Part
-from curator_assets.defs.embed.stored_tables import IDENTITY, StoredTables
+from curator_assets.defs.embed.stored_tables import StoredTable, StoredTables
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.image_format import sniff_format
@@ -70,12 +70,12 @@ class KnownRows:
         log: logging.Logger,
     ) -> None:
         self._tars, self._store, self._log = tars, store, log
-        self._names = dict(tables.names)
+        self._tables = dict(tables.by_identity)
         self._supervision = supervision
-        self._index = ContentIndex(store) if tables.names else None
+        self._index = ContentIndex(store) if tables.by_identity else None
         self._folder = tempfile.TemporaryDirectory(prefix="curator-assets-")
         self._of_this_run = ContentIndex(Store(self._folder.name))
-        self._finished = SimpleQueue[tuple[Keys, str]]()
+        self._finished = SimpleQueue[tuple[Keys, StoredTable]]()
         self._in_memory = OrderedDict[str, ImageRow]()
         self._hits, self._n_behind, self._shard = list[_Hit](), 0, ""
 
@@ -88,15 +88,17 @@ class KnownRows:
             if segment.is_damaged:  # it is made again from the tables
                 self._store.remove(segment.name)
 
-    def add(self, table: str, name: str, keys: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    def add(
+        self, table: str, at: StoredTable, keys: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> None:
         """Know the rows of a table that was written; from any thread.
 
         Args:
             table: its identity.
-            name: its name.
+            at: its place.
             keys: uint64 [R], of rows that may be shared, and int64 [R], their numbers.
         """
-        self._finished.put((Keys(table, *map(np.concatenate, zip(*keys, strict=True))), name))
+        self._finished.put((Keys(table, *map(np.concatenate, zip(*keys, strict=True))), at))
 
     def matched(self, parts: Iterable[Part]) -> Iterator[Part]:
         """The parts, with the rows of their samples; the bytes of images that are known are let go.
@@ -118,10 +120,10 @@ class KnownRows:
 
     def _take_in_finished(self) -> None:
         while not self._finished.empty():
-            keys, name = self._finished.get()
-            self._names[keys.table] = name
+            keys, at = self._finished.get()
+            self._tables[keys.table] = at
             self._of_this_run.add([keys])
-            self._of_this_run.tidy(self._names)
+            self._of_this_run.tidy(self._tables)
 
     def _assign_rows(self, part: Part) -> list[tuple[ImageRow, Sample, str]]:
         """Give each sample its row; those that are new, with their sample and shard."""
@@ -173,7 +175,7 @@ class KnownRows:
                 tables, numbers = tables_and_rows(places)
                 for i, table, number in zip(which, tables, numbers, strict=True):
                     identity = segment.tables[table]
-                    if identity in self._names and found[i] is None:
+                    if identity in self._tables and found[i] is None:
                         found[i] = identity, int(number), segment
         to_decode = list[tuple[ImageRow, bytes]]()
         for (row, sample, shard), at in zip(new, found, strict=True):
@@ -205,11 +207,11 @@ class KnownRows:
         yield from self._read_again(failed)
 
     def _read(self, table: str, rows: np.ndarray) -> pa.Table | None:
-        name = self._names[table]
+        at = self._tables[table]
         try:
-            return read_rows(self._store, name, rows, STORED, {IDENTITY: table})
+            return read_rows(self._store, at.name, at.sha256, rows, STORED)
         except (DamagedFileError, OSError) as error:
-            self._log.warning("rows of %s are computed again: %s", name, error)
+            self._log.warning("rows of %s are computed again: %s", at.name, error)
             return None
 
     def _read_again(self, failed: Sequence[_Hit]) -> Iterator[Part]:

@@ -8,7 +8,7 @@ replaced, which are set aside until all are made.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +29,6 @@ VERSION = "4"
 
 RECIPE = "recipe"
 """The entry in the state of `image_embeddings`."""
-
-IDENTITY = "identity"
-"""The entry in the metadata of a table."""
 
 _NOT_DECODED = [NO_IMAGE, TOO_MANY_BYTES, *NOT_OF_THE_BYTES]
 
@@ -55,17 +52,24 @@ def recipe(
     return hash_of(code, weights, arithmetic, storage or model.storage)
 
 
+class StoredTable(NamedTuple):
+    """The name of a table's file, and its SHA-256 in hex."""
+
+    name: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class StoredTables:
     """Tables whose rows may be taken.
 
     Attributes:
         recipes: of theirs; those that they are written by now come first.
-        names: identity of a table -> its name.
+        by_identity: tells what was made of what, and so which row is of which image.
     """
 
     recipes: tuple[str, ...]
-    names: Mapping[str, str] = field(default_factory=dict)
+    by_identity: Mapping[str, StoredTable] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, weights: str, arithmetic: str) -> "StoredTables":
@@ -100,23 +104,28 @@ def stored_tables(work: Work, asset: str, wanted: StoredTables) -> StoredTables:
         asset: whose tables they are.
         wanted: says the recipes.
     """
-    names = dict[str, str]()
-    for name, entry in _entries(work, asset):
-        if entry.state.get(RECIPE) in wanted.recipes and (table := _identity(entry)):
-            names[table] = name
+    found = {
+        table: at
+        for table, at, entry in _recorded(work, asset)
+        if entry.state[RECIPE] in wanted.recipes
+    }
     # what lies in its place may be newer than its entry, if a run was killed
-    return StoredTables(wanted.recipes, names | _set_aside(work, wanted.recipes))
+    return StoredTables(wanted.recipes, found | _set_aside(work, wanted.recipes))
 
 
 def set_aside(work: Work, asset: str, shards: Iterable[str], wanted: StoredTables) -> None:
     """Keep the tables of shards that are about to be made again: others may need their rows."""
-    for shard in shards:
-        entry, name = work.ledger.read(asset, shard), layout.embeddings(shard)
-        how = entry and str(entry.state.get(RECIPE))
-        if entry is None or how not in wanted.recipes or work.ledger.missing_files(entry):
-            continue
-        if table := _identity(entry):
-            work.store.copy(name, layout.set_aside(how, table))
+    made_again = {layout.embeddings(shard) for shard in shards}
+    for table, at, entry in _recorded(work, asset):
+        how = entry.state[RECIPE]
+        is_there = at.name in made_again and how in wanted.recipes
+        if is_there and not work.ledger.missing_files(entry):
+            work.store.copy(at.name, layout.set_aside(how, table, at.sha256))
+
+
+def is_set_aside(work: Work) -> bool:
+    """Whether anything is."""
+    return bool(work.store.names(layout.SET_ASIDE))
 
 
 def let_go_of_set_aside(work: Work) -> None:
@@ -128,23 +137,22 @@ def let_go_of_set_aside(work: Work) -> None:
 def index_tables(work: Work, asset: str) -> ContentIndex:
     """The index, led to all tables that are there; what is lost or wrong of it is made again."""
     index = ContentIndex(work.store)
-    names = {table: name for name, e in _entries(work, asset) if (table := _identity(e))}
-    names |= _set_aside(work, None)
-    index.tidy(names)
-    missing = {table: name for table, name in names.items() if table not in index.tables}
+    tables = {table: at for table, at, _ in _recorded(work, asset)} | _set_aside(work, None)
+    index.tidy(tables)
+    missing = {table: at for table, at in tables.items() if table not in index.tables}
     if missing:
         work.log.info("the rows of %d tables are indexed by content hash", len(missing))
     index.add(_keys_of_tables(work, missing))
-    index.tidy(names)
+    index.tidy(tables)
     return index
 
 
-def _keys_of_tables(work: Work, names: Mapping[str, str]) -> Iterator[Keys]:
-    for table, name in names.items():
+def _keys_of_tables(work: Work, tables: Mapping[str, StoredTable]) -> Iterator[Keys]:
+    for table, at in tables.items():
         try:
-            columns = read_table(work.store, name, ["content_hash", "error"])
+            columns = read_table(work.store, at.name, ["content_hash", "error"])
         except (DamagedFileError, OSError) as error:  # whoever needs the table itself finds out
-            work.log.warning("rows of %s can't be taken: %s", name, error)
+            work.log.warning("rows of %s can't be taken: %s", at.name, error)
             continue
         yield Keys(table, *shared_keys(columns))
 
@@ -168,15 +176,22 @@ def shared_keys(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     return keys, np.array(numbers, np.int64)[first]
 
 
-def _entries(work: Work, asset: str) -> Iterator[tuple[str, Entry]]:
-    """The name and the entry of each table, those in the trash first."""
-    for shard, entry in Ledger(trash_of(work.settings)).read_all(asset).items():
-        yield f"{layout.TRASH}/{layout.embeddings(shard)}", entry
-    for shard, entry in work.ledger.read_all(asset).items():
-        yield layout.embeddings(shard), entry
+def _recorded(work: Work, asset: str) -> Iterator[tuple[str, StoredTable, Entry]]:
+    """The identity, the place and the entry of each table, those in the trash first."""
+    trash = Ledger(trash_of(work.settings)).read_all(asset)
+    places = [(f"{layout.TRASH}/", trash), ("", work.ledger.read_all(asset))]
+    for folder, entries in places:
+        for shard, entry in entries.items():
+            name, table = layout.embeddings(shard), _identity(entry)
+            if table and (file := entry.files.get(name)):
+                yield table, StoredTable(f"{folder}{name}", file.sha256), entry
 
 
-def _set_aside(work: Work, recipes: Collection[str] | None) -> dict[str, str]:
-    """Identity and name of the tables that were set aside, of some recipes or of all."""
-    found = ((layout.set_aside_of(name), name) for name in work.store.names(layout.SET_ASIDE))
-    return {of[1]: name for of, name in found if of and (recipes is None or of[0] in recipes)}
+def _set_aside(work: Work, recipes: Collection[str] | None) -> dict[str, StoredTable]:
+    """Identity and place of the tables that were set aside, of some recipes or of all."""
+    found = dict[str, StoredTable]()
+    for name in work.store.names(layout.SET_ASIDE):
+        of = layout.set_aside_of(name)
+        if of and (recipes is None or of[0] in recipes):
+            found[of[1]] = StoredTable(name, of[2])
+    return found

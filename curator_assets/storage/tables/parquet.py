@@ -7,7 +7,9 @@ error, not another value.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, Self
 
@@ -70,10 +72,6 @@ class TableWriter:
             self._held = [held.slice(ROW_GROUP_ROWS)]
             self._n_held -= ROW_GROUP_ROWS
 
-    def add_metadata(self, metadata: Mapping[str, str]) -> None:
-        """Write down what the rows are, which readers may ask for."""
-        self._writer.add_key_value_metadata(dict(metadata))
-
     def __enter__(self) -> Self:
         return self
 
@@ -133,37 +131,47 @@ def read_table(store: Store, name: str, columns: Sequence[str] | None = None) ->
 
 
 def read_rows(
-    store: Store,
-    name: str,
-    rows: np.ndarray,
-    columns: Sequence[str],
-    metadata: Mapping[str, str],
+    store: Store, name: str, sha256: str, rows: np.ndarray, columns: Sequence[str]
 ) -> pa.Table:
     """Some rows of the table called `name`, read by the row groups that they lie in.
 
     Args:
         store: where the table lies.
         name: its name.
+        sha256: of the file as it was recorded, in hex.
         rows: int64 [N], ascending.
         columns: to be read.
-        metadata: that it has to have been written with.
 
     Raises:
         FileNotFoundError: there is none.
-        DamagedFileError: it is no table with these columns, rows and metadata.
+        DamagedFileError: it is another file, or has not these columns and rows.
     """
-    with _opened(store, name, columns) as (parquet, wanted):
-        found = parquet.metadata.metadata or {}
-        for key, value in metadata.items():
-            if found.get(key.encode()) != value.encode():
-                raise ValueError(f"its {key} is {found.get(key.encode())!r}, not {value!r}")
-        sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-        ends = np.cumsum(sizes)
-        groups, parts = np.searchsorted(ends, rows, "right"), []
-        for group in np.unique(groups).tolist():
-            part = parquet.read_row_group(group, columns=wanted)
-            parts.append(part.take(pa.array(rows[groups == group] - (ends[group] - sizes[group]))))
-        return pa.concat_tables(parts) if parts else parquet.schema_arrow.empty_table()
+    with named_damage(store, name), _mapped(store, name) as buffer:
+        if hashlib.sha256(buffer).hexdigest() != sha256:
+            raise ValueError("it is not the file that was recorded")
+        with pq.ParquetFile(pa.BufferReader(buffer)) as parquet:
+            sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+            ends = np.cumsum(sizes)
+            groups, parts = np.searchsorted(ends, rows, "right"), []
+            for group in np.unique(groups).tolist():
+                part = parquet.read_row_group(group, columns=list(columns))
+                at = rows[groups == group] - (ends[group] - sizes[group])
+                parts.append(part.take(pa.array(at)))
+    return pa.concat_tables(parts)
+
+
+@contextmanager
+def _mapped(store: Store, name: str) -> Iterator[pa.Buffer]:
+    """The bytes of a file, mapped; of one in a bucket those of a copy that goes with the block."""
+    with ExitStack() as stack:
+        path = store.path(name)
+        if not store.is_local:
+            copy = stack.enter_context(tempfile.NamedTemporaryFile())
+            with store.open(name) as file:
+                shutil.copyfileobj(file, copy)
+            copy.flush()
+            path = copy.name
+        yield stack.enter_context(pa.memory_map(path)).read_buffer()
 
 
 def find_rows(
