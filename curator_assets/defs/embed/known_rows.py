@@ -98,7 +98,9 @@ class KnownRows:
             at: its place.
             keys: uint64 [R], of rows that may be shared, and int64 [R], their numbers.
         """
-        self._finished.put((Keys(table, *map(np.concatenate, zip(*keys, strict=True))), at))
+        if keys:
+            together = Keys(table, *map(np.concatenate, zip(*keys, strict=True)))
+            self._finished.put((together, at))
 
     def matched(self, parts: Iterable[Part]) -> Iterator[Part]:
         """The parts, with the rows of their samples; the bytes of images that are known are let go.

@@ -7,7 +7,7 @@ records as copies.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ class ContentIndex:
         if held:
             self._write_new(held)
 
-    def tidy(self, tables: Collection[str]) -> None:
+    def tidy(self, tables: Container[str]) -> None:
         """Remove what is damaged, and merge segments until there are few.
 
         Args:
@@ -99,7 +99,7 @@ class ContentIndex:
         for name in self._unreadable:
             self._store.remove(name)
         self._unreadable.clear()
-        self._drop([one for one in self.segments if not set(one.tables) & set(tables)])
+        self._drop([one for one in self.segments if not any(t in tables for t in one.tables)])
         while len(self.segments) > MAX_SEGMENTS:
             small = _to_merge(self.segments)
             try:
@@ -121,10 +121,9 @@ class ContentIndex:
         names = [found.table for found in tables]
         self.segments.append(self._write(names, [_sorted(Records(keys, places))]))
 
-    def _merged(self, segments: Sequence[Segment], tables: Collection[str]) -> Segment:
+    def _merged(self, segments: Sequence[Segment], tables: Container[str]) -> Segment:
         """One segment instead of several, whose records are never all in memory."""
-        there = set(tables)
-        names = list(dict.fromkeys(t for s in segments for t in s.tables if t in there))
+        names = list(dict.fromkeys(t for s in segments for t in s.tables if t in tables))
         numbers = {table: number for number, table in enumerate(names)}
         renumbered = [np.array([numbers.get(t, -1) for t in s.tables], np.int64) for s in segments]
         n_parts = sum(segment.n_records for segment in segments) // _RECORDS_AT_ONCE + 1

@@ -184,7 +184,7 @@ def test_only_what_is_new_is_embedded(project, photos):
     project.tars(a=samples(numbered(photos[:8])))
     project.embed()
     changed = numbered(photos[:8]) | {"003": photos[9], "bad": b"\xff\xd8\xff no image"}
-    project.tars(a=samples(changed), b=samples(numbered(photos[7:9])))
+    project.tars(a=samples(changed), b=samples(numbered(photos[7:9])), empty=[])
     assert project.embed() == (3, 2)
     changed |= {"again": changed["bad"]}
     project.tars(a=samples(changed))
