@@ -39,7 +39,7 @@ def put_in_trash(shard: str, graph: Graph, settings: Settings) -> None:
     Ledger entries go first, so that a shard is never vouched for that is half gone. What is to be
     erased is so by `erase_let_go`, once all is made that may take rows of it.
     """
-    store, trash = Store(settings.output), trash_of(settings)
+    store, trash = Store(settings.output), trash_store(settings)
     ledger, kept = Ledger(store), Ledger(trash)
     found = {made.name: ledger.read(made.name, shard) for made in _all_of(graph)}
     names = _names_of(graph, shard)
@@ -59,7 +59,7 @@ def put_in_trash(shard: str, graph: Graph, settings: Settings) -> None:
 
 def erase_let_go(graph: Graph, settings: Settings) -> None:
     """Erase what was let go of while the settings said so."""
-    trash = trash_of(settings)
+    trash = trash_store(settings)
     kept = Ledger(trash)
     for shard in _noted(trash):
         if _note(trash, shard).get("erase") is not True:
@@ -81,7 +81,7 @@ def take_back(shards: Iterable[str], graph: Graph, settings: Settings) -> list[s
     Returns:
         The shards of which something was taken back.
     """
-    trash = trash_of(settings)
+    trash = trash_store(settings)
     noted, tars = set(_noted(trash)), Source(settings.source)
     back = list[str]()
     for shard in shards:
@@ -92,7 +92,7 @@ def take_back(shards: Iterable[str], graph: Graph, settings: Settings) -> list[s
 
 
 def _take_back(shard: str, graph: Graph, settings: Settings, tars: Source) -> bool:
-    store, trash = Store(settings.output), trash_of(settings)
+    store, trash = Store(settings.output), trash_store(settings)
     ledger, kept = Ledger(store), Ledger(trash)
     for tar in graph.externals():
         entry = kept.read(tar.name, shard)
@@ -131,7 +131,7 @@ def _restore(
 
 def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
     """What lies in the trash, shard by shard."""
-    trash = trash_of(settings)
+    trash = trash_store(settings)
     for shard in _noted(trash):
         sizes = [n for n in map(trash.size, _names_of(graph, shard)) if n is not None]
         yield Trashed(shard, len(sizes), sum(sizes), str(_note(trash, shard).get("since", "")))
@@ -139,7 +139,7 @@ def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
 
 def empty_trash(settings: Settings) -> None:
     """Erase all that lies in the trash; to be called under the lease."""
-    trash = trash_of(settings)
+    trash = trash_store(settings)
     trash.require_guard()
     if trash.is_local:
         with suppress(FileNotFoundError):
@@ -149,7 +149,7 @@ def empty_trash(settings: Settings) -> None:
             trash.remove(name)
 
 
-def trash_of(settings: Settings) -> Store:
+def trash_store(settings: Settings) -> Store:
     """Where what was let go of lies."""
     return Store(f"{settings.output.rstrip('/')}/{TRASH}")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.embed.image_rows import NO_IMAGE, NOT_OF_THE_BYTES, TOO_MANY_BYTES
-from curator_assets.engine.trash import trash_of
+from curator_assets.engine.trash import trash_store
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
 from curator_assets.settings import Settings
@@ -178,7 +178,7 @@ def shared_keys(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 def _recorded(work: Work, asset: str) -> Iterator[tuple[str, StoredTable, Entry]]:
     """The identity, the place and the entry of each table, those in the trash first."""
-    trash = Ledger(trash_of(work.settings)).read_all(asset)
+    trash = Ledger(trash_store(work.settings)).read_all(asset)
     places = [(f"{layout.TRASH}/", trash), ("", work.ledger.read_all(asset))]
     for folder, entries in places:
         for shard, entry in entries.items():
