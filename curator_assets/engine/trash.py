@@ -38,7 +38,7 @@ def put_in_trash(shard: str, graph: Graph, settings: Settings) -> None:
 
     Ledger entries go first, so that a shard is never vouched for that is half gone.
     """
-    store, trash = Store(settings.output), _trash(settings)
+    store, trash = Store(settings.output), trash_store(settings)
     ledger, kept = Ledger(store), Ledger(trash)
     erase = settings.on_removed == "erase"
     found = {made.name: ledger.read(made.name, shard) for made in _all_of(graph)}
@@ -70,7 +70,7 @@ def take_back(shards: Iterable[str], graph: Graph, settings: Settings) -> list[s
     Returns:
         The shards of which something was taken back.
     """
-    trash = _trash(settings)
+    trash = trash_store(settings)
     noted, tars = set(_noted(trash)), Source(settings.source)
     back = list[str]()
     for shard in shards:
@@ -81,7 +81,7 @@ def take_back(shards: Iterable[str], graph: Graph, settings: Settings) -> list[s
 
 
 def _take_back(shard: str, graph: Graph, settings: Settings, tars: Source) -> bool:
-    store, trash = Store(settings.output), _trash(settings)
+    store, trash = Store(settings.output), trash_store(settings)
     ledger, kept = Ledger(store), Ledger(trash)
     for tar in graph.externals():
         entry = kept.read(tar.name, shard)
@@ -120,7 +120,7 @@ def _restore(
 
 def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
     """What lies in the trash, shard by shard."""
-    trash = _trash(settings)
+    trash = trash_store(settings)
     for shard in _noted(trash):
         names = dict.fromkeys(name for made in _all_of(graph) for name in made.files(shard))
         sizes = [n for n in map(trash.size, names) if n is not None]
@@ -129,7 +129,7 @@ def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
 
 def empty_trash(settings: Settings) -> None:
     """Erase all that lies in the trash; to be called under the lease."""
-    trash = _trash(settings)
+    trash = trash_store(settings)
     trash.require_guard()
     if trash.is_local:
         with suppress(FileNotFoundError):
@@ -139,7 +139,8 @@ def empty_trash(settings: Settings) -> None:
             trash.remove(name)
 
 
-def _trash(settings: Settings) -> Store:
+def trash_store(settings: Settings) -> Store:
+    """What lies in the trash, laid out as the output is."""
     return Store(f"{settings.output.rstrip('/')}/{TRASH}")
 
 
