@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from curator_assets.engine.progress import Progress
 from curator_assets.engine.work import Work
+from curator_assets.errors import DamagedFileError
 from curator_assets.questions.forecast.expected_images import ExpectedImages
 from curator_assets.questions.forecast.ranges import Range
 from curator_assets.storage import layout
@@ -44,10 +46,7 @@ def counted_images(
     with Progress("tars", "images", weights, work.log, work.watch) as progress:
         for shard in shards:
             try:
-                if shard in as_embedded:
-                    hashes += _stored_hashes(shard, work)
-                else:
-                    hashes += _read_hashes(shard, work, progress)
+                hashes += _hashes(shard, work, progress, is_as_embedded=shard in as_embedded)
             except (BrokenTarError, OSError) as error:
                 unread[shard] = str(error)
             progress.finish(shard)
@@ -69,8 +68,20 @@ def _counted(
     )
 
 
+def _hashes(shard: str, work: Work, progress: Progress, *, is_as_embedded: bool) -> list[str]:
+    """The content hashes of the images of a tar, from where they are had at the least cost."""
+    if is_as_embedded:
+        with suppress(DamagedFileError):
+            return _stored_hashes(shard, work)
+    return _read_hashes(shard, work, progress)
+
+
 def _stored_hashes(shard: str, work: Work) -> list[str]:
-    """The content hashes of the images of a shard, as they were when it was embedded."""
+    """The content hashes of the images of a shard, as they were when it was embedded.
+
+    Raises:
+        DamagedFileError: its table can't be read.
+    """
     table = read_table(work.store, layout.embeddings(shard), ["content_hash"])
     return list(table["content_hash"].drop_null().to_pylist())
 

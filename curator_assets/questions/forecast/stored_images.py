@@ -23,7 +23,7 @@ ADDED_TO = Range(0.5, 1.0)
 OTHER = Range(0.0, 1.0)
 """Likewise if its first image is another."""
 
-N_TARS_COMPARED = 20
+N_TARS_COMPARED = 10
 
 
 class Likely(NamedTuple):
