@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -50,29 +52,50 @@ class Observation:
     read_seconds: float
 
 
-def note(stage: Stage, made: Sequence[Recorded], seconds: float, work: Work) -> None:
-    """Keep what it took to make some partitions, at least one; storage that fails is passed over.
+class Taken:
+    """What it takes to make partitions of a stage, counted from now on."""
 
-    Raises:
-        LeaseLostError: another refresh has taken over the output.
-    """
-    is_by_shard = stage.by is Partitioning.SHARD
-    tars = [one.partition for one in made] if is_by_shard else work.shards
-    observation = Observation(
-        encoder=encoder_words(work.settings),
-        n_partitions=len(made),
-        n_bytes=sum(work.n_bytes.get(tar, 0) for tar in tars),
-        n_encoded=sum(one.entry.state.get("n_encoded", 0) for one in made),
-        n_reused=sum(one.entry.state.get("n_reused", 0) for one in made),
-        seconds=seconds,
-        read_seconds=sum(one.metadata.get("read_seconds", 0.0) for one in made),
-    )
-    kept = [*observed(stage, work), observation][-N_KEPT:]
-    state = {"observations": [asdict(one) for one in kept]}
-    try:
-        work.ledger.write(RECORD, _partition(stage, work), Entry("", "", state=state))
-    except OSError as error:
-        work.log.warning("what %s took can't be kept: %s", stage.name, error)
+    def __init__(self, stage: Stage, work: Work) -> None:
+        self._stage, self._work = stage, work
+        self._counts = Counter[str]()
+        self._read_seconds = 0.0
+        self._started = time.monotonic()
+
+    def add(self, one: Recorded) -> None:
+        """Count a partition."""
+        is_of_tar = self._stage.by is Partitioning.SHARD
+        self._counts["n_partitions"] += 1
+        self._counts["n_bytes"] += self._work.n_bytes.get(one.partition, 0) if is_of_tar else 0
+        for name in ("n_encoded", "n_reused"):
+            self._counts[name] += one.entry.state.get(name, 0)
+        self._read_seconds += one.metadata.get("read_seconds", 0.0)
+
+    def note(self) -> None:
+        """Keep it, if anything was made; storage that fails is passed over.
+
+        Raises:
+            LeaseLostError: another refresh has taken over the output.
+        """
+        seconds, stage, work = time.monotonic() - self._started, self._stage, self._work
+        if not self._counts["n_partitions"]:
+            return
+        if stage.by is not Partitioning.SHARD:
+            self._counts["n_bytes"] = sum(work.n_bytes.get(shard, 0) for shard in work.shards)
+        observation = Observation(
+            encoder=encoder_words(work.settings),
+            n_partitions=self._counts["n_partitions"],
+            n_bytes=self._counts["n_bytes"],
+            n_encoded=self._counts["n_encoded"],
+            n_reused=self._counts["n_reused"],
+            seconds=seconds,
+            read_seconds=self._read_seconds,
+        )
+        kept = [*observed(stage, work), observation][-N_KEPT:]
+        state = {"observations": [asdict(one) for one in kept]}
+        try:
+            work.ledger.write(RECORD, _partition(stage, work), Entry("", "", state=state))
+        except OSError as error:
+            work.log.warning("what %s took can't be kept: %s", stage.name, error)
 
 
 def observed(stage: Stage, work: Work) -> list[Observation]:

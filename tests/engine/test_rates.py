@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 from tar_files import write_members
 
+from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.filter.filter_scores import FILTER_SCORES
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
 from curator_assets.engine import rates
 from curator_assets.engine.making import Recorded
+from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import Work
 from curator_assets.settings import ModelSettings, Settings
 from curator_assets.storage.ledger import Entry, Ledger
@@ -31,38 +33,72 @@ def made(shard: str, read_seconds: float = 0.0, **state: int) -> Recorded:
     return Recorded(shard, Entry("", "", state=state), {"read_seconds": read_seconds}, {})
 
 
+@pytest.fixture
+def note(monkeypatch):
+    """Notes that some partitions of a stage were made within so many seconds."""
+    clock = Clock()
+    monkeypatch.setattr(rates, "time", clock)
+
+    def note(stage: Stage, found: list[Recorded], seconds: float, work: Work) -> None:
+        taken = rates.Taken(stage, work)
+        for one in found:
+            taken.add(one)
+        clock.now += seconds
+        taken.note()
+
+    return note
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def stored(pipeline) -> dict[str, bytes]:
     names = pipeline.store.names("ledger/rates")
     return {name: pipeline.store.read(name) for name in names}
 
 
-def test_an_observation_counts_what_was_made(work):
+def test_an_observation_counts_what_was_made(work, note):
     found = [
         made("a", 0.5, n_encoded=3, n_reused=1),
         made("c", 1.0, n_encoded=0, n_reused=9),
     ]
-    rates.note(IMAGE_EMBEDDINGS, found, 7.5, work)
+    note(IMAGE_EMBEDDINGS, found, 7.5, work)
     (one,) = rates.observed(IMAGE_EMBEDDINGS, replace(work))
     assert (one.n_partitions, one.n_bytes, one.n_encoded, one.n_reused) == (2, 40, 3, 10)
     assert (one.seconds, one.read_seconds) == (7.5, 1.5)
     assert not rates.observed(FILTER_SCORES, work)
 
 
-def test_the_last_few_are_kept_the_latest_last(work):
+def test_a_stage_over_all_shards_is_observed_over_all_tars(work, note):
+    note(CENTROIDS, [made("")], 2.0, work)
+    (one,) = rates.observed(CENTROIDS, work)
+    assert (one.n_partitions, one.n_bytes) == (1, 60)
+
+
+def test_where_nothing_is_made_nothing_is_observed(work, note):
+    note(FILTER_SCORES, [], 2.0, work)
+    assert not work.store.names("ledger/rates")
+
+
+def test_the_last_few_are_kept_the_latest_last(work, note):
     for i in range(rates.N_KEPT + 3):
-        rates.note(FILTER_SCORES, [made("a")], float(i), work)
+        note(FILTER_SCORES, [made("a")], float(i), work)
     found = [one.seconds for one in rates.observed(FILTER_SCORES, work)]
     assert found == [float(i) for i in range(3, rates.N_KEPT + 3)]
 
 
-def test_another_kind_of_device_has_rates_of_its_own(work, monkeypatch):
-    rates.note(FILTER_SCORES, [made("a")], 1.0, work)
+def test_another_kind_of_device_has_rates_of_its_own(work, note, monkeypatch):
+    note(FILTER_SCORES, [made("a")], 1.0, work)
     monkeypatch.setattr("curator_assets.engine.encoder.Encoder.device_type", lambda _: "cuda")
     assert not rates.observed(FILTER_SCORES, work)
 
 
-def test_what_another_version_observed_is_as_good_as_nothing(work):
-    rates.note(FILTER_SCORES, [made("a")], 1.0, work)
+def test_what_another_version_observed_is_as_good_as_nothing(work, note):
+    note(FILTER_SCORES, [made("a")], 1.0, work)
     (name,) = (entry for entry in work.store.names("ledger/rates") if "filter" in entry)
     partition = name.removeprefix("ledger/rates/").removesuffix(".json")
     state = {"observations": [{"seconds": 3.0}, "?"]}
@@ -70,12 +106,12 @@ def test_what_another_version_observed_is_as_good_as_nothing(work):
     assert rates.observed(FILTER_SCORES, replace(work)) == []
 
 
-def test_storage_that_fails_holds_nothing_up(work, monkeypatch, caplog):
+def test_storage_that_fails_holds_nothing_up(work, note, monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Ledger, "write", full)
-    rates.note(FILTER_SCORES, [made("a")], 1.0, work)
+    note(FILTER_SCORES, [made("a")], 1.0, work)
     assert "what filter_scores took can't be kept" in caplog.text
 
 
