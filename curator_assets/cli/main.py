@@ -59,11 +59,18 @@ def check(ctx: click.Context) -> None:
 
 
 @curate.command(cls=Command)
-def plan() -> None:
-    """Say what a refresh would make, and why; nothing changes."""
+@click.option(
+    "--exact", is_flag=True, help="Read and hash the tars to be embedded, to know what they hold."
+)
+def plan(exact: bool) -> None:
+    """Say what a refresh would make, why, and at what cost; nothing changes.
+
+    Images to embed, pairs to compare, bytes and time are foretold as ranges: by the sizes of the
+    tars, by what is stored, and by what refreshes took on this machine.
+    """
     from curator_assets.cli.plan import show_plan
 
-    show_plan()
+    show_plan(exact=exact)
 
 
 @curate.command(cls=Command)

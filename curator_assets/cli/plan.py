@@ -1,4 +1,4 @@
-"""`curate plan`: what a refresh would make, and why."""
+"""`curate plan`: what a refresh would make, why, and at what cost."""
 
 from __future__ import annotations
 
@@ -8,41 +8,69 @@ from collections.abc import Mapping
 import dagster as dg
 
 from curator_assets.cli.console import print_table, say
+from curator_assets.cli.forecast_lines import forecast_lines
 from curator_assets.cli.instance import looked_at_instance
+from curator_assets.cli.progress_bar import ShownProgress, terminal_log
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.intake import Intake, look
 from curator_assets.engine.intake_words import require_usable, unread_warning, why_removals_wait
 from curator_assets.engine.plan import StagePlan, plan
+from curator_assets.engine.progress import Watch
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.errors import named
 from curator_assets.models.identity import UNDECIDED
+from curator_assets.questions.forecast.forecast import forecast
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings, settings_file
 from curator_assets.storage.shards.not_taken import NotTaken, not_taken_lines
 
 
-def show_plan() -> None:
-    """Print what a refresh would make; nothing changes.
+def show_plan(*, exact: bool = False) -> None:
+    """Print what a refresh would make, and what it would cost; nothing changes.
+
+    Args:
+        exact: read and hash the tars that would be embedded, to know instead of to guess.
 
     Raises:
         SettingsError: the settings can't be read, or the instance is another project's.
         MissingSourceError: there is no source, or nothing in it.
     """
-    settings = load_settings()
+    settings, shown = load_settings(), ShownProgress()
     with looked_at_instance(settings_file()) as instance:
-        intake, work = planned(instance, settings)
+        intake, work = planned(instance, settings, shown, terminal_log())
         if not intake.held_back and not intake.absent and not intake.unseen:
             require_usable(intake, settings)
-        print_plan(plan(GRAPH.stages, work), intake, work)
+        plans = plan(GRAPH.stages, work)
+        print_plan(plans, intake, work)
+        if intake.held_back:
+            return
+        with shown:
+            cost = forecast(plans, work, intake.removed, exact=exact)
+        if cost:
+            say()
+            for line in forecast_lines(cost):
+                say(line)
 
 
-def planned(instance: dg.DagsterInstance, settings: Settings) -> tuple[Intake, Work]:
+def planned(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    watch: Watch | None = None,
+    log: logging.Logger | None = None,
+) -> tuple[Intake, Work]:
     """What lies in the source now, and stages to be asked about it; nothing changes."""
     intake = look(GRAPH, settings, InstanceRegistry(instance, settings))
-    log = logging.getLogger(__name__)
-    absent = intake.absent.keys()
-    return intake, Work(settings, intake.shards, log, Purpose.PLAN, absent=absent)
+    work = Work(
+        settings,
+        intake.shards,
+        log or logging.getLogger(__name__),
+        Purpose.PLAN,
+        n_bytes=intake.n_bytes,
+        absent=intake.absent.keys(),
+        watch=watch or Watch(),
+    )
+    return intake, work
 
 
 def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:

@@ -95,8 +95,13 @@ def terminal_loggers() -> dict[str, dg.LoggerDefinition]:
 
     @dg.logger(config_schema=None, description="Plain lines, for the command line.")
     def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
-        logger = logging.Logger("curate", logging.INFO)
-        logger.addHandler(_Terminal())
-        return logger
+        return terminal_log()
 
     return {"console": console_logger}
+
+
+def terminal_log() -> logging.Logger:
+    """A log that a person watches."""
+    logger = logging.Logger("curate", logging.INFO)
+    logger.addHandler(_Terminal())
+    return logger

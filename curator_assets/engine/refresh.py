@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from curator_assets.engine.freshness import Examined, all_fresh, examine
 from curator_assets.engine.making import Recorded, make
 from curator_assets.engine.partitioning import Partition, Partitioning
+from curator_assets.engine.rates import Taken
 from curator_assets.engine.stage import External, Failed, Observed, Stage, goes_by_partition
 from curator_assets.engine.work import Work
 from curator_assets.storage.ledger import Entry
@@ -79,13 +80,15 @@ class Pass:
             if partition in touched or partition not in reported:
                 yield from reporter.fresh(partition, entry)
         made = self.made.setdefault(stage, set())
-        failed = list(examined.failed)
+        failed, taken = list(examined.failed), Taken(stage, self.work)
         for outcome in make(stage, [*examined.stale, *examined.undecided], self.work):
             yield from reporter.outcome(outcome)
             if isinstance(outcome, Failed):
                 failed.append(outcome)
             elif isinstance(outcome, Recorded):
                 made.add(outcome.partition)
+                taken.add(outcome)
+        taken.note()
         if failed:
             self.failed[stage] = failed
         yield from reporter.close()

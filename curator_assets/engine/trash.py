@@ -150,7 +150,7 @@ def empty_trash(settings: Settings) -> None:
 
 
 def trash_store(settings: Settings) -> Store:
-    """Where what was let go of lies."""
+    """What lies in the trash, laid out as the output is."""
     return Store(f"{settings.output.rstrip('/')}/{TRASH}")
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from curator_assets.defs.embed import arithmetic
 from curator_assets.defs.output.curation_report import CURATION_REPORT, drop_damaged_summaries
 from curator_assets.defs.stages import GRAPH
-from curator_assets.engine import weights
+from curator_assets.engine import rates, weights
 from curator_assets.engine.in_order import in_threads
 from curator_assets.engine.intake import restore_arrivals, why_arrivals_damaged, why_other_source
 from curator_assets.engine.partitioning import ALL, Partition
@@ -27,7 +27,7 @@ N_THREADS = 8
 """Files that are read at a time; hashing lets go of Python's lock."""
 
 _MADE: tuple[Stage | External, ...] = (*GRAPH.externals(), *GRAPH.stages)
-_RECORDS = (weights.RECORD, arithmetic.RECORD)
+_RECORDS = (weights.RECORD, arithmetic.RECORD, rates.RECORD)
 """Entries of no asset, which vouch for no file."""
 
 

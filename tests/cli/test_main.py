@@ -52,7 +52,7 @@ def test_a_wrong_word_is_one_paragraph(run):
 
 
 def test_a_fault_is_one_paragraph_and_a_traceback_on_request(run, monkeypatch):
-    def broken():
+    def broken(**_):
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr("curator_assets.cli.plan.show_plan", broken)

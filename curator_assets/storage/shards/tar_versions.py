@@ -33,8 +33,13 @@ def known_version(ledger: Ledger, asset: str, shard: str, signature: Signature) 
 
 def had_size(entry: Entry, n_bytes: int) -> bool:
     """Whether the tar of an entry had this size when it was read."""
-    of_this_size = str(Signature(n_bytes, ""))
-    return entry.fingerprint.startswith(of_this_size[: of_this_size.index("modified")])
+    return size_when_read(entry) == n_bytes
+
+
+def size_when_read(entry: Entry) -> int | None:
+    """The bytes of the tar of an entry when it was read; None if nothing tells."""
+    digits = entry.fingerprint.partition("size=")[2].partition(",")[0]
+    return int(digits) if digits.isdecimal() else None
 
 
 def read_version(

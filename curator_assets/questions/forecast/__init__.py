@@ -1,0 +1,1 @@
+"""What a refresh will cost, before it is run."""

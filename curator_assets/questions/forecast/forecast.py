@@ -1,0 +1,167 @@
+"""What a refresh will cost, before it is run: images, pairs, bytes and time, each as a range."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from curator_assets.defs.deduplicate.centroids import CENTROIDS
+from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
+from curator_assets.defs.source.tar_shards import TAR_SHARDS
+from curator_assets.engine.freshness import why_other_code
+from curator_assets.engine.partitioning import ALL
+from curator_assets.engine.plan import StagePlan
+from curator_assets.engine.rates import machine
+from curator_assets.engine.stage import is_by_shard
+from curator_assets.engine.work import Work
+from curator_assets.questions.forecast.counted_images import Known, counted_images
+from curator_assets.questions.forecast.expected_bytes import ExpectedBytes, expected_bytes
+from curator_assets.questions.forecast.expected_images import (
+    ExpectedImages,
+    expected_images,
+    images_per_byte,
+    looked_at_images_per_byte,
+)
+from curator_assets.questions.forecast.expected_making import expected_making, to_embed
+from curator_assets.questions.forecast.expected_seconds import ExpectedSeconds, expected_seconds
+from curator_assets.questions.forecast.ranges import Range
+from curator_assets.questions.forecast.stored_embeddings import StoredEmbeddings, stored_embeddings
+from curator_assets.questions.forecast.stored_images import likely_stored
+from curator_assets.storage.shards.tar_versions import known_version
+
+
+@dataclass(frozen=True)
+class ExpectedSearch:
+    """The search for pairs.
+
+    Attributes:
+        n_images: that are searched.
+        share: of all their pairs that is compared; None if it is not known.
+        is_full: all groups of cells are searched.
+    """
+
+    n_images: Range | None
+    share: Range | None
+    is_full: bool
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a refresh will cost.
+
+    Attributes:
+        images: that are embedded; None if how many is not known.
+        n_to_embed: shards that are embedded.
+        search: for pairs; None if there is none.
+        n_bytes: that are read and written.
+        time: that it takes.
+        machine: where.
+    """
+
+    images: ExpectedImages | None
+    n_to_embed: int
+    search: ExpectedSearch | None
+    n_bytes: ExpectedBytes
+    time: ExpectedSeconds
+    machine: str
+
+
+def forecast(
+    plans: Sequence[StagePlan],
+    work: Work,
+    removed: Collection[str] = (),
+    *,
+    exact: bool = False,
+    known: Known | None = None,
+) -> Forecast | None:
+    """What a refresh will cost; None if there is nothing to make. Nothing changes.
+
+    Args:
+        plans: of all stages.
+        work: that was asked for them; knows the sizes of the tars.
+        removed: shards that are let go of.
+        exact: read and hash the tars that are embedded, instead of guessing what they hold.
+        known: tells which images need not be embedded, to `exact`.
+    """
+    if not any(plan.stale or plan.undecided for plan in plans):
+        return None
+    shards = to_embed(plans, work)
+    stored = stored_embeddings(work, set(work.shards).difference(shards))
+    per_byte = images_per_byte(stored) or looked_at_images_per_byte(work.tars, shards)
+    images = None
+    if exact:
+        images = counted_images(shards, _as_embedded(shards, stored, work), work, known)
+    elif per_byte:
+        likely = likely_stored(shards, work.n_bytes, stored, work.tars)
+        images = expected_images(shards, work.n_bytes, stored, per_byte, likely)
+    if images and images.n_images.high and images.n_bytes and exact:
+        per_byte = Range.of(images.n_images.low / images.n_bytes)
+    amounts = expected_making(
+        plans,
+        work,
+        embedded=shards,
+        removed=removed,
+        n_images=images.n_images.high if images else 0,
+    )
+    n_tar_bytes = sum(work.n_bytes.get(shard, 0) for shard in shards)
+    return Forecast(
+        images=images,
+        n_to_embed=len(shards),
+        search=_search(plans, work, stored, shards, images),
+        n_bytes=expected_bytes(amounts, work, stored, n_tar_bytes, per_byte or Range.of(0)),
+        time=expected_seconds(amounts, images, work),
+        machine=machine(work.encoder.device_type()),
+    )
+
+
+def _as_embedded(shards: Iterable[str], stored: StoredEmbeddings, work: Work) -> set[str]:
+    """Those of some shards whose stored tables tell what their tars hold now."""
+    whole = [shard for shard in shards if shard in stored.there and stored.there[shard].is_whole]
+    found = set[str]()
+    for shard in whole:
+        try:
+            signature = work.tars.signature(shard)
+        except OSError:
+            continue
+        if known_version(work.ledger, TAR_SHARDS.name, shard, signature):
+            found.add(shard)
+    return found
+
+
+def _search(
+    plans: Iterable[StagePlan],
+    work: Work,
+    stored: StoredEmbeddings,
+    shards: Collection[str],
+    images: ExpectedImages | None,
+) -> ExpectedSearch | None:
+    (plan,) = (plan for plan in plans if plan.stage is NEAR_DUPLICATE_PAIRS)
+    groups = plan.stale.keys() | plan.undecided.keys()
+    if not groups:
+        return None
+    share, all_groups = _last_share(work), work.partitions(plan.stage)
+    if share:
+        share = share * Range.of(len(groups) / len(all_groups))
+    others = [one.n_images for shard, one in stored.there.items() if shard not in shards]
+    n_images = Range.of(sum(others)) + images.n_images if images else None
+    return ExpectedSearch(n_images, share, len(groups) == len(all_groups))
+
+
+def _last_share(work: Work) -> Range | None:
+    """The share of all pairs that a search of all groups compares, by the last one.
+
+    The more images in the same cells, the more pairs, compared and in all; the share stays. Not
+    so in other cells, or with other visits to them.
+    """
+    for stage in (CENTROIDS, CLUSTER_ASSIGNMENTS):
+        made = work.made_shards(stage) if is_by_shard(stage) else [ALL]
+        if any(why_other_code(stage, work, partition) for partition in made):
+            return None
+    found = list[float]()
+    for group in work.cell_groups:
+        with suppress(ValueError):  # it is damaged
+            told = work.ledger.read_metadata(NEAR_DUPLICATE_PAIRS.name, group)
+            found += [told["share_of_brute_force"]] if "share_of_brute_force" in told else []
+    return Range(min(found), max(found)) if found else None
