@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import IO, NamedTuple, Protocol
 
 from curator_assets.control_characters import escaped_bytes
+from curator_assets.storage.shards.tar_blocks import BLOCK_BYTES, first_header
 from curator_assets.storage.shards.tar_headers import (
-    BLOCK_BYTES,
     BrokenTarError,
     Header,
-    first_header,
     read_headers,
 )
 
