@@ -50,7 +50,7 @@ def write_tar(path: Path, kind: int, mtime: float) -> None:
             spread = rng.randrange(-IMAGE_BYTES // 8, IMAGE_BYTES // 8)
             for ext, n_bytes in (("jpg", IMAGE_BYTES + spread), ("txt", CAPTION_BYTES)):
                 info = tarfile.TarInfo(f"{i:08d}.{ext}")
-                info.size, info.mtime = n_bytes, mtime  # type: ignore[assignment]
+                info.size, info.mtime = n_bytes, mtime
                 tar.addfile(info, io.BytesIO(rng.randbytes(n_bytes)))
 
 

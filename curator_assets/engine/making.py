@@ -36,9 +36,9 @@ from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError, UserError, named
 from curator_assets.masking import MaskedError, masked_error, masked_values
 from curator_assets.storage.lease import LeaseLostError
-from curator_assets.storage.ledger import Entry, hash_files, hash_of, version_of
+from curator_assets.storage.ledger import Entry, hash_of, stored_files, version_of
+from curator_assets.storage.local_files import FULL
 from curator_assets.storage.retries import with_retries
-from curator_assets.storage.store import FULL
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _contained(stage: Stage, make_one: Make, work: Work, partition: Partition) -
     def attempt() -> Finished:
         made = make_one(partition)
         n_rows = int(made.metadata.get("dagster/row_count", 1))
-        return Finished(made, hash_files(work.store, _names(stage, made)), n_rows)
+        return Finished(made, stored_files(work.store, _names(stage, made)), n_rows)
 
     return _unless_it_fails(partition, attempt, work)
 
@@ -190,7 +190,7 @@ def with_files(made: Made, names: Sequence[str], work: Work) -> Finished | Faile
     """A partition that was made, with the files of these names as they were written."""
 
     def attempt() -> Finished:
-        return Finished(made, hash_files(work.store, names))
+        return Finished(made, stored_files(work.store, names))
 
     return _unless_it_fails(made.partition, attempt, work)
 

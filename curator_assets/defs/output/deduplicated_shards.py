@@ -20,7 +20,7 @@ from curator_assets.engine.work import Work
 from curator_assets.report.pictures.contact_sheets import ContactSheets
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_file, hash_of
+from curator_assets.storage.ledger import Entry, hash_of
 from curator_assets.storage.shards.curated import CuratedTarError, write_curated_tar
 from curator_assets.storage.shards.tars import BrokenTarError
 from curator_assets.storage.store import Store
@@ -128,7 +128,7 @@ def kept_version(tar_version: str, keys: list[str]) -> str:
 def _in_place(store: Store, before: Entry, tar: str) -> bool:
     """Whether the tar that was written last is still there, whole; it may rightly be none."""
     try:
-        return before.files.get(tar) == hash_file(store, tar)
+        return before.files.get(tar) == store.hash(tar)
     except FileNotFoundError:
         return tar not in before.files
 
