@@ -6,8 +6,7 @@ import pytest
 
 from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.cells import CellAssignment
-from curator_assets.kernels.dense import DenseMembers
-from curator_assets.kernels.pairs import Pairs
+from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
