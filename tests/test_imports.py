@@ -48,9 +48,13 @@ def test_a_plan_and_a_refresh_in_which_nothing_is_made_import_none(project):
     "stages",
     [
         ["image_embeddings"],  # which a worker computes
-        # the first without heads
-        ["filter_scores", "duplicate_groups", "duplicate_ids", "deduplicated_shards"]
-        + ["curation_report"],
+        [
+            "filter_scores",  # without heads
+            "duplicate_groups",
+            "duplicate_ids",
+            "deduplicated_shards",
+            "curation_report",
+        ],
     ],
 )
 def test_stages_without_products_of_tensors_import_none(project, stages):

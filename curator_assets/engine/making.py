@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -70,6 +71,14 @@ def make(
     left = dict.fromkeys(partitions)
     if not left:
         return
+    with closing(work.held):
+        yield from _outcomes(stage, left, work)
+        work.forget()
+        yield from _observed(stage, work)
+
+
+def _outcomes(stage: Stage, left: dict[Partition, None], work: Work) -> Iterator[Recorded | Failed]:
+    """What becomes of each of the partitions, which are left no more."""
     is_by_shard = stage.by is Partitioning.SHARD
     weights = {p: (work.n_bytes.get(p) or 1 if is_by_shard else 1) for p in left}
     with Progress(stage.name, stage.unit, weights, work.log, work.watch) as progress:
@@ -95,8 +104,6 @@ def make(
                 forget_maker(stage, work, error.name)
             for partition in left:
                 yield Failed(partition, message, is_of_all=True, lacks_input=lacks_input)
-    work.forget()
-    yield from _observed(stage, work)
 
 
 def failure_lines(failed: Iterable[Failed]) -> Iterator[str]:
