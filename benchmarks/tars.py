@@ -1,6 +1,7 @@
 """What a member of a tar costs beside its bytes.
 
     python benchmarks/tars.py              # 3,000 images of 64 kB with captions, in two formats
+    python benchmarks/tars.py --bytes      # how often a full run reads each tar, by stage
 
 Best of some rounds in turns, CPU time of one thread; what a tar's bytes cost to read is told apart.
 """
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import IO
 from unittest.mock import patch
 
+import tar_reads
+
 from curator_assets.storage.shards import tars
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tar_headers import read_headers
@@ -33,13 +36,18 @@ def main() -> None:
     """Print a line a format and way of reading."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--bytes", action="store_true", help="count what a full run reads")
+    parser.add_argument("--samples", type=int, default=120, help="of the run that --bytes counts")
+    arguments = parser.parse_args()
+    if arguments.bytes:
+        tar_reads.report(arguments.samples)
+        return
     with tempfile.TemporaryDirectory(prefix="tars-") as folder:
         for title, (kind, mtime) in FORMATS.items():
             path = Path(folder, "shard.tar")
             write_tar(path, kind, mtime)
             print(f"{title}:")
-            costs(path, rounds)
+            costs(path, arguments.rounds)
 
 
 def write_tar(path: Path, kind: int, mtime: float) -> None:
