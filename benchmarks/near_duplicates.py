@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from synthetic_vectors import around, clip_like, unit
 
 from curator_assets.kernels.cells import visit_cells
+from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
-from curator_assets.kernels.pairs import Pairs, find_pairs
+from curator_assets.kernels.pairs import find_pairs
 from curator_assets.kernels.resolution import (
     Resolution,
     resolve,

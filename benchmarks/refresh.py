@@ -67,7 +67,6 @@ from curator_assets.storage.ledger import (
     Ledger,
     Picture,
     StoredFile,
-    hash_file,
     hash_of,
 )
 from curator_assets.storage.store import Store
@@ -407,13 +406,11 @@ class _Injector:
         store = self.work.store
         if stage is DUPLICATE_GROUPS:
             write_table(store, layout.DUPLICATE_GROUPS, self._groups(), schemas.DUPLICATE_GROUPS)
-            return {layout.DUPLICATE_GROUPS: hash_file(store, layout.DUPLICATE_GROUPS)}
+            return {layout.DUPLICATE_GROUPS: store.hash(layout.DUPLICATE_GROUPS)}
         for name in pattern.files:
             named = (_rename(name, seed, partition) for partition in partitions)
             write_links(Path(store.root), named, b"recorded")
-        return {
-            name: hash_file(store, _rename(name, seed, partitions[0])) for name in pattern.files
-        }
+        return {name: store.hash(_rename(name, seed, partitions[0])) for name in pattern.files}
 
     def _metadata(self, stage: Stage, seed: Partition) -> dict[str, Any]:
         """What was reported of the pattern, with as much about duplicates as there are here."""

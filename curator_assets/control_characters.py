@@ -26,6 +26,8 @@ def escaped_lines(text: str) -> str:
 
 def escaped_bytes(name: str) -> str:
     r"""A name of a file in UTF-8: its bytes that are none, surrogates in Python, become `\xe9`."""
+    if name.isascii():
+        return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from curator_assets.engine.partitioning import Partition
 from curator_assets.engine.stage import External, Stage, ancestors
 from curator_assets.engine.work import Work
-from curator_assets.storage.ledger import Entry, hash_file
+from curator_assets.storage.ledger import Entry
 
 
 def forget_maker(stage: Stage, work: Work, name: str) -> None:
@@ -33,7 +33,7 @@ def forget_maker(stage: Stage, work: Work, name: str) -> None:
 
 def _is_as_recorded(work: Work, name: str, entry: Entry) -> bool:
     try:
-        return hash_file(work.store, name) == entry.files[name]
+        return work.store.hash(name) == entry.files[name]
     except OSError:
         return False
 

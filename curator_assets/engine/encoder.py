@@ -65,7 +65,9 @@ class Encoder:
         return resolve_device(self.device).partition(":")[0]
 
     def devices(self) -> list[str]:
-        """Every torch device to embed on: all GPUs, or the CPU."""
+        """Every torch device to embed on: all GPUs, or the CPU; torch is asked only of GPUs."""
+        if self.device_type() == "cpu":
+            return ["cpu"]
         from curator_assets.kernels.device import all_devices
 
         return all_devices(self.device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,9 +37,9 @@ from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError, UserError, named
 from curator_assets.masking import MaskedError, masked_error, masked_values
 from curator_assets.storage.lease import LeaseLostError
-from curator_assets.storage.ledger import Entry, hash_files, hash_of, version_of
+from curator_assets.storage.ledger import Entry, hash_of, stored_files, version_of
+from curator_assets.storage.local_files import FULL
 from curator_assets.storage.retries import with_retries
-from curator_assets.storage.store import FULL
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,14 @@ def make(
     left = dict.fromkeys(partitions)
     if not left:
         return
+    with closing(work.held):
+        yield from _outcomes(stage, left, work)
+        work.forget()
+        yield from _observed(stage, work)
+
+
+def _outcomes(stage: Stage, left: dict[Partition, None], work: Work) -> Iterator[Recorded | Failed]:
+    """What becomes of each of the partitions, which are left no more."""
     is_by_shard = stage.by is Partitioning.SHARD
     weights = {p: (work.n_bytes.get(p) or 1 if is_by_shard else 1) for p in left}
     with Progress(stage.name, stage.unit, weights, work.log, work.watch) as progress:
@@ -95,8 +104,6 @@ def make(
                 forget_maker(stage, work, error.name)
             for partition in left:
                 yield Failed(partition, message, is_of_all=True, lacks_input=lacks_input)
-    work.forget()
-    yield from _observed(stage, work)
 
 
 def failure_lines(failed: Iterable[Failed]) -> Iterator[str]:
@@ -162,7 +169,7 @@ def _contained(stage: Stage, make_one: Make, work: Work, partition: Partition) -
     def attempt() -> Finished:
         made = make_one(partition)
         n_rows = int(made.metadata.get("dagster/row_count", 1))
-        return Finished(made, hash_files(work.store, _names(stage, made)), n_rows)
+        return Finished(made, stored_files(work.store, _names(stage, made)), n_rows)
 
     return _unless_it_fails(partition, attempt, work)
 
@@ -190,7 +197,7 @@ def with_files(made: Made, names: Sequence[str], work: Work) -> Finished | Faile
     """A partition that was made, with the files of these names as they were written."""
 
     def attempt() -> Finished:
-        return Finished(made, hash_files(work.store, names))
+        return Finished(made, stored_files(work.store, names))
 
     return _unless_it_fails(made.partition, attempt, work)
 

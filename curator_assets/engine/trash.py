@@ -16,7 +16,7 @@ from typing import Any
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.settings import Settings
 from curator_assets.storage.layout import LET_GO, TRASH, let_go, let_go_shard
-from curator_assets.storage.ledger import Ledger, hash_file
+from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tar_versions import had_size, read_version, record_version
 from curator_assets.storage.shards.tars import BrokenTarError
@@ -122,7 +122,7 @@ def _restore(
     if entry is None:
         return
     for name, file in entry.files.items():
-        if trash.size(name) == file.n_bytes and hash_file(trash, name) == file:
+        if trash.size(name) == file.n_bytes and trash.hash(name) == file:
             store.move(f"{TRASH}/{name}", name)
     if not ledger.missing_files(entry):
         ledger.write(made.name, shard, entry, _metadata(kept, made.name, shard))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import cached_property
@@ -19,6 +20,29 @@ from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
 Found = TypeVar("Found")
+
+
+class Held:
+    """What is costly to open and stays open until a stage is made and observed: one thing."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._found: Any = None
+        self._stack = ExitStack()
+
+    def get(self, key: object, open_it: Callable[[], AbstractContextManager[Found]]) -> Found:
+        """What `open_it` opens, opened once as long as it is asked for by the same key."""
+        if self._key is None or self._key != key:
+            self.close()
+            self._found = self._stack.enter_context(open_it())
+            self._key = key
+        found: Found = self._found
+        return found
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._key = self._found = None
+        self._stack.close()
 
 
 class HasPartitions(Protocol):
@@ -60,6 +84,7 @@ class Work:
         is_forced: what is made is made from scratch: nothing of it that is stored is looked at.
         forgotten: asset and partition of what was found damaged, and is to be made again.
         blamed: content hash of an image that ends the process which opens it -> its row's error.
+        held: what the stage that is made keeps open.
     """
 
     settings: Settings
@@ -73,6 +98,7 @@ class Work:
     is_forced: bool = False
     forgotten: set[tuple[str, Partition]] = field(default_factory=set)
     blamed: dict[str, str] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
 
     @cached_property
     def tars(self) -> Source:

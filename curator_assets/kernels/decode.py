@@ -11,7 +11,7 @@ nvImageCodec can't decode, Pillow does.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
@@ -24,7 +24,6 @@ from curator_assets.kernels.ahead import Running
 from curator_assets.kernels.complete_files import is_complete
 from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes, most_bytes
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
-from curator_assets.kernels.decode_on_gpu import GpuDecoder
 from curator_assets.kernels.decode_with_pillow import (
     PillowError,
     PillowStream,
@@ -44,6 +43,9 @@ from curator_assets.kernels.resize import Preprocessing
 from curator_assets.kernels.transparency import may_have_alpha
 from curator_assets.kernels.variants import is_misread_by_nvimagecodec
 from curator_assets.kernels.watching import ImageWatch, unwatched
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.decode_on_gpu import GpuDecoder
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,10 @@ class ImageDecoder:
         self.n_at_once = 1
         if self.device.type == "cuda":
             self.n_at_once = batch_size
-            self._decoder = GpuDecoder(
+            # here, since it imports DALI, which nothing needs on CPU
+            from curator_assets.kernels import decode_on_gpu  # noqa: PLC0415
+
+            self._decoder = decode_on_gpu.GpuDecoder(
                 preprocessing,
                 device=self.device,
                 batch_size=batch_size,
@@ -178,7 +183,7 @@ class ImageDecoder:
                 opened.append(_tried(_open_stream, data, name, self.max_pixels))
         streams = {i: s for i, s in enumerate(opened) if not isinstance(s, DecodeError)}
         pictures = Pictures.empty(n, self.preprocessing.size, self.device)
-        if isinstance(self._decoder, GpuDecoder):
+        if not isinstance(self._decoder, CpuDecoder):
             whole_jpegs = {
                 i for i in streams if formats[i] == "jpeg" and is_complete(images[i], "jpeg")
             }

@@ -22,7 +22,8 @@ from curator_assets.kernels.decode_memory import DecodingMemory, decoding_bytes
 from curator_assets.kernels.decode_on_cpu import CpuDecoder
 from curator_assets.kernels.lane import Lane, Mark
 from curator_assets.kernels.pictures import Normalise, Pictures
-from curator_assets.kernels.resize import DaliResize, Preprocessing
+from curator_assets.kernels.resize import Preprocessing
+from curator_assets.kernels.resize_with_dali import DaliResize
 from curator_assets.kernels.statistics import measure
 from curator_assets.kernels.watching import ImageWatch
 

@@ -11,7 +11,7 @@ a float32 product proposes, and what lies within its error bound of the threshol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,52 +20,16 @@ from numpy.typing import NDArray
 
 from curator_assets.kernels.cell_search import exact_cosines
 from curator_assets.kernels.cells import float32_product_error, full_float32_products
+from curator_assets.kernels.edges import Edges, joined, strongest
+from curator_assets.kernels.found_pairs import DenseMembers
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 _FIRST_ROWS = 16
 _TILE_ROWS = 256
 _TILE_COLUMNS = 8192
 _BLOCK_BYTES = 2**25
 _ALL_BLOCKS_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class DenseMembers:
-    """Which images are dense in which cell: the pool of a cell is its dense members.
-
-    The search compares residents of a cell with residents and visitors, so two visitors of one
-    pool are no pair of that cell.
-
-    Attributes:
-        row: int64 [M], the image.
-        cell: int32 [M], the pool.
-        resident: bool [M], whether the cell is the image's home; else it visits.
-    """
-
-    row: NDArray[np.int64]
-    cell: NDArray[np.int32]
-    resident: NDArray[np.bool_]
-
-    @classmethod
-    def none(cls) -> DenseMembers:
-        """No pool at all."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.bool_))
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[DenseMembers]) -> DenseMembers:
-        """The pools of disjoint sets of cells, ordered by (cell, row)."""
-        row = np.concatenate([np.zeros(0, np.int64), *(part.row for part in parts)])
-        cell = np.concatenate([np.zeros(0, np.int32), *(part.cell for part in parts)])
-        resident = np.concatenate([np.zeros(0, np.bool_), *(part.resident for part in parts)])
-        order = np.lexsort((row, cell))
-        return cls(row[order], cell[order], resident[order])
-
-    def residents(self) -> DenseMembers:
-        """Without the visitors: pairs within one cell."""
-        at_home = np.flatnonzero(self.resident)
-        return DenseMembers(self.row[at_home], self.cell[at_home], self.resident[at_home])
 
 
 class DensePools:
@@ -225,32 +189,3 @@ class _Block:
     sources: NDArray[np.int64]  # members, ascending
     members: NDArray[np.int64]  # members, ascending
     verdict: NDArray[np.uint8]  # [sources, members]: 0 apart, 1 to be confirmed, 2 near
-
-
-def joined(*parts: Edges) -> Edges:
-    """All edges: nodes int64 [E] (earlier, later) and float32 [E] cosine."""
-    empty = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-    first, second, cosine = zip(empty, *parts, strict=True)
-    return np.concatenate(first), np.concatenate(second), np.concatenate(cosine)
-
-
-def strongest(
-    n_nodes: int,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    cosine: NDArray[np.float32],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each node the edge to an earlier one of highest cosine, ties to the earliest.
-
-    One unsigned key an edge: the cosine's bits, made to ascend with its value, above the
-    complement of the earlier node. Node numbers stay below 2**32.
-    """
-    low = np.uint64(2**32 - 1)
-    bits = cosine.view(np.uint32)
-    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(2**31)).astype(np.uint64)
-    best = np.zeros(n_nodes, np.uint64)
-    np.maximum.at(best, second, ascending << np.uint64(32) | (low - first.astype(np.uint64)))
-    kept_by = np.where(best > 0, (low - (best & low)).astype(np.int64), -1)
-    ascending = (best >> np.uint64(32)).astype(np.uint32)
-    bits = np.where(ascending >> 31, ascending & np.uint32(2**31 - 1), ~ascending)
-    return kept_by, np.where(best > 0, bits.view(np.float32), np.float32(np.nan))

@@ -20,47 +20,16 @@ other pairs are stored, so no cell stores more than ``dense_degree`` rows a memb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curator_assets.kernels.cell_search import UNIT_ROUNDOFF, CellSearch
 from curator_assets.kernels.cells import CellAssignment, full_float32_products
-from curator_assets.kernels.dense import DenseMembers
 from curator_assets.kernels.duplicates import identical_rows
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Near-duplicate pairs, ordered by (a, b), each once; those of dense members are not listed.
-
-    Attributes:
-        a: int64 [P], row of the first image.
-        b: int64 [P], row of the second, ``a < b``.
-        cosine: float32 [P], the float64 dot product of the two rows, rounded once.
-        identical: bool [P], b is a copy of a (same vector, same cell): a was searched in its stead.
-        dense: members of pools; two members of one pool, one of them a resident, may be a pair
-            without being listed.
-    """
-
-    a: NDArray[np.int64]
-    b: NDArray[np.int64]
-    cosine: NDArray[np.float32]
-    identical: NDArray[np.bool_]
-    dense: DenseMembers = field(default_factory=DenseMembers.none)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Pairs]) -> Pairs:
-        """All pairs of disjoint ``parts``, ordered by (a, b)."""
-        a = np.concatenate([np.zeros(0, np.int64), *(part.a for part in parts)])
-        b = np.concatenate([np.zeros(0, np.int64), *(part.b for part in parts)])
-        cosine = np.concatenate([np.zeros(0, np.float32), *(part.cosine for part in parts)])
-        identical = np.concatenate([np.zeros(0, np.bool_), *(part.identical for part in parts)])
-        order = np.lexsort((b, a))
-        dense = DenseMembers.concatenate([part.dense for part in parts])
-        return cls(a[order], b[order], cosine[order], identical[order], dense)
+from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 
 
 def find_pairs(

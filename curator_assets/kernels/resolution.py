@@ -17,13 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator_assets.kernels.dense import DenseMembers, DensePools, Edges, Vectors, joined, strongest
 from curator_assets.kernels.duplicates import rank_of
-from curator_assets.kernels.pairs import Pairs
+from curator_assets.kernels.edges import Edges, joined, strongest
+from curator_assets.kernels.found_pairs import DenseMembers, Pairs
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.dense import DensePools, Vectors
 
 _LOOP_CHUNK = 1_000_000
 
@@ -261,6 +265,9 @@ def _pools(
             f"{len(dense.row)} dense members, whose pairs are not listed, but no vectors to "
             "compute them from: pass vectors=, or search with dense_degree=None"
         )
+    # here, since it imports torch, which few resolutions need
+    from curator_assets.kernels.dense import DensePools  # noqa: PLC0415
+
     return DensePools(dense, node, vectors, min_cosine=min_cosine, device=device)
 
 

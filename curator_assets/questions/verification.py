@@ -17,7 +17,7 @@ from curator_assets.engine.stage import External, Stage, is_by_shard
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, Ledger, StoredFile, hash_file
+from curator_assets.storage.ledger import Entry, Ledger, StoredFile
 from curator_assets.storage.retries import with_retries
 from curator_assets.storage.tables.parquet import read_table
 
@@ -146,7 +146,7 @@ def _compared(work: Work, vouched: _Vouched) -> tuple[int, str | None]:
     """How much of a file was read, and what is wrong with it."""
     name, expected = vouched.name, vouched.stored
     try:
-        stored = with_retries(partial(hash_file, work.store, name), name, work.log)
+        stored = with_retries(partial(work.store.hash, name), name, work.log)
         what = None if stored == expected else _difference(stored, expected)
         n_bytes = stored.n_bytes
     except FileNotFoundError:

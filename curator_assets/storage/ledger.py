@@ -36,9 +36,9 @@ __all__ = [
     "Ledger",
     "Picture",
     "StoredFile",
-    "hash_file",
     "hash_files",
     "hash_of",
+    "stored_files",
     "version_of",
 ]
 
@@ -296,20 +296,18 @@ def _jsonable(value: object) -> object:
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_jsonable)
 
 
-def hash_file(store: Store, name: str) -> StoredFile:
-    """What the file called `name` holds.
+def hash_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
+    """What some files hold, read from begin to end, in the order given.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: one is not there.
     """
-    with store.open(name) as file:
-        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
-        return StoredFile(file.seek(0, os.SEEK_END), digest.hexdigest())
+    return {name: store.hash(name) for name in names}
 
 
-def hash_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
-    """What some files hold, in the order given."""
-    return {name: hash_file(store, name) for name in names}
+def stored_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
+    """Likewise, but what this process has just written is not read again."""
+    return {name: store.known(name) or store.hash(name) for name in names}
 
 
 def version_of(files: Mapping[str, StoredFile]) -> str:

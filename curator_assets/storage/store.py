@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import logging
 import os
-import platform
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol, cast
 
 from fsspec.implementations.local import LocalFileSystem
 
 from curator_assets.masking import masked, masked_location
+from curator_assets.storage import local_files
+from curator_assets.storage.entries import StoredFile
 from curator_assets.storage.filesystem import opened
+from curator_assets.storage.local_files import LocalMark
 from curator_assets.storage.retries import with_retries
+from curator_assets.storage.written_files import (
+    HashedFile,
+    KnownFiles,
+    bucket_mark,
+)
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Errors of a disk on which nothing can be written any more."""
-
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-_ORPHAN_SECONDS = 24 * 3600
-_MAX_STEM_BYTES = 128
 _READ_AT_ONCE = 1000
+_WORTH_A_MARK = 1 << 20
+"""Bytes; a bucket gives a smaller file about as fast as it says what it knows of one."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -68,6 +68,7 @@ class Store:
     def __init__(self, location: str) -> None:
         self.location = masked_location(location)
         self.fs, self.root = opened(location)
+        self._known = KnownFiles()
 
     def __repr__(self) -> str:
         return f"Store({self.location!r})"
@@ -127,7 +128,7 @@ class Store:
     def names(self, folder: str) -> list[str]:
         """The names of the files below a folder, in order; none if there is no such folder."""
         if self.is_local:  # fsspec asks for the size and the time of each
-            found = _files_below(self.path(folder))
+            found = local_files.files_below(self.path(folder))
         else:
             self.fs.invalidate_cache(self.path(folder))
             found = self.fs.find(self.path(folder))
@@ -243,29 +244,72 @@ class Store:
         self.remove(target)
         self.fs.makedirs(self.fs._parent(self.path(target)), exist_ok=True)
         self.require_guard()
-        if self.is_local:
-            try:
-                os.link(self.path(name), self.path(target))
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-            else:
-                return
+        if self.is_local and local_files.link(Path(self.path(name)), Path(self.path(target))):
+            return
         self.fs.cp_file(self.path(name), self.path(target))
 
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:
         """A file to write that appears under `name` whole when the block ends, or not at all."""
-        if self.is_local:
-            with self._write_local(Path(self.path(name))) as file:
-                yield file
-            return
+        with self._write_local(name) if self.is_local else self._write_to_bucket(name) as file:
+            yield cast("IO[bytes]", file)
+
+    @contextmanager
+    def _write_local(self, name: str) -> Iterator[HashedFile]:
+        mark: Hashable | None = None
+
+        def put(source: Path, target: Path) -> None:
+            nonlocal mark
+            self.require_guard()
+            mark = local_files.replace(source, target)
+
+        with local_files.written(Path(self.path(name)), put) as file, HashedFile(file) as hashed:
+            yield hashed
+        self._known.remember(name, mark, hashed.stored())
+
+    @contextmanager
+    def _write_to_bucket(self, name: str) -> Iterator[HashedFile]:
         with tempfile.NamedTemporaryFile() as file:
-            yield file
+            with HashedFile(file) as hashed:
+                yield hashed
             file.flush()
             self.require_guard()
             put = partial(self.fs.put_file, file.name, self.path(name))
             with_retries(put, f"writing {self.url(name)}", _LOG)
+        stored = hashed.stored()
+        if stored and stored.n_bytes >= _WORTH_A_MARK:
+            self._known.remember(name, self._mark(name), stored)
+
+    def known(self, name: str) -> StoredFile | None:
+        """What the file called `name` holds, if this process wrote it or read all of it.
+
+        None if it was touched since, or not written from its begin to its end.
+        """
+        return self._known.of(name, partial(self._mark, name))
+
+    def hash(self, name: str) -> StoredFile:
+        """What the file called `name` holds, read from begin to end.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with self.open(name) as file:
+            mark = LocalMark.of(file.fileno()) if self.is_local else _told_mark(file)
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+            stored = StoredFile(file.seek(0, os.SEEK_END), digest.hexdigest())
+        if self.is_local or stored.n_bytes >= _WORTH_A_MARK:
+            self._known.remember(name, mark, stored)
+        return stored
+
+    def _mark(self, name: str) -> Hashable | None:
+        """Of a file, changes when it is written to or replaced; None: it is gone, or can't tell."""
+        try:
+            if self.is_local:
+                return LocalMark.of(self.path(name))
+            self.fs.invalidate_cache(self.fs._parent(self.path(name)))
+            return bucket_mark(self.fs.info(self.path(name)))
+        except OSError:
+            return None
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file, whole or not at all, only if there is none called `name`.
@@ -282,10 +326,15 @@ class Store:
         if not self.is_local:
             create = partial(self._create_in_bucket, name, data)
             return with_retries(create, f"writing {self.url(name)}", _LOG)
+
+        def put_if_absent(source: Path, target: Path) -> None:
+            self.require_guard()
+            local_files.put_if_absent(source, target)
+
         try:
-            with self._write_local(Path(self.path(name)), _put_if_absent) as file:
+            with local_files.written(Path(self.path(name)), put_if_absent) as file:
                 file.write(data)
-        except _TakenError:
+        except local_files.TakenError:
             return False
         return True
 
@@ -300,81 +349,7 @@ class Store:
             return False
         return True
 
-    @contextmanager
-    def _write_local(
-        self, target: Path, put: Callable[[Path, Path], object] = os.replace
-    ) -> Iterator[IO[bytes]]:
-        """A file to write that `put` gives its name when the block ends."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(target.parent)
-        writer = f"{threading.get_native_id()}.{_writer(os.getpid())}"
-        stem = target.name  # with what comes around it, a long one would be too long
-        if len(os.fsencode(stem)) > _MAX_STEM_BYTES:
-            stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:32]
-        partial = target.with_name(f".{stem}.{writer}.partial")
-        try:
-            with partial.open("w+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            self.require_guard()
-            put(partial, target)
-        except OSError as error:
-            if error.errno in FULL and error.filename is None:
-                error.filename = str(target)
-            raise
-        finally:
-            partial.unlink(missing_ok=True)
 
-
-class _TakenError(Exception):
-    """There is a file of that name."""
-
-
-def _put_if_absent(source: Path, target: Path) -> None:
-    """Give a file another name, only if there is none of that name; it may keep the old one too."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise _TakenError from None
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        with target.with_name(".create.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if target.exists():
-                raise _TakenError from None
-            source.replace(target)
-
-
-def _files_below(folder: str) -> Iterator[str]:
-    """The paths of all files below a folder of this machine; none if there is no such folder."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    yield from _files_below(entry.path)
-                else:
-                    yield entry.path
-    except (FileNotFoundError, NotADirectoryError):
-        return
-
-
-def _writer(pid: int | str) -> str:
-    return f"{platform.node()}.{pid}"
-
-
-@cache
-def _remove_orphans(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; looked for once a process.
-
-    Whether a process of another machine or container lives can't be seen: its files are left for a
-    day.
-    """
-    for orphan in folder.glob(".*.partial"):
-        pid = orphan.name.split(".")[-2]
-        is_mine = orphan.name.endswith(f".{_writer(pid)}.partial") and pid.isdigit()
-        with suppress(FileNotFoundError):
-            is_old = time.time() - orphan.stat().st_mtime > _ORPHAN_SECONDS
-            if is_old or (is_mine and not Path(f"/proc/{pid}").exists()):
-                orphan.unlink()
+def _told_mark(file: Any) -> Hashable | None:
+    """The mark of a bucket's file as it was when it was opened, if fsspec has kept it."""
+    return bucket_mark(getattr(file, "details", None) or {})

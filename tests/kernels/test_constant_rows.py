@@ -13,7 +13,7 @@ from curator_assets.kernels.constant_rows import (
     constant_rows_fractions,
 )
 from curator_assets.kernels.lane import Lane
-from curator_assets.kernels.resize import DaliResize
+from curator_assets.kernels.resize_with_dali import DaliResize
 
 SHAPES = [(1, 1), (7, 3), (64, 64), (100, 50), (255, 63), (256, 64), (257, 65), (999, 2), (3, 999)]
 

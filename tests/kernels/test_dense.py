@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 
 from curator_assets.kernels import dense
 from curator_assets.kernels.cells import visit_cells
-from curator_assets.kernels.dense import DenseMembers, DensePools, joined, strongest
+from curator_assets.kernels.dense import DensePools
 from curator_assets.kernels.duplicates import rank_of
-from curator_assets.kernels.pairs import Pairs, find_pairs
+from curator_assets.kernels.edges import joined, strongest
+from curator_assets.kernels.found_pairs import DenseMembers, Pairs
+from curator_assets.kernels.pairs import find_pairs
 from curator_assets.kernels.resolution import resolve, resolve_semdedup
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from curator_assets.kernels.cell_search import CellSearch, exact_cosines
 from curator_assets.kernels.cells import visit_cells
+from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import train_centroids
-from curator_assets.kernels.pairs import Pairs, find_pairs
+from curator_assets.kernels.pairs import find_pairs
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}
 FLOAT32 = {"product_dtype": "float32", "device": "cpu"}

@@ -4,7 +4,8 @@ import torch
 
 from curator_assets.kernels import recall
 from curator_assets.kernels.cells import visit_cells
-from curator_assets.kernels.pairs import Pairs, find_pairs
+from curator_assets.kernels.found_pairs import Pairs
+from curator_assets.kernels.pairs import find_pairs
 from curator_assets.kernels.recall import Recall, sampled_recall
 
 

@@ -6,7 +6,8 @@ from PIL import Image
 from curator_assets.demo.photos import crops
 from curator_assets.kernels import resize
 from curator_assets.kernels.lane import Lane
-from curator_assets.kernels.resize import DaliResize, Preprocessing, TorchResize
+from curator_assets.kernels.resize import Preprocessing, TorchResize
+from curator_assets.kernels.resize_with_dali import DaliResize
 
 
 def preprocessing(resize_mode: str, interpolation: str = "bicubic") -> Preprocessing:

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.duplicates import rank_of
+from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import train_centroids
-from curator_assets.kernels.pairs import Pairs, find_pairs
+from curator_assets.kernels.pairs import find_pairs
 from curator_assets.kernels.resolution import (
     identity_classes,
     resolve,

@@ -11,7 +11,6 @@ from curator_assets.storage.ledger import (
     Ledger,
     Picture,
     StoredFile,
-    hash_file,
     hash_files,
     hash_of,
     version_of,
@@ -457,7 +456,7 @@ def test_a_file_has_a_hash_of_its_own_and_a_version_covers_all_in_order(store):
     put(store, "y", b"")
     x = StoredFile(3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
     y = StoredFile(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-    assert hash_file(store, "x") == x
+    assert store.hash("x") == x
     assert hash_files(store, ["y", "x"]) == {"y": y, "x": x}
     version = version_of({"x": x, "y": y})
     assert len(version) == 32
@@ -466,7 +465,7 @@ def test_a_file_has_a_hash_of_its_own_and_a_version_covers_all_in_order(store):
     Ledger(store).write("asset", None, Entry("f", version, files={"y": y, "x": x}))
     assert version_of(Ledger(store).read("asset").files) == version_of({"y": y, "x": x})
     with pytest.raises(FileNotFoundError):
-        hash_file(store, "none")
+        store.hash("none")
 
 
 def test_hash_ignores_the_order_of_keys_only():

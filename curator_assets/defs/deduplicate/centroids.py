@@ -1,6 +1,6 @@
 """`centroids`: the codebook that divides the near-duplicate search into cells."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,6 +14,7 @@ from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import embedding_matrix, read_table
 
@@ -53,10 +54,11 @@ def _open(work: Work) -> Iterator[Make]:
     settings, store = work.settings, work.store
 
     def make(_: str) -> Made:
-        embedded = list(shards_of_one_id_each(work))
+        embedded = shards_of_one_id_each(work)
         if not embedded:
             raise MissingInputError(f"no shard is embedded; make {IMAGE_EMBEDDINGS.name} first")
-        sample, n_images = sample_embeddings(store, embedded, settings)
+        n_of_shard = {shard: _n_images(entry) for shard, entry in embedded.items()}
+        sample, n_images = sample_embeddings(store, n_of_shard, settings), sum(n_of_shard.values())
         if not n_images:
             return _placeholder(work, sample.shape[1])
         seed = settings.clusters.seed
@@ -107,8 +109,12 @@ CENTROIDS = Stage(
 
 def _has_images(work: Work) -> bool:
     """Whether any shard has an image that could be read."""
-    made = shards_of_one_id_each(work).values()
-    return any(entry.state["n_unreadable"] < entry.state["n_samples"] for entry in made)
+    return any(_n_images(entry) for entry in shards_of_one_id_each(work).values())
+
+
+def _n_images(entry: Entry) -> int:
+    """How many embeddings a shard has."""
+    return int(entry.state["n_samples"] - entry.state["n_unreadable"])
 
 
 def _placeholder(work: Work, embedding_dim: int) -> Made:
@@ -141,21 +147,23 @@ def _n_clusters(settings: Settings, n_images: int) -> int:
 
 
 def sample_embeddings(
-    store: Store, shards: list[str], settings: Settings
-) -> tuple[np.ndarray, int]:
+    store: Store, n_of_shard: Mapping[str, int], settings: Settings
+) -> np.ndarray:
     """A seeded sample of the embeddings of some shards, each shard in proportion.
 
+    Args:
+        store: where they lie.
+        n_of_shard: shard -> how many it has.
+        settings: of the clusters.
+
     Returns:
-        float32 [n, D], n about `clusters.sample_size` or all there are; and how many there are.
+        float32 [n, D], n about `clusters.sample_size` or all there are.
     """
-    counts = [
-        read_table(store, layout.embeddings(s), ["error"])["error"].null_count for s in shards
-    ]
-    share = min(1.0, settings.clusters.sample_size / max(sum(counts), 1))
+    share = min(1.0, settings.clusters.sample_size / max(sum(n_of_shard.values()), 1))
     parts = []
-    for shard, n in zip(shards, counts, strict=True):
+    for shard, n in n_of_shard.items():
         matrix, _ = embedding_matrix(read_table(store, layout.embeddings(shard), ["embedding"]))
         seed = [settings.clusters.seed, *shard.encode()]
         chosen = np.random.default_rng(seed).permutation(n)[: int(np.ceil(share * n))]
         parts.append(matrix[np.sort(chosen)])
-    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), sum(counts)
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)

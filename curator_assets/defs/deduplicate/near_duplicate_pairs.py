@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import pyarrow.compute as pc
 
@@ -34,17 +35,24 @@ def _inputs(work: Work, group: str) -> Inputs:
 
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
-    settings = work.settings
-    with open_search(work.store, assigned_shards(work), settings) as search:
-        cost = search.cost()
-        warning = _too_costly(cost, search.n_images, settings)
-        if warning:
-            work.log.warning(warning)
+    settings, search = work.settings, _search(work)
+    cost = search.cost()
+    warning = _too_costly(cost, search.n_images, settings)
+    if warning:
+        work.log.warning(warning)
 
-        def make(group: str) -> Made:
-            return _search_group(work.store, search, group, cost, settings)
+    def make(group: str) -> Made:
+        return _search_group(work.store, search, group, cost, settings)
 
-        yield make
+    yield make
+
+
+def _search(work: Work) -> PairSearch:
+    """A search over all images, which are read once for the pairs and for their recall."""
+    assigned = assigned_shards(work)
+    versions = [(shard, entry.fingerprint) for shard, entry in assigned.items()]
+    opened = partial(open_search, work.store, assigned, work.settings)
+    return work.held.get((_search, versions), opened)
 
 
 def _observe(work: Work) -> Iterator[Observed]:
@@ -52,10 +60,10 @@ def _observe(work: Work) -> Iterator[Observed]:
     duplicates = work.settings.duplicates
     if not duplicates.recall_queries:
         return
-    with open_search(work.store, assigned_shards(work), work.settings) as search:
-        if not search.n_images:
-            return
-        recall = search.recall(work.cell_groups, n_queries=duplicates.recall_queries)
+    search = _search(work)
+    if not search.n_images:
+        return
+    recall = search.recall(work.cell_groups, n_queries=duplicates.recall_queries)
     low, high = recall.interval()
     found = {
         "recall": recall.recall,

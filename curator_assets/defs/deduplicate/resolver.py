@@ -20,7 +20,7 @@ from curator_assets.storage.tables.parquet import read_table
 from curator_assets.storage.tables.scratch import DenseVectors
 
 if TYPE_CHECKING:
-    from curator_assets.kernels.pairs import Pairs
+    from curator_assets.kernels.found_pairs import Pairs
     from curator_assets.kernels.resolution import Resolution
 
 
@@ -109,10 +109,9 @@ class Resolver:
 
     def at(self, eps: float) -> "Resolution":
         """The verdicts at cosine >= 1 - `eps`, which must not be above the stored `max_eps`."""
-        from curator_assets.kernels.device import resolve_device
         from curator_assets.kernels.resolution import resolve, resolve_semdedup
 
-        stored, device = self._stored, resolve_device(self._settings.model.device)
+        stored, device = self._stored, self._device()
         if self._settings.duplicates.rule == "semdedup":
             return resolve_semdedup(
                 stored.pairs,
@@ -132,6 +131,14 @@ class Resolver:
             vectors=stored.vectors,
             device=device,
         )
+
+    def _device(self) -> str:
+        """Where pairs that are not listed are computed; torch is asked only if there are any."""
+        if not len(self._stored.pairs.dense.row):
+            return "cpu"
+        from curator_assets.kernels.device import resolve_device
+
+        return resolve_device(self._settings.model.device)
 
     def removed_table(self, resolution: "Resolution") -> pa.Table:
         """The table of `duplicate_groups`: the removed samples, by row number."""

@@ -39,7 +39,7 @@ from curator_assets.errors import UserError
 from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_file
+from curator_assets.storage.ledger import Entry, stored_files
 from curator_assets.storage.shards.tar_versions import (
     version_of_content,
 )
@@ -187,7 +187,7 @@ class _Writing:
                 continue
             table = identity(self._recipe, ended.content.fingerprint)
             name = layout.embeddings(shard)
-            at = StoredTable(name, hash_file(work.store, name).sha256)
+            at = StoredTable(name, stored_files(work.store, [name])[name].sha256)
             self._known.add(table, at, tally.shared)
             yield self._made(shard, tally, ended.content, tar)
 

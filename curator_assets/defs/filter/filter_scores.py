@@ -56,10 +56,11 @@ def _open(work: Work) -> Iterator[Make]:
     settings, store = work.settings, work.store
     files = head_files(settings)
     heads = load_heads(files, settings)
+    columns = ["image_id", "shard", *(["embedding"] if heads else [])]
 
     def make(shard: str) -> Made:
         require_own_ids(work, shard)  # whoever forces it has not asked for its inputs
-        parts = read_row_groups(store, layout.embeddings(shard), ["image_id", "shard", "embedding"])
+        parts = read_row_groups(store, layout.embeddings(shard), columns)
         scores = pa.concat_tables(_score_columns(part, heads, settings) for part in parts)
         name = layout.scores(shard)
         write_table(store, name, scores, schemas.scores(tuple(settings.heads)))
@@ -132,10 +133,12 @@ def _load(score: str, path: Path, settings: Settings) -> "Head":
 
 
 def _score_columns(table: pa.Table, heads: dict[str, "Head"], settings: Settings) -> pa.Table:
+    scored = table.select(["image_id", "shard"])
+    if not heads:
+        return scored
     embeddings, rows = embedding_matrix(table)
     for head in heads.values():
         head.require_fit(embedding_model=settings.model.name, embedding_dim=embeddings.shape[1])
-    scored = table.select(["image_id", "shard"])
     for score, head in heads.items():
         column = np.full(len(table), np.nan, np.float32)
         column[rows] = head(embeddings)

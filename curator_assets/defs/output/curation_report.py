@@ -27,7 +27,6 @@ from curator_assets.storage.ledger import (
     Entry,
     Picture,
     StoredFile,
-    hash_file,
     hash_files,
     hash_of,
     version_of,
@@ -110,7 +109,7 @@ def drop_damaged_summaries(store: Store, files: Mapping[str, StoredFile]) -> Non
         files: of the last report, as they were recorded.
     """
     for name in (layout.REPORT_SUMMARY, layout.REPORT_LAST_SUMMARY):
-        if name in files and store.size(name) is not None and hash_file(store, name) != files[name]:
+        if name in files and store.size(name) is not None and store.hash(name) != files[name]:
             store.remove(name)
 
 

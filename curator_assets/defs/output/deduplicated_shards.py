@@ -20,7 +20,7 @@ from curator_assets.engine.work import Work
 from curator_assets.report.pictures.contact_sheets import ContactSheets
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_file, hash_of
+from curator_assets.storage.ledger import Entry, hash_of, stored_files
 from curator_assets.storage.shards.curated import CuratedTarError, write_curated_tar
 from curator_assets.storage.shards.tars import BrokenTarError
 from curator_assets.storage.store import Store
@@ -93,7 +93,7 @@ def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
     removed = read_table(store, layout.duplicate_ids(shard))
     table = verdict_table(read_samples_table(store, shard, settings), removed, settings)
     counts = Counter(table["verdict"].to_pylist())
-    if counts.total() != len(read_table(store, layout.embeddings(shard), ["position"])):
+    if counts.total() != work.require(IMAGE_EMBEDDINGS, shard).state["n_samples"]:
         message = f"{dict(counts)} is not every sample of {shard!r}"
         raise PartitionError(message, check=_ACCOUNTING)
     keys, tar_version = kept_keys(table), _tar_version(work, shard)
@@ -128,7 +128,7 @@ def kept_version(tar_version: str, keys: list[str]) -> str:
 def _in_place(store: Store, before: Entry, tar: str) -> bool:
     """Whether the tar that was written last is still there, whole; it may rightly be none."""
     try:
-        return before.files.get(tar) == hash_file(store, tar)
+        return before.files.get(tar) == stored_files(store, [tar])[tar]
     except FileNotFoundError:
         return tar not in before.files
 

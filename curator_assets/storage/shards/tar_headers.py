@@ -10,10 +10,16 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import IO
+from types import MappingProxyType
+from typing import IO, NamedTuple
 
-BLOCK_BYTES = tarfile.BLOCKSIZE
+from curator_assets.storage.shards.tar_blocks import (
+    BLOCK_BYTES,
+    NoHeaderError,
+    Told,
+    first_header,
+    told_by,
+)
 
 _ZEROS_AT_ONCE = 1 << 20
 _MAX_EXTENSION_BYTES = 1 << 20
@@ -21,12 +27,17 @@ _MAX_EXTENSION_BYTES = 1 << 20
 
 _LONG_LINK = "@LongLink"
 _MAX_DIGITS = 19
-_MAGIC, _MAGIC_OFFSET = b"ustar", 257
 _EXTENSIONS = frozenset(
     {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
     | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 )
 _FILES = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE})
+_PAX_KEYS = (b"path", b"linkpath", b"size", b"GNU.sparse.")
+"""How the keys begin that a pax header is read for."""
+
+_WITHOUT_DATA = frozenset(tarfile.SUPPORTED_TYPES) - frozenset(tarfile.REGULAR_TYPES)
+"""Links, folders and devices: whatever size they tell."""
+
 _REFUSED = {
     tarfile.SYMTYPE: "symbolic link",
     tarfile.CHRTYPE: "device",
@@ -40,8 +51,7 @@ class BrokenTarError(ValueError):
     """A tar ends too early, or holds what makes its samples ambiguous."""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What a member is said to be.
 
     Attributes:
@@ -61,13 +71,15 @@ class Header:
     refused: str | None = None
 
 
-@dataclass
-class _Extension:
+class _Extension(NamedTuple):
     """What extended headers say of the member after them."""
 
     name: str | None = None
     link: str | None = None
-    records: dict[bytes, bytes] = field(default_factory=dict)
+    records: Mapping[bytes, bytes] = MappingProxyType({})
+
+
+_NOTHING_MORE = _Extension()
 
 
 def read_headers(file: IO[bytes], shard: str) -> Iterator[Header]:
@@ -77,7 +89,7 @@ def read_headers(file: IO[bytes], shard: str) -> Iterator[Header]:
         BrokenTarError: it is no tar, or not a whole one; says where, and what to do.
     """
     size = file.seek(0, os.SEEK_END)
-    everywhere, extension, at, n_tail = dict[bytes, bytes](), _Extension(), 0, 0
+    everywhere, extension, at, n_tail = dict[bytes, bytes](), _NOTHING_MORE, 0, 0
     while True:
         blocks = _read_at(file, at - n_tail, n_tail + BLOCK_BYTES)
         tail, block = blocks[:n_tail], blocks[n_tail:]
@@ -94,55 +106,36 @@ def read_headers(file: IO[bytes], shard: str) -> Iterator[Header]:
         if not any(block):
             _require_zeros(file, at + BLOCK_BYTES, shard)
             return
-        info = _parsed(block, at, shard)
-        data_at = _data_offset(file, block, at, info)
-        if info.type in _EXTENSIONS:
-            _require_own_name(info, at, shard)
-            data = _extension_data(file, data_at, info.size, at, size, shard)
-            _extend(extension, everywhere, info.type, data, at, shard)
-            n_bytes = info.size
+        told = _parsed(block, at, shard)
+        data_at = _data_offset(file, block, at, told)
+        if told.type in _EXTENSIONS:
+            _require_own_name(told, at, shard)
+            data = _extension_data(file, data_at, told.n_bytes, at, size, shard)
+            extension = _extended(extension, everywhere, told.type, data, at, shard)
+            n_bytes = told.n_bytes
+        elif told.type == tarfile.REGTYPE and extension is _NOTHING_MORE and not everywhere:
+            n_bytes = told.n_bytes
+            _require_within(told.name, n_bytes, data_at, at, size, shard)
+            yield Header(told.name, data_at, n_bytes)
         else:
-            header, n_bytes = _member(info, extension, everywhere, data_at, at, size, shard)
-            extension = _Extension()
+            header, n_bytes = _member(told, extension, everywhere, data_at, at, size, shard)
+            extension = _NOTHING_MORE
             yield header
         n_tail = BLOCK_BYTES if n_bytes % BLOCK_BYTES else 0
         at = data_at + n_bytes // BLOCK_BYTES * BLOCK_BYTES + n_tail
 
 
-def first_header(data: bytes) -> int | None:
-    """Where the first block of data begins that is a tar header; None if none is."""
-    at = data.find(_MAGIC)
-    while at >= 0:
-        start = at - _MAGIC_OFFSET
-        if (
-            start >= 0
-            and start % BLOCK_BYTES == 0
-            and _is_header(data[start : start + BLOCK_BYTES])
-        ):
-            return start
-        at = data.find(_MAGIC, at + 1)
-    return None
-
-
-def _is_header(block: bytes) -> bool:
+def _parsed(block: bytes, at: int, shard: str) -> Told:
     try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except (tarfile.TarError, ValueError, OverflowError):
-        return False
-    return True
-
-
-def _parsed(block: bytes, at: int, shard: str) -> tarfile.TarInfo:
-    try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+        return told_by(block)
+    except NoHeaderError as error:
         raise BrokenTarError(
             f"shard {shard!r}: byte {at} is not a tar header ({error}); copy it again"
         ) from None
 
 
 def _member(
-    info: tarfile.TarInfo,
+    told: Told,
     extension: _Extension,
     everywhere: Mapping[bytes, bytes],
     data_at: int,
@@ -152,20 +145,16 @@ def _member(
 ) -> tuple[Header, int]:
     """A member, and how many bytes lie before the next header."""
     records = {**everywhere, **extension.records}
-    name = extension.records.get(b"path") or extension.name or everywhere.get(b"path") or info.name
-    link = records.get(b"linkpath") or extension.link or info.linkname
-    n_bytes = _number(records[b"size"], at, shard) if records.get(b"size") else info.size
-    kind, is_sparse = info.type, any(key.startswith(b"GNU.sparse.") for key in records)
+    name = extension.records.get(b"path") or extension.name or everywhere.get(b"path") or told.name
+    link = records.get(b"linkpath") or extension.link or told.link
+    n_bytes = _number(records[b"size"], at, shard) if records.get(b"size") else told.n_bytes
+    kind, is_sparse = told.type, any(key.startswith(b"GNU.sparse.") for key in records)
     if is_sparse:
         name, kind = records.get(b"GNU.sparse.name") or name, tarfile.GNUTYPE_SPARSE
-    if info.type in tarfile.SUPPORTED_TYPES and not info.isreg():
-        n_bytes = 0  # links, folders and devices have no data, whatever size they tell
+    if told.type in _WITHOUT_DATA:
+        n_bytes = 0
     name = _text(name)
-    if not 0 <= n_bytes <= size - data_at:
-        raise BrokenTarError(
-            f"shard {shard!r}: {name!r} at byte {at} claims {n_bytes} bytes, of which the file "
-            f"holds {size - data_at}; it was cut, or is damaged: copy it again"
-        )
+    _require_within(name, n_bytes, data_at, at, size, shard)
     header = Header(
         name=name,
         offset=data_at,
@@ -177,16 +166,24 @@ def _member(
     return header, n_bytes
 
 
+def _require_within(name: str, n_bytes: int, data_at: int, at: int, size: int, shard: str) -> None:
+    if not 0 <= n_bytes <= size - data_at:
+        raise BrokenTarError(
+            f"shard {shard!r}: {name!r} at byte {at} claims {n_bytes} bytes, of which the file "
+            f"holds {size - data_at}; it was cut, or is damaged: copy it again"
+        )
+
+
 def _why_refused(kind: bytes) -> str | None:
     if kind in _FILES or kind in (tarfile.DIRTYPE, tarfile.LNKTYPE):
         return None
     return _REFUSED.get(kind, f"unknown type {kind.decode('latin-1')!r}")
 
 
-def _data_offset(file: IO[bytes], block: bytes, at: int, info: tarfile.TarInfo) -> int:
+def _data_offset(file: IO[bytes], block: bytes, at: int, told: Told) -> int:
     """Where the data after a header begins: GNU's sparse files have blocks in between."""
     at += BLOCK_BYTES
-    follows = info.type == tarfile.GNUTYPE_SPARSE and block[482:483] > b"\0"
+    follows = told.type == tarfile.GNUTYPE_SPARSE and block[482:483] > b"\0"
     while follows and len(block) == BLOCK_BYTES:
         block = _read_at(file, at, BLOCK_BYTES)
         at += len(block)
@@ -194,13 +191,13 @@ def _data_offset(file: IO[bytes], block: bytes, at: int, info: tarfile.TarInfo) 
     return at
 
 
-def _require_own_name(info: tarfile.TarInfo, at: int, shard: str) -> None:
+def _require_own_name(told: Told, at: int, shard: str) -> None:
     """Refuse a long name that is called as a member is: a text that stands for another's name."""
-    is_long = info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-    if is_long and not info.name.endswith(_LONG_LINK):
+    is_long = told.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+    if is_long and not told.name.endswith(_LONG_LINK):
         raise BrokenTarError(
             f"shard {shard!r}: the header at byte {at} is that of a long name, but is called "
-            f"{_text(info.name)!r} and not '././{_LONG_LINK}'; its type is damaged: copy it again"
+            f"{_text(told.name)!r} and not '././{_LONG_LINK}'; its type is damaged: copy it again"
         )
 
 
@@ -215,22 +212,26 @@ def _extension_data(
     return _read_at(file, data_at, n_bytes)
 
 
-def _extend(
+def _extended(
     extension: _Extension,
     everywhere: dict[bytes, bytes],
     kind: bytes,
     data: bytes,
     at: int,
     shard: str,
-) -> None:
-    """Take in what an extended header says."""
+) -> _Extension:
+    """With what one more extended header says; what holds of all members goes to `everywhere`."""
     if kind == tarfile.GNUTYPE_LONGNAME:
-        extension.name = _text(data)
-    elif kind == tarfile.GNUTYPE_LONGLINK:
-        extension.link = _text(data)
-    else:
-        records = everywhere if kind == tarfile.XGLTYPE else extension.records
-        records.update(_pax_records(data, at, shard))
+        return extension._replace(name=_text(data))
+    if kind == tarfile.GNUTYPE_LONGLINK:
+        return extension._replace(link=_text(data))
+    found = _pax_records(data, at, shard)
+    records = {key: value for key, value in found if key.startswith(_PAX_KEYS)}
+    if kind == tarfile.XGLTYPE:
+        everywhere.update(records)
+    elif records:
+        return extension._replace(records={**extension.records, **records})
+    return extension
 
 
 def _pax_records(data: bytes, at: int, shard: str) -> Iterator[tuple[bytes, bytes]]:

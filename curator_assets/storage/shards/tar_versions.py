@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, Ledger, hash_files
+from curator_assets.storage.ledger import Entry, Ledger, stored_files
 from curator_assets.storage.shards.source import Signature, Source
 from curator_assets.storage.shards.tars import TarContent
 from curator_assets.storage.store import Store
@@ -73,7 +73,7 @@ def version_of_content(
     index = pa.Table.from_pylist(places, schema=schemas.TAR_INDEX)
     name = layout.tar_index(shard)
     write_table(store, name, index, schemas.TAR_INDEX)
-    files = hash_files(store, [name])
+    files = stored_files(store, [name])
     return Entry(fingerprint=str(signature), data_version=content.fingerprint, files=files)
 
 

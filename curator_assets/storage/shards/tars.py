@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import IO, NamedTuple, Protocol
 
 from curator_assets.control_characters import escaped_bytes
+from curator_assets.storage.shards.tar_blocks import BLOCK_BYTES, first_header
 from curator_assets.storage.shards.tar_headers import (
-    BLOCK_BYTES,
     BrokenTarError,
     Header,
-    first_header,
     read_headers,
 )
 
@@ -385,6 +384,7 @@ def write_tar(file: IO[bytes], members: Iterable[tuple[str, int, Readable]]) -> 
     """
     kind = tarfile.PAX_FORMAT
     with tarfile.open(fileobj=file, mode="w", format=kind, encoding="utf-8") as tar:
+        tar.copybufsize = _READ_AT_ONCE  # type: ignore[attr-defined]  # or 16 kB
         for name, n_bytes, data in members:
             info = tarfile.TarInfo(name)
             info.size = n_bytes

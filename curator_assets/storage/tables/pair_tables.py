@@ -6,20 +6,16 @@ In memory a sample is a row number: the shards lie one after another in order of
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table
-
-if TYPE_CHECKING:
-    from curator_assets.kernels.dense import DenseMembers
-    from curator_assets.kernels.pairs import Pairs
 
 
 class RowNumbers:
@@ -87,9 +83,6 @@ def dense_table(dense: DenseMembers, numbers: RowNumbers) -> pa.Table:
 
 def pairs_of(pairs: pa.Table, dense: pa.Table, numbers: RowNumbers) -> Pairs:
     """The inverse of both; rows with a shard that is not known are left out."""
-    from curator_assets.kernels.dense import DenseMembers
-    from curator_assets.kernels.pairs import Pairs
-
     a = numbers.rows(pairs["shard_a"], pairs["position_a"])
     b = numbers.rows(pairs["shard_b"], pairs["position_b"])
     listed = (a >= 0) & (b >= 0)
@@ -108,8 +101,6 @@ def pairs_of(pairs: pa.Table, dense: pa.Table, numbers: RowNumbers) -> Pairs:
 
 def read_pairs(store: Store, cell_groups: Iterable[str], numbers: RowNumbers) -> Pairs:
     """Every stored pair of some cell groups, by row number."""
-    from curator_assets.kernels.pairs import Pairs
-
     return Pairs.concatenate(
         [
             pairs_of(

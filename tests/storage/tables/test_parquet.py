@@ -1,12 +1,12 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.cells import CellAssignment
-from curator_assets.kernels.dense import DenseMembers
-from curator_assets.kernels.pairs import Pairs
+from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
@@ -23,9 +23,12 @@ from curator_assets.storage.tables.pair_tables import (
     pairs_of,
 )
 from curator_assets.storage.tables.parquet import (
+    ROW_GROUP_ROWS,
+    TableWriter,
     embedding_column,
     embedding_matrix,
     find_rows,
+    read_row_groups,
     read_table,
     write_table,
 )
@@ -43,6 +46,44 @@ def test_embeddings_round_trip_with_unreadable_rows_left_out(tmp_path, storage):
     np.testing.assert_allclose(matrix, embeddings, atol=0 if storage == "float32" else 5e-4)
     np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
     assert rows.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_embeddings_are_stored_byte_by_byte_in_small_row_groups_and_other_columns_as_ever(
+    tmp_path, storage
+):
+    store, n_rows, schema = Store(str(tmp_path)), 2 * ROW_GROUP_ROWS + 5, embeddings_schema(storage)
+    vectors = np.random.default_rng(0).normal(size=(n_rows - 2, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = np.delete(np.arange(n_rows), [3, n_rows - 1])
+    table = pa.table(
+        {
+            "image_id": [f"s/{i}" for i in range(n_rows)],
+            "shard": ["s"] * n_rows,
+            "embedding": embedding_column(vectors, rows, n_rows, storage),
+        }
+    )
+    for name, n_parts in (("one", 1), ("many", 7)):
+        with store.write(name) as file, TableWriter(file, name, schema) as writer:
+            for part in np.array_split(np.arange(n_rows), n_parts):
+                writer.append(table.slice(part[0], len(part)))
+    assert store.read("one") == store.read("many")
+    metadata = pq.read_metadata(tmp_path / "one")
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    assert [group.num_rows for group in groups] == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 5]
+    columns = {c["path_in_schema"]: c["encodings"] for c in groups[0].to_dict()["columns"]}
+    assert "BYTE_STREAM_SPLIT" in columns["embedding.list.element"]
+    assert "RLE_DICTIONARY" in columns["shard"]
+    parts = [embedding_matrix(part) for part in read_row_groups(store, "one", ["embedding"])]
+    expected = table.filter(pc.is_valid(table["embedding"]))["embedding"].combine_chunks()
+    found = pa.concat_tables(read_row_groups(store, "one", ["embedding"]))["embedding"]
+    assert found.drop_null().combine_chunks().flatten().equals(expected.flatten())
+    assert sum(len(matrix) for matrix, _ in parts) == n_rows - 2
+
+
+def embeddings_schema(storage: str) -> pa.Schema:
+    everything = schemas.embeddings(16, storage)
+    return pa.schema([everything.field(name) for name in ("image_id", "shard", "embedding")])
 
 
 def test_no_embedding_at_all_is_an_empty_matrix():
