@@ -6,7 +6,7 @@ made lie in the tables of shards that are there, of those in the trash, and of t
 replaced, which are set aside until all are made.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from curator_assets.errors import DamagedFileError
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.content_index.index import ContentIndex, Keys
-from curator_assets.storage.content_index.segment import keys_of
+from curator_assets.storage.content_index.segment import keys_of, tables_and_rows
 from curator_assets.storage.ledger import Entry, Ledger, hash_of
 from curator_assets.storage.tables.parquet import read_table
 
@@ -155,6 +155,35 @@ def _keys_of_tables(work: Work, tables: Mapping[str, StoredTable]) -> Iterator[K
             work.log.warning("rows of %s can't be taken: %s", at.name, error)
             continue
         yield Keys(table, *shared_keys(columns))
+
+
+def known_contents(
+    work: Work, asset: str, wanted: StoredTables
+) -> Callable[[Sequence[str]], np.ndarray]:
+    """Tells which content hashes have a row that may be taken, bool [N]; nothing changes.
+
+    Args:
+        work: its storage.
+        asset: whose tables they are.
+        wanted: says the recipes.
+    """
+    tables = stored_tables(work, asset, wanted).by_identity
+    segments = ContentIndex(work.store).segments
+    covered = {table for segment in segments for table in segment.tables}
+    missing = {table: at for table, at in tables.items() if table not in covered}
+    others = [keys.keys for keys in _keys_of_tables(work, missing)]
+
+    def known(content_hashes: Sequence[str]) -> np.ndarray:
+        keys = keys_of(content_hashes)
+        found = np.isin(keys, np.concatenate([np.zeros(0, np.uint64), *others]))
+        for segment in segments:
+            which, places = segment.find(keys)
+            numbers, _ = tables_and_rows(places)
+            is_wanted = np.array([table in tables for table in segment.tables], bool)
+            found[which[is_wanted[numbers]]] = True
+        return found
+
+    return known
 
 
 def shared_keys(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:

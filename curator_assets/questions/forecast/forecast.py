@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.stored_tables import known_contents
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.freshness import why_other_code
 from curator_assets.engine.partitioning import ALL
@@ -16,7 +18,7 @@ from curator_assets.engine.plan import StagePlan
 from curator_assets.engine.rates import machine
 from curator_assets.engine.stage import is_by_shard
 from curator_assets.engine.work import Work
-from curator_assets.questions.forecast.counted_images import Known, counted_images
+from curator_assets.questions.forecast.counted_images import counted_images
 from curator_assets.questions.forecast.expected_bytes import ExpectedBytes, expected_bytes
 from curator_assets.questions.forecast.expected_images import (
     ExpectedImages,
@@ -27,7 +29,11 @@ from curator_assets.questions.forecast.expected_images import (
 from curator_assets.questions.forecast.expected_making import expected_making, to_embed
 from curator_assets.questions.forecast.expected_seconds import ExpectedSeconds, expected_seconds
 from curator_assets.questions.forecast.ranges import Range
-from curator_assets.questions.forecast.stored_embeddings import StoredEmbeddings, stored_embeddings
+from curator_assets.questions.forecast.stored_embeddings import (
+    StoredEmbeddings,
+    stored_embeddings,
+    tables_in_force,
+)
 from curator_assets.questions.forecast.stored_images import likely_stored
 from curator_assets.storage.shards.tar_versions import known_version
 
@@ -74,7 +80,6 @@ def forecast(
     removed: Collection[str] = (),
     *,
     exact: bool = False,
-    known: Known | None = None,
 ) -> Forecast | None:
     """What a refresh will cost; None if there is nothing to make. Nothing changes.
 
@@ -83,7 +88,6 @@ def forecast(
         work: that was asked for them; knows the sizes of the tars.
         removed: shards that are let go of.
         exact: read and hash the tars that are embedded, instead of guessing what they hold.
-        known: tells which images need not be embedded, to `exact`.
     """
     if not any(plan.stale or plan.undecided for plan in plans):
         return None
@@ -92,6 +96,8 @@ def forecast(
     per_byte = images_per_byte(stored) or looked_at_images_per_byte(work.tars, shards)
     images = None
     if exact:
+        tables = tables_in_force(work)
+        known = known_contents(work, IMAGE_EMBEDDINGS.name, tables) if tables else None
         images = counted_images(shards, _as_embedded(shards, stored, work), work, known)
     elif per_byte:
         likely = likely_stored(shards, work.n_bytes, stored, work.tars)

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from curator_assets.defs.embed.arithmetic import ARITHMETIC, known_arithmetic
-from curator_assets.defs.embed.embedding_weights import WEIGHTS, weights_in_force
+from curator_assets.defs.embed.arithmetic import known_arithmetic
+from curator_assets.defs.embed.embedding_weights import weights_in_force
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.stored_tables import RECIPE, StoredTables
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
-from curator_assets.engine.freshness import CODE
 from curator_assets.engine.partitioning import UndecidedError
 from curator_assets.engine.trash import trash_store
 from curator_assets.engine.work import Work
-from curator_assets.storage.ledger import Entry, Ledger
+from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.tar_versions import size_when_read
 from curator_assets.storage.store import Store
 
@@ -31,7 +31,7 @@ class EmbeddedTar:
         n_images: of it, that could be read.
         table_bytes: of the table of its embeddings.
         is_whole: its table is in place.
-        is_alike: it was embedded with the weights, arithmetic and code that are in force.
+        is_alike: its rows may be taken by the recipe in force.
     """
 
     shard: str
@@ -81,29 +81,27 @@ def stored_embeddings(work: Work, fresh: Collection[str]) -> StoredEmbeddings:
         work: whose output is looked at.
         fresh: shards whose embeddings were found to be up to date, and in place.
     """
-    in_force = _in_force(work)
-    every = dict(_embedded(work.ledger, work.store, in_force, fresh))
+    wanted = tables_in_force(work)
+    recipes = wanted.recipes if wanted else ()
+    every = dict(_embedded(work.ledger, work.store, recipes, fresh))
     there = {shard: every.pop(shard) for shard in work.shards if shard in every}
-    gone = list(every.values()) if work.settings.on_removed == "trash" else []
     trash = trash_store(work.settings)
-    gone += dict(_embedded(Ledger(trash), trash, in_force, ())).values()
+    gone = [*every.values(), *dict(_embedded(Ledger(trash), trash, recipes, ())).values()]
     return StoredEmbeddings(there, tuple(gone))
 
 
-def _in_force(work: Work) -> tuple[str, str, str] | None:
-    """Weights, arithmetic and code; None as long as nothing can be embedded with them."""
+def tables_in_force(work: Work) -> StoredTables | None:
+    """Which tables may be taken from; None as long as nothing can be embedded like them."""
     try:
         weights = weights_in_force(work)
     except UndecidedError:
         return None
     arithmetic = known_arithmetic(work, weights)
-    if arithmetic is None:
-        return None
-    return weights, str(arithmetic), IMAGE_EMBEDDINGS.code_version(work.settings)
+    return StoredTables.of(work.settings, weights, str(arithmetic)) if arithmetic else None
 
 
 def _embedded(
-    ledger: Ledger, store: Store, in_force: tuple[str, str, str] | None, fresh: Collection[str]
+    ledger: Ledger, store: Store, recipes: Collection[str], fresh: Collection[str]
 ) -> Iterator[tuple[str, EmbeddedTar]]:
     tars = ledger.read_all(TAR_SHARDS.name)
     for shard, entry in ledger.read_all(IMAGE_EMBEDDINGS.name).items():
@@ -119,10 +117,6 @@ def _embedded(
                 n_images=entry.state["n_samples"] - entry.state["n_unreadable"],
                 table_bytes=sum(file.n_bytes for file in entry.files.values()),
                 is_whole=shard in fresh or not ledger.missing_files(entry),
-                is_alike=_made_with(entry) == in_force,
+                is_alike=entry.state.get(RECIPE) in recipes,
             ),
         )
-
-
-def _made_with(entry: Entry) -> tuple[str | None, ...]:
-    return tuple(entry.inputs.get(name) for name in (WEIGHTS, ARITHMETIC, CODE))
