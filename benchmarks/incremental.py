@@ -305,30 +305,36 @@ def _cpu_of_children() -> float:
 
 
 def report(found: list[Measured], n_images: int) -> None:
-    """Print the table, and what all changes cost together."""
-    first, (one,) = found[0], [one for one in found if one.change == "one new image"]
-    total, cores = first.cpu_seconds, len(os.sched_getaffinity(0))
+    """Print the table; its last row is what all changes cost together."""
+    total, cores = found[0].cpu_seconds, len(os.sched_getaffinity(0))
+    (one,) = [this for this in found if this.change == "one new image"]
     print(f"\n{n_images:,} images; {cores} cores; shares are of the first run's CPU-seconds\n")
-    heads = ["change", "decoded", "encoded", "at most", "computed", "reused", "CPU s", "wall s"]
-    heads += ["share", "beside one image's", *GROUPS, "the rest"]
+    heads = ["change", "decoded", "encoded", "at most", "computed", "reused", "wall s", "CPU s"]
+    heads += ["beside one image's", "share", *GROUPS, "the rest"]
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for this in found:
-        stages = [sum(this.stages[name] for name in names) for names in GROUPS.values()]
+        cells = [f"{this.images[name]:,}" for name in ("decoded", "encoded", "computed", "reused")]
+        cells.insert(2, f"{this.most:,}" + " **missed**" * (this.images["encoded"] > this.most))
+        cells += [f"{this.wall_seconds:.1f}", f"{this.cpu_seconds:.1f}"]
         beside = this.cpu_seconds - one.cpu_seconds
-        cells = [this.change, *(f"{this.images[name]:,}" for name in ("decoded", "encoded"))]
-        cells.append(f"{this.most:,}" + " **missed**" * (this.images["encoded"] > this.most))
-        cells += [f"{this.images[name]:,}" for name in ("computed", "reused")]
-        cells += [f"{this.cpu_seconds:.1f}", f"{this.wall_seconds:.1f}"]
-        cells.append(f"{this.cpu_seconds / total:.1%}")
         cells.append("" if this.is_yardstick else f"{beside / total:+.1%}")
-        cells += [f"{s / total:.1%}" for s in (*stages, this.cpu_seconds - sum(stages))]
-        print("| " + " | ".join(cells) + " |")
-    beside = sum(max(m.cpu_seconds - one.cpu_seconds, 0) for m in found if not m.is_yardstick)
-    n = sum(not one.is_yardstick for one in found)
-    print(
-        f"\nall {n} changes beside what a refresh of one new image costs: {beside / total:.1%} of "
-        f"the first run (at most {MAX_ALL:.0%})"
-    )
+        cells += [f"{seconds / total:.1%}" for seconds in _by_column(this)]
+        print(f"| {this.change} | " + " | ".join(cells) + " |")
+    changes = [_by_column(this) for this in found if not this.is_yardstick]
+    beside_one = [
+        sum(max(seconds - yardstick, 0) for seconds in column)
+        for *column, yardstick in zip(*changes, _by_column(one), strict=True)
+    ]
+    cells = [f"{seconds / total:.1%}" for seconds in beside_one]
+    cells[0] += f" (at most {MAX_ALL:.0%})"
+    what = f"all {len(changes)} changes, each beside one image's where it is more"
+    print(f"| {what} |" + " |" * 8 + " " + " | ".join(cells) + " |")
+
+
+def _by_column(this: Measured) -> list[float]:
+    """CPU-seconds in all, in each group of stages, and in none."""
+    groups = [sum(this.stages[name] for name in names) for names in GROUPS.values()]
+    return [this.cpu_seconds, *groups, this.cpu_seconds - sum(groups)]
 
 
 if __name__ == "__main__":
