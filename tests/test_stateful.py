@@ -6,26 +6,31 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache, wraps
 from pathlib import Path
+from unittest.mock import patch
 
 import dagster as dg
 import polars as pl
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from killed import KilledError, killed_after
 from pipeline import MODEL, Pipeline
 from polars.testing import assert_frame_equal
+from spoilt_index import WAYS, spoil_index
 from tar_files import read_members, write_members
 
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import COPIES
+from curator_assets.engine.workers import supervision
 from curator_assets.storage.arrivals import read_arrivals, record_arrivals
 from curator_assets.storage.store import Store
 
 EXAMPLES = settings(
     max_examples=6,
-    stateful_step_count=6,
+    stateful_step_count=8,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],  # shrinking would run the pipeline hundreds of times
@@ -80,20 +85,45 @@ FILTERS = (
     [{"score": "mean_luminance", "min": 0.4}],
     [{"score": "mean_luminance", "max": 0.6}],
 )
-ORDERS = ({"keep": "first"}, {"keep": "best", "best_by": ["sharpness"]}, {"keep": "random"})
+EPS = ({"eps": 0.02}, {"eps": 0.03}, {"eps": 0.04})
+ORDERS = (
+    {"keep": "first", "best_by": []},
+    {"keep": "best", "best_by": ["sharpness"]},
+    {"keep": "random", "best_by": []},
+)
 
 
-def change(**strategies: st.SearchStrategy) -> Callable:
+@dataclass(frozen=True)
+class Refresh:
+    """One that follows a change: what is done to the index before, and how much is put in place
+    until it is killed, if it is."""
+
+    spoilt: str | None
+    n_until_killed: int | None
+
+
+places = st.integers(0, 10_000)
+refreshes = st.none() | st.builds(
+    Refresh,
+    st.sampled_from((None, None, *WAYS)),
+    st.none() | st.integers(0, 30),
+)
+
+
+def change(kind: Callable = rule, **strategies: st.SearchStrategy) -> Callable:
     """A rule that a refresh follows half of the time, so that changes also come together."""
 
     def decorate(function: Callable) -> Callable:
         @wraps(function)
-        def changed(self, refreshes: bool, **drawn):
-            function(self, **drawn)
-            if refreshes:
-                self.refresh()
+        def changed(self, follows: Refresh | None, place: int, **drawn):
+            function(self, **drawn | ({"place": place} if "place" in strategies else {}))
+            if follows:
+                if follows.spoilt:
+                    images = [data for image in pool().values() for _, data in image]
+                    spoil_index(self.pipeline.store, follows.spoilt, place, images)
+                self.refresh(follows.n_until_killed)
 
-        return rule(refreshes=st.booleans(), **strategies)(changed)
+        return kind(follows=refreshes, **strategies | {"place": places})(changed)
 
     return decorate
 
@@ -106,80 +136,119 @@ class AnySequence(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.root = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         instance = self.stack.enter_context(dg.DagsterInstance.ephemeral())
-        changes = {"model": SMALL_BATCHES, "duplicates": {"eps": 0.03}}
+        self.stack.enter_context(patch.object(supervision, "runs_here", lambda _: True))
+        changes = {
+            "model": SMALL_BATCHES,
+            "duplicates": {"eps": 0.03},
+            "max_removed_fraction": 1,
+        }
         self.pipeline = Pipeline(self.root / "project", instance, changes)
         self.tars: dict[str, Content] = {}
+        self.removed: dict[str, Content] = {}
         self.n_touched = 0
-        self.is_sound = False  # the last refresh went well: there is something to compare
+        self.is_sound = True  # whatever was refreshed went well: there is something to compare
 
     def teardown(self) -> None:
         with self.stack:
-            if self.is_sound:
+            if self.is_sound and self.tars:
                 self.refresh()
                 self.compare_with_a_fresh_run()
 
-    @initialize(first=contents, second=contents)
+    @change(initialize, first=contents, second=contents)
     def start(self, first: Content, second: Content) -> None:
         self.put(NAMES[0], first)
         self.put(NAMES[1], second)
-        self.refresh()
 
     @change(name=st.sampled_from(NAMES), content=contents)
     def drop_or_replace(self, name: str, content: Content) -> None:
         self.put(name, content)
 
-    @change(name=st.sampled_from(NAMES), caption=st.sampled_from(CAPTIONS))
-    def write_other_captions(self, name: str, caption: str) -> None:
-        if name in self.tars:
-            self.put(name, tuple((image, caption) for image, _ in self.tars[name]))
+    @change(place=places, caption=st.sampled_from(CAPTIONS))
+    def write_other_captions(self, place: int, caption: str) -> None:
+        name = self._tar_at(place)
+        self.put(name, tuple((image, caption) for image, _ in self.tars[name]))
 
-    @change(name=st.sampled_from(NAMES))
-    def remove(self, name: str) -> None:
-        left = {other: content for other, content in self.tars.items() if other != name}
-        if name in self.tars and left:
-            self.tars = left
-            self._tar(name).unlink()
+    @change(place=places)
+    def remove(self, place: int) -> None:
+        if len(self.tars) > 1:
+            self.take(self._tar_at(place))
 
-    @change(name=st.sampled_from(NAMES))
-    def touch(self, name: str) -> None:
-        if name in self.tars:
-            self.n_touched += 1
-            os.utime(self._tar(name), (self.n_touched, self.n_touched))
+    @change(place=places)
+    def bring_back(self, place: int) -> None:
+        if self.removed:
+            name = list(self.removed)[place % len(self.removed)]
+            self.put(name, self.removed[name])
 
-    @change(eps=st.sampled_from((0.02, 0.03, 0.04)))
-    def change_eps(self, eps: float) -> None:
-        self.pipeline.changes["duplicates"] = self.pipeline.changes["duplicates"] | {"eps": eps}
+    @change(place=places, to=st.sampled_from(NAMES))
+    def rename(self, place: int, to: str) -> None:
+        """One that has the name gets the other's."""
+        name, other = self._tar_at(place), self.tars.get(to)
+        self.put(to, self.take(name))
+        if other and name != to:
+            self.put(name, other)
 
-    @change(filters=st.sampled_from(FILTERS))
-    def change_filters(self, filters: list) -> None:
-        self.pipeline.changes["filters"] = filters
+    @change(place=places, into=st.sampled_from(NAMES))
+    def split(self, place: int, into: str) -> None:
+        content = self.tars[name := self._tar_at(place)]
+        if len(content) > 1 and into not in self.tars:
+            middle = len(content) // 2
+            self.put(name, content[:middle])
+            self.put(into, content[middle:])
 
-    @change(order=st.sampled_from(ORDERS))
-    def change_keep(self, order: dict) -> None:
-        eps = self.pipeline.changes["duplicates"]["eps"]
-        self.pipeline.changes["duplicates"] = order | {"eps": eps}
+    @change(place=places, other=places)
+    def merge(self, place: int, other: int) -> None:
+        name, into = self._tar_at(place), self._tar_at(other)
+        if name != into:
+            self.put(into, self.tars[into] + self.take(name))
 
-    @change(place=st.integers(0, 1000))
-    def delete_a_curated_file(self, place: int) -> None:
-        self._delete("shards", place)
+    @change(place=places)
+    def touch(self, place: int) -> None:
+        self.n_touched += 1
+        os.utime(self._tar(self._tar_at(place)), (self.n_touched, self.n_touched))
 
-    @change(place=st.integers(0, 1000))
-    def delete_any_file(self, place: int) -> None:
-        self._delete(".", place)
+    @change(changed=st.one_of(*(st.sampled_from(all_of) for all_of in (EPS, FILTERS, ORDERS))))
+    def change_settings(self, changed: dict | list) -> None:
+        changes = self.pipeline.changes
+        if isinstance(changed, list):
+            changes["filters"] = changed
+        else:
+            changes["duplicates"] = changes["duplicates"] | changed
+
+    @change(folder=st.sampled_from((".", "shards")), place=places)
+    def delete_a_file(self, folder: str, place: int) -> None:
+        """By hand; not the order of arrival, which nothing can bring back."""
+        made = {n: p for n, p in files_of(self.pipeline.store).items() if p.exists()}
+        below = [path for name, path in made.items() if folder == "." or name.startswith(folder)]
+        if below:
+            below[place % len(below)].unlink()
+
+    def take(self, name: str) -> Content:
+        self._tar(name).unlink()
+        self.removed[name] = self.tars.pop(name)
+        return self.removed[name]
 
     def put(self, name: str, content: Content) -> None:
         self.tars[name] = content
         members = [member for sample in self._members(name).values() for member in sample.items()]
         write_members(self._tar(name), members)
 
-    def refresh(self) -> None:
+    def refresh(self, n_until_killed: int | None = None) -> None:
+        """Refresh; if it is to be killed, once something was put in place so many times."""
         self.is_sound = False
-        assert self.pipeline.refresh()
+        try:
+            with killed_after(n_until_killed):
+                assert self.pipeline.refresh()
+        except KilledError:
+            assert n_until_killed is not None
+        else:
+            self.check()
+        self.is_sound = True
+
+    def check(self) -> None:
         plans = self.pipeline.plan()
         assert {name: p.stale for name, p in plans.items() if p.stale or p.undecided} == {}
         self.check_every_sample_is_accounted_for()
         self.check_every_kept_id_is_kept()
-        self.is_sound = True
 
     def check_every_sample_is_accounted_for(self) -> None:
         assert set(self.pipeline.shards()) == set(self.tars)
@@ -219,7 +288,7 @@ class AnySequence(RuleBasedStateMachine):
         assert set(result) == set(expected)
         codebook = "clusters/", "duplicates/pairs/", "duplicates/dense/", "report/"
         for name in expected:
-            if name.endswith(".tar"):
+            if name.endswith(".tar") or name.startswith("embeddings/"):
                 assert result[name].read_bytes() == expected[name].read_bytes(), name
             elif name.endswith(".parquet") and not name.startswith(codebook):
                 assert_frame_equal(pl.read_parquet(result[name]), pl.read_parquet(expected[name]))
@@ -232,12 +301,8 @@ class AnySequence(RuleBasedStateMachine):
             for i, (image, caption) in enumerate(self.tars[name])
         }
 
-    def _delete(self, folder: str, place: int) -> None:
-        """Delete a file by hand, the order of arrival apart, which nothing can bring back."""
-        files = files_of(self.pipeline.store)
-        below = [path for name, path in files.items() if folder == "." or name.startswith(folder)]
-        below = [path for path in below if path.exists() and "arrivals" not in path.parts]
-        below[place % len(below)].unlink()
+    def _tar_at(self, place: int) -> str:
+        return list(self.tars)[place % len(self.tars)]
 
     def _tar(self, name: str) -> Path:
         return self.pipeline.folder / "tars" / f"{name}.tar"
@@ -248,7 +313,7 @@ def files_of(store: Store) -> dict[str, Path]:
     root = Path(store.root)
     files = {p.relative_to(root).as_posix(): p for p in sorted(root.rglob("*")) if p.is_file()}
     # tars may have come in one drop or in several; what was reported is no result, nor when
-    apart = (".", "trash/", "arrivals/", "metadata/", "lease/", "report/last_summary.json")
+    apart = ".", "trash/", "index/", "arrivals/", "metadata/", "lease/", "report/last_summary.json"
     made = {name: path for name, path in files.items() if not name.startswith(apart)}
     by_name = {re.sub(r"\.\d+\.entry$", ".entry", name): path for name, path in made.items()}
     assert len(by_name) == len(made)  # one entry a partition, whichever refresh recorded it
