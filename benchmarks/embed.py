@@ -337,7 +337,7 @@ def loaded(
 
     work = work_on(arguments)
     choice = chosen_arithmetic(work, weights_in_force(work), work.shards)
-    return work, choice, *work.encoder.load(choice.precision)
+    return work, choice, *work.encoder.load(choice.precision, choice.form)
 
 
 def measure_encoder(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -124,9 +124,9 @@ def embedded_with_traps(work, shards, supervision, *, arithmetic):
         yield from embedded(work, shards, supervision, arithmetic=arithmetic)
 
 
-def touched_with_traps(work, shards, supervision, *, precision):
+def touched_with_traps(work, shards, supervision, *, precision, form):
     with _traps():
-        yield from touched(work, shards, supervision, precision=precision)
+        yield from touched(work, shards, supervision, precision=precision, form=form)
 
 
 def choose_with_traps(work, partitions, supervision, *, shards):

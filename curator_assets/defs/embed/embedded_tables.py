@@ -52,7 +52,7 @@ def embedded(
     """Embed shards on one device; its rows as they come, and each shard's outcome."""
     from curator_assets.kernels.ahead import ahead
 
-    decoder, model = work.encoder.load(arithmetic.precision)
+    decoder, model = work.encoder.load(arithmetic.precision, arithmetic.form)
     rows = embedded_rows(
         shards, work.tars, decoder, model, work.settings.model, work.log, supervision
     )
@@ -241,6 +241,8 @@ def _metadata(
         "batch_size": model.batch_size,
         "precision": arithmetic.precision,
         "execution": model.execution,
+        "form": arithmetic.form,
         "lowest_cosine_to_float32": arithmetic.lowest_cosine,
+        "encoder_core_ms": arithmetic.core_ms,
         "weights": model.weights,
     }

@@ -70,7 +70,7 @@ def _open(work: Work) -> Iterator[Stream]:
         shards = list(partitions)
         arithmetic = chosen_arithmetic(work, weights_in_force(work), shards)
         embed = partial(embedded, arithmetic=arithmetic)
-        trial = partial(touched, precision=arithmetic.precision)
+        trial = partial(touched, precision=arithmetic.precision, form=arithmetic.form)
         devices = work.encoder.devices()[: len(shards)]
         refused, read = dict[str, str](), set[str]()
         for outcome in supervised(embed, trial, work, shards, devices):
