@@ -133,7 +133,7 @@ def embedded(project: Path, model: Path, batch_size: int) -> tuple[int, int]:
     )
     shards = tuple(Source(settings.source).list_shards())
     work = Work(settings, shards, logging.getLogger("benchmark"))
-    arithmetic = Arithmetic(work.encoder.device_type(), "float32", {})
+    arithmetic = Arithmetic(work.encoder.device_type(), "float32")
     outcomes = embed(
         work, iter(shards), Supervision(), arithmetic=arithmetic, stored=StoredTables(())
     )

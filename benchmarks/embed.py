@@ -8,7 +8,8 @@
     python benchmarks/embed.py --device cuda --model ViT-L-14 --images 16384 --no-peer --profile
 
 Each part runs in a process of its own, one after the other, `--rounds` times; the best is shown.
-The peer is what a person would write: webdataset, Pillow, open_clip's own preprocessing, float32.
+The peers are what a person would write, with Pillow, open_clip's own preprocessing and float32: a
+loop over webdataset, and Ray Data (`pip install 'ray[data]'`; without it, or on CUDA, left out).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +41,7 @@ import torch
 from PIL import Image
 
 from curator_assets.engine.workers.worker import MEMORY
+from curator_assets.kernels.forms import ONEDNN, PLAIN, is_form_supported
 from curator_assets.kernels.forward import EXECUTIONS
 
 if TYPE_CHECKING:
@@ -54,7 +58,8 @@ GFLOP = {OFFLINE: 0.8, "ViT-B-32": 8.8, "ViT-L-14": 162.03, "ViT-L-14-quickgelu"
 
 N_TARS = 4
 N_TURNS = 5
-PARTS = ("limits", "decode", "encoder", "pipeline", "peer", "boundary")
+PEERS = {"peer": "webdataset loop", "ray": "Ray Data"}
+PARTS = ("limits", "decode", "encoder", "pipeline", *PEERS, "boundary")
 
 
 def main() -> None:
@@ -88,7 +93,10 @@ def main() -> None:
             costs = [child("boundary", arguments)["cost"] for _ in range(N_TURNS)]
             print(f"a worker costs {statistics.median(costs):.2%} of the CPU-seconds, the median")
             return
-        parts = [part for part in PARTS[:5] if not (part == "peer" and arguments.no_peer)]
+        parts = [part for part in PARTS[:-1] if not (part in PEERS and arguments.no_peer)]
+        if "ray" in parts and (arguments.device != "cpu" or not find_spec("ray")):
+            parts.remove("ray")
+            print("left out: Ray Data (CPU only; pip install 'ray[data]')", file=sys.stderr)
         found = [{p: child(p, arguments) for p in parts} for _ in range(arguments.rounds)]
     best = {part: best_of([figures[part] for figures in found]) for part in parts}
     report(best, arguments)
@@ -114,9 +122,11 @@ def child(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def best_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The highest of each number."""
+    """The highest of each number; the lowest of core-milliseconds."""
     return {
-        name: max(r[name] for r in rounds) if isinstance(value, int | float) else value
+        name: (min if name.endswith("core_ms") else max)(r[name] for r in rounds)
+        if isinstance(value, int | float)
+        else value
         for name, value in rounds[0].items()
     }
 
@@ -129,7 +139,7 @@ def report(found: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> N
         execution: encoder[f"{execution}_images_per_second"] for execution in arguments.executions
     }
     precision = pipeline["precision"]
-    matmul = limits[f"{precision}_tflops"]
+    matmul = limits.get(f"{precision}_tflops", limits["float32_tflops"])
     bound = 1000 * matmul / gflop
     n_cores = len(os.sched_getaffinity(0))
     print(f"{arguments.model} on {arguments.device}, {n_cores} cores, {limits['device']}")
@@ -151,16 +161,31 @@ def report(found: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> N
     for step, rate, limit, of in rows:
         print(f"| {step} | {rate:.1f} | {limit:.1f} ({of}) | {rate / limit:.1%} |")
     print(f"\nmatrix products: {matmul:.2f} TFLOP/s in {precision}; {gflop} GFLOP an image")
-    print(f"precision chosen: {precision}, cosine to float32: {pipeline['lowest_cosine']}")
+    print(f"chosen: {pipeline['arithmetic']}, cosine to float32: {pipeline['lowest_cosine']}")
+    if arguments.device == "cpu":
+        report_cores(found, n_cores)
     shares = {step: f"{seconds:.1f}" for step, seconds in pipeline["seconds"].items()}
     print(f"busy seconds of each step, overlapped: {shares}")
     for line in pipeline["profile"]:
         print(line)
-    if "peer" in found:
-        peer = found["peer"]["images_per_second"]
-        print(
-            f"peer loop: {peer:.1f} images/s; {pipeline['images_per_second'] / peer:.2f} times that"
-        )
+    for part in PEERS.keys() & found.keys():
+        peer = found[part]["images_per_second"]
+        times = pipeline["images_per_second"] / peer
+        print(f"{PEERS[part]}: {peer:.1f} images/s; {times:.2f} times that")
+
+
+def report_cores(found: dict[str, dict[str, Any]], n_cores: int) -> None:
+    """Where the cores' time goes, and how near the pipeline comes to never letting them wait."""
+    encode, plain = found["encoder"]["core_ms"], found["encoder"]["plain_core_ms"]
+    decode, whole = found["decode"]["core_ms"], found["pipeline"]["core_ms"]
+    host = max(0.0, whole - encode - decode)
+    bound = 1000 * n_cores / (encode + decode + host)
+    rate = found["pipeline"]["images_per_second"]
+    print(
+        f"core-ms an image: encode {encode:.2f} (plain float32 {plain:.2f}), decode {decode:.2f}, "
+        f"host {host:.2f} (the rest of the pipeline's {whole:.2f})\n"
+        f"tar to Parquet: {rate / bound:.1%} of the {bound:.1f} images/s of cores that never wait"
+    )
 
 
 # --- what is embedded
@@ -222,6 +247,13 @@ def seconds_of(action: Callable[[], object], device: str) -> float:
     return time.perf_counter() - started
 
 
+def core_ms_of(action: Callable[[], object], n_images: int) -> float:
+    """Core-milliseconds an image of one call, when it is warm."""
+    started = time.process_time()
+    action()
+    return 1000 * (time.process_time() - started) / n_images
+
+
 def measure_limits(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the machine can do at best: matrix products, decoding by Pillow, reading."""
     from concurrent.futures import ThreadPoolExecutor
@@ -240,6 +272,16 @@ def measure_limits(arguments: argparse.Namespace) -> dict[str, Any]:
                 a @ b
 
         figures[f"{name}_tflops"] = 2e-12 * repeats * side**3 / seconds_of(products, device)
+    if is_form_supported(ONEDNN, torch.float32) and device == "cpu":  # MKL is not always faster
+        a = torch.randn(side, side)
+        packed = torch.ops.mkldnn._reorder_linear_weight(a, side)
+
+        def in_onednn() -> None:
+            for _ in range(repeats):
+                torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")
+
+        rate = 2e-12 * repeats * side**3 / seconds_of(in_onednn, device)
+        figures["float32_tflops"] = max(figures["float32_tflops"], rate)
     images = list(islice(encoded_images(arguments.folder), 256))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
 
@@ -323,9 +365,13 @@ def measure_decode(arguments: argparse.Namespace) -> dict[str, Any]:
         for _, finish in begun_ahead(batches, decoder.begin, 1):
             finish()
 
-    seconds = seconds_of(decode, arguments.device)
+    seconds, core_ms = seconds_of(decode, arguments.device), core_ms_of(decode, len(images))
     mean_bytes = float(np.mean([len(data) for data in images]))
-    return {"images_per_second": len(images) / seconds, "mean_bytes": mean_bytes}
+    return {
+        "images_per_second": len(images) / seconds,
+        "core_ms": core_ms,
+        "mean_bytes": mean_bytes,
+    }
 
 
 def loaded(
@@ -337,28 +383,33 @@ def loaded(
 
     work = work_on(arguments)
     choice = chosen_arithmetic(work, weights_in_force(work), work.shards)
-    return work, choice, *work.encoder.load(choice.precision)
+    return work, choice, *work.encoder.load(choice.precision, choice.form)
 
 
 def measure_encoder(arguments: argparse.Namespace) -> dict[str, Any]:
     """Ready tensors to embeddings, in the precision and the batches of the pipeline."""
     from curator_assets.kernels.ahead import begun_ahead
 
-    _, _, decoder, model = loaded(arguments)
+    work, _, decoder, model = loaded(arguments)
     images = list(islice(encoded_images(arguments.folder), decoder.batch_size))
     pixels = decoder(images).pixels
     n_batches = max(1, arguments.images // len(images))
-    figures = {}
+    figures, n_images = {}, n_batches * len(images)
+
+    def encode(candidate: EncoderModel) -> None:
+        begun = begun_ahead(range(n_batches), lambda _: candidate.begin(pixels), 1)
+        for _, finish in begun:
+            finish()
+
     for execution in arguments.executions:
-        candidate = replace(model, execution=execution)
-
-        def encode(candidate: EncoderModel = candidate) -> None:
-            begun = begun_ahead(range(n_batches), lambda _: candidate.begin(pixels), 1)
-            for _, finish in begun:
-                finish()
-
-        seconds = seconds_of(encode, arguments.device)
-        figures[f"{execution}_images_per_second"] = n_batches * len(images) / seconds
+        action = partial(encode, replace(model, execution=execution))
+        seconds = seconds_of(action, arguments.device)
+        figures[f"{execution}_images_per_second"] = n_images / seconds
+        figures["core_ms"] = core_ms_of(action, n_images)
+    if arguments.device == "cpu":
+        plain = partial(encode, work.encoder.load("float32", PLAIN)[1])
+        plain()
+        figures["plain_core_ms"] = core_ms_of(plain, n_images)
     return figures
 
 
@@ -370,9 +421,9 @@ def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
     work = work_on(arguments)
     choice = chosen_arithmetic(work, weights_in_force(work), work.shards)
     embedded(replace(work, shards=work.shards[:1]))
-    started = time.perf_counter()
+    started, cpu_before = time.perf_counter(), cpu_seconds()
     made = embedded(work)
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu_before
     busy = Counter[str]()
     for outcome in made:
         steps = ("read", "decode", "encode", "write")
@@ -380,7 +431,9 @@ def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
     n_images = sum(outcome.metadata["n_samples"] for outcome in made)
     return {
         "images_per_second": n_images / seconds,
+        "core_ms": 1000 * cpu / n_images,
         "precision": choice.precision,
+        "arithmetic": str(choice),
         "lowest_cosine": choice.lowest_cosine,
         "seconds": dict(busy),
         "profile": profiled(work, arguments.folder)
@@ -476,22 +529,10 @@ def union(events: list[Any]) -> float:
 
 def measure_peer(arguments: argparse.Namespace) -> dict[str, Any]:
     """Tars to embeddings in memory, as a plain script does it."""
-    import open_clip
     import webdataset
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    if arguments.model == OFFLINE:
-        from curator_assets.models.offline_folder import write_open_clip_folder
-        from curator_assets.models.offline_model import installed_checkpoint
-
-        folder = arguments.folder / "offline"
-        folder.mkdir(exist_ok=True)
-        write_open_clip_folder(folder, installed_checkpoint())
-        model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    else:
-        weights = str(random_weights(arguments.model, arguments.folder))
-        model, _, preprocess = open_clip.create_model_and_transforms(arguments.model, weights)
-    model = model.eval().to(arguments.device)
+    model, preprocess = of_open_clip(arguments)
     tars = [str(path) for path in sorted((arguments.folder / "tars").glob("*.tar"))]
 
     @torch.inference_mode()
@@ -507,6 +548,58 @@ def measure_peer(arguments: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     n = embed(tars)
     return {"images_per_second": n / (time.perf_counter() - started)}
+
+
+def measure_ray(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same by Ray Data: an actor a core, each decodes and embeds the batches that it gets.
+
+    Its actors start anew for each dataset: what one tar takes is subtracted from what all take.
+    """
+    import ray
+
+    n_cores = len(os.sched_getaffinity(0))
+    ray.init(num_cpus=n_cores, include_dashboard=False, log_to_driver=False)
+
+    class Embed:
+        def __init__(self) -> None:
+            torch.set_num_threads(1)
+            self.model, self.preprocess = of_open_clip(arguments)
+
+        @torch.inference_mode()
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            images = [Image.open(io.BytesIO(data)).convert("RGB") for data in batch["jpg"]]
+            pixels = torch.stack([self.preprocess(image) for image in images])
+            features = self.model.encode_image(pixels)
+            return {"embedding": (features / features.norm(dim=-1, keepdim=True)).numpy()}
+
+    def embed(tars: list[str]) -> tuple[int, float]:
+        started = time.perf_counter()
+        read = ray.data.read_webdataset(tars, suffixes=["jpg"], decoder=None)
+        done = read.map_batches(Embed, batch_size=16, concurrency=n_cores, num_cpus=0.5)
+        n = sum(len(batch["embedding"]) for batch in done.iter_batches())
+        return n, time.perf_counter() - started
+
+    tars = [str(path) for path in sorted((arguments.folder / "tars").glob("*.tar"))]
+    (n_one, one), (n_all, whole) = embed(tars[:1]), embed(tars)
+    return {"images_per_second": (n_all - n_one) / (whole - one)}
+
+
+def of_open_clip(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """The model and its preprocessing, as open_clip makes them."""
+    import open_clip
+
+    if arguments.model == OFFLINE:
+        from curator_assets.models.offline_folder import write_open_clip_folder
+        from curator_assets.models.offline_model import installed_checkpoint
+
+        folder = arguments.folder / "offline"
+        folder.mkdir(exist_ok=True)
+        write_open_clip_folder(folder, installed_checkpoint())
+        model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    else:
+        weights = str(random_weights(arguments.model, arguments.folder))
+        model, _, preprocess = open_clip.create_model_and_transforms(arguments.model, weights)
+    return model.eval().to(arguments.device), preprocess
 
 
 if __name__ == "__main__":

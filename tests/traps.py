@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 from curator_assets.defs.embed.arithmetic import _choose
 from curator_assets.defs.embed.embedded_tables import embedded
@@ -124,13 +125,16 @@ def embedded_with_traps(work, shards, supervision, **given):
         yield from embedded(work, shards, supervision, **given)
 
 
-def touched_with_traps(work, shards, supervision, *, precision):
+def touched_with_traps(work, shards, supervision, *, precision, form):
     with _traps():
-        yield from touched(work, shards, supervision, precision=precision)
+        yield from touched(work, shards, supervision, precision=precision, form=form)
 
 
 def choose_with_traps(work, partitions, supervision, *, shards):
-    with _traps():
+    from curator_assets.kernels import precision
+
+    even = patch.object(precision, "_core_ms", lambda *_: 1.0)  # or a clock would choose otherwise
+    with _traps(), even:
         yield from _choose(work, partitions, supervision, shards=shards)
 
 

@@ -72,16 +72,18 @@ class Encoder:
 
         return all_devices(self.device)
 
-    def load(self, precision: str) -> tuple[ImageDecoder, EncoderModel]:
+    def load(self, precision: str, form: str) -> tuple[ImageDecoder, EncoderModel]:
         """The decoder and the model, on the device in use; loaded once a process.
 
         Args:
             precision: `float32`, `bfloat16` or `float16`.
+            form: how its tower is written down, one of `FORMS`.
 
         Raises:
             ModelUnavailableError: the weights can't be had; says the ways out.
+            UnsupportedFormError: this machine can't run the form.
         """
-        return _load(self, precision, _mark(self))
+        return _load(self, precision, form, _mark(self))
 
 
 @cache
@@ -104,7 +106,7 @@ def _mark(encoder: Encoder) -> tuple[object, ...]:
 
 @lru_cache(maxsize=1)
 def _load(
-    encoder: Encoder, precision: str, mark: tuple[object, ...]
+    encoder: Encoder, precision: str, form: str, mark: tuple[object, ...]
 ) -> tuple[ImageDecoder, EncoderModel]:
     from curator_assets.kernels.decode import ImageDecoder
     from curator_assets.kernels.device import resolve_device
@@ -116,6 +118,7 @@ def _load(
         encoder.pretrained,
         device=device,
         precision=precision,
+        form=form,
         batch_size=encoder.batch_size,
         n_threads=n_cores,
         execution=encoder.execution,

@@ -7,13 +7,16 @@ import copy
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from threading import Lock
 
 import numpy as np
 import torch
 
+from curator_assets.errors import UserError
 from curator_assets.kernels.device import is_out_of_memory
+from curator_assets.kernels.forms import PLAIN, in_form, is_form_supported
 from curator_assets.kernels.forward import Replayed, embed
 from curator_assets.kernels.lane import Lane, Mark, lane_on
 from curator_assets.kernels.resize import Preprocessing
@@ -29,6 +32,10 @@ _BATCH = {"cpu": 16, "cuda": 512}
 _log = logging.getLogger(__name__)
 
 
+class UnsupportedFormError(UserError):
+    """Embeddings are to be computed in a form that this machine can't run."""
+
+
 @dataclass
 class EncoderModel:
     """An image encoder with everything that its embeddings depend on.
@@ -40,6 +47,7 @@ class EncoderModel:
         weights: Their identity, `sha256:<hex>`, as `models.identity` tells it of the same weights.
         device: Where it runs.
         dtype: What it computes in.
+        form: How the tower is written down, one of `FORMS`.
         memory_format: Channels last for a convolutional tower, which runs twice as fast so.
         batch_size: Images a forward pass; always exactly that many, the last padded. Halved for
             good when memory runs out.
@@ -47,7 +55,8 @@ class EncoderModel:
             on all cores for small networks, and as fast for large ones.
         execution: How the tower runs, one of `EXECUTIONS`.
         lane: Of the device, in which it runs.
-        n_computed: Images that went through it up to now, those that fill up batches included.
+        n_encoded: Images whose forward pass is done, since the model was made.
+        n_computed: The same with the padding of their passes.
     """
 
     visual: torch.nn.Module
@@ -56,12 +65,15 @@ class EncoderModel:
     weights: str
     device: torch.device
     dtype: torch.dtype
+    form: str
     memory_format: torch.memory_format
     batch_size: int
     n_threads: int
     execution: str
     lane: Lane
-    n_computed: int = 0
+    n_encoded: int = field(default=0, init=False)
+    n_computed: int = field(default=0, init=False)
+    _counting: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def encode(self, pixels: torch.Tensor) -> np.ndarray:
         """Embeddings of images; each depends on its own image only.
@@ -116,22 +128,35 @@ class EncoderModel:
 
         return embeddings
 
-    def to_precision(self, precision: str) -> "EncoderModel":
-        """A copy that computes in another type."""
-        dtype = DTYPES[precision]
-        return replace(self, visual=copy.deepcopy(self.visual).to(dtype), dtype=dtype)
+    def recast(self, precision: str, form: str) -> "EncoderModel":
+        """A copy of a plain float32 model that computes in another type or form."""
+        model = replace(self, visual=copy.deepcopy(self.visual))
+        model.cast(DTYPES[precision], form)
+        return model
+
+    def cast(self, dtype: torch.dtype, form: str) -> None:
+        """Make a plain float32 model compute in another type or form, before it encodes."""
+        example = self._batch(self.batch_size, torch.float32)
+        self.visual = in_form(self.visual, form, dtype, example)
+        self.dtype, self.form = dtype, form
 
     def _begin_pass(self, chunk: torch.Tensor, n: int, made: Mark) -> tuple[torch.Tensor, Mark]:
         """A forward pass of n images: float32 [len(chunk), D] on CPU, there once the mark is."""
         self.lane.follow(made)
         with self.lane.work():
-            batch = torch.zeros((n, *chunk.shape[1:]), dtype=self.dtype, device=self.device)
-            batch = batch.to(memory_format=self.memory_format)
+            batch = self._batch(n, self.dtype)
             batch[: len(chunk)] = chunk
             self.lane.use(chunk)
             features = self._forward(batch)[: len(chunk)].to("cpu", non_blocking=True)
-            self.n_computed += n
+            with self._counting:
+                self.n_encoded, self.n_computed = self.n_encoded + len(chunk), self.n_computed + n
             return features, self.lane.mark()
+
+    def _batch(self, n: int, dtype: torch.dtype) -> torch.Tensor:
+        """Zeros in the shape and the memory format of a forward pass of n images."""
+        side = self.preprocessing.size
+        batch = torch.zeros((n, 3, side, side), dtype=dtype, device=self.device)
+        return batch.to(memory_format=self.memory_format)
 
     def _halve_batch(self, tried: int) -> None:
         if self.batch_size == tried:
@@ -186,6 +211,7 @@ def place_encoder(
     *,
     device: str,
     precision: str,
+    form: str,
     batch_size: int | None,
     n_threads: int,
     execution: str,
@@ -198,28 +224,40 @@ def place_encoder(
         weights: Their identity.
         device: `cpu`, `cuda` or `cuda:<index>`.
         precision: One of `DTYPES`.
+        form: One of `FORMS`.
         batch_size: Images a forward pass; None for what suits the device.
         n_threads: Forward passes at a time on CPU.
         execution: One of `EXECUTIONS`.
+
+    Raises:
+        UnsupportedFormError: This machine can't run the form.
     """
-    visual = visual.eval().requires_grad_(False).to(device, DTYPES[precision])
+    dtype = DTYPES[precision]
+    if not is_form_supported(form, dtype):
+        raise UnsupportedFormError(
+            f"embeddings are to be computed in {precision} by {form}, which this processor or this "
+            "torch can't; embed on a machine like the one where that was chosen"
+        )
+    visual = visual.eval().requires_grad_(False).to(device)
     memory_format = _memory_format(visual)
     visual = visual.to(memory_format=memory_format)
     side = preprocessing.size
-    probe = torch.zeros((1, 3, side, side), device=device, dtype=DTYPES[precision])
+    probe = torch.zeros((1, 3, side, side), device=device)
     encoder = EncoderModel(
         visual=visual,
         preprocessing=preprocessing,
         embedding_dim=embed(visual, probe).shape[1],
         weights=weights,
         device=torch.device(device),
-        dtype=DTYPES[precision],
+        dtype=torch.float32,
+        form=PLAIN,
         memory_format=memory_format,
         batch_size=batch_size or default_batch_size(torch.device(device)),
         n_threads=n_threads,
         execution=execution,
         lane=lane_on(torch.device(device)),
     )
+    encoder.cast(dtype, form)
     if execution != "eager":
         encoder.encode(probe.float())  # before decoding begins, beside which nothing is recorded
     return encoder

@@ -12,6 +12,7 @@ from open_clip.pretrained import download_pretrained_from_hf
 
 from curator_assets.errors import UserError, did_you_mean
 from curator_assets.kernels.encode import DTYPES, EncoderModel, place_encoder
+from curator_assets.kernels.forms import FORMS, PLAIN
 from curator_assets.kernels.forward import EXECUTIONS
 from curator_assets.kernels.resize import Preprocessing
 from curator_assets.models import hub, offline_model
@@ -30,6 +31,7 @@ def load_model(
     *,
     device: str,
     precision: str,
+    form: str = PLAIN,
     batch_size: int | None,
     n_threads: int,
     execution: str = "eager",
@@ -46,17 +48,22 @@ def load_model(
             need a name that ends in `-quickgelu`).
         device: `cpu`, `cuda` or `cuda:<index>`.
         precision: `float32`, `bfloat16` or `float16`.
+        form: One of `FORMS`.
         batch_size: Images a forward pass; None for what suits the device.
         n_threads: Forward passes at a time on CPU.
         execution: One of `EXECUTIONS`.
         hashes: Of files read before.
 
     Raises:
-        ValueError: Unknown `precision`, `batch_size` below 1, or a model without square input.
+        ValueError: Unknown `precision` or `form`, `batch_size` below 1, or a model without square
+            input.
         ModelUnavailableError: Unknown model or tag, or weights that cannot be read or fetched.
+        UnsupportedFormError: This machine can't run the form.
     """
     if precision not in DTYPES:
         raise ValueError(f"precision: expected one of {sorted(DTYPES)}, got {precision!r}")
+    if form not in FORMS:
+        raise ValueError(f"form: expected one of {FORMS}, got {form!r}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
     if execution not in EXECUTIONS:
@@ -71,6 +78,7 @@ def load_model(
         weights,
         device=device,
         precision=precision,
+        form=form,
         batch_size=batch_size,
         n_threads=n_threads,
         execution=execution,

@@ -133,7 +133,7 @@ def look_at_model(seen: Seen) -> Iterator[Finding]:
     """
     require_installed("faiss", "faiss-gpu")
     model = seen.settings.model
-    _, loaded = Encoder.of(seen.settings).load("float32")
+    _, loaded = Encoder.of(seen.settings).load("float32", "plain")
     seen.embedding_dim = loaded.embedding_dim
     yield Finding(
         f"{model.name} / {model.pretrained} on {loaded.device}: embeddings of width "

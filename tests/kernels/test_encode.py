@@ -69,6 +69,14 @@ def test_batches_begun_together_are_those_encoded_alone(offline: EncoderModel) -
         assert np.array_equal(finish(), offline.encode(pixels))
 
 
+def test_images_are_counted_with_and_without_padding() -> None:
+    model = load_offline("cpu")
+    begun = [model.begin(random_pixels(n, 224)) for n in (8, 3, 9)]
+    for finish in begun:
+        finish()
+    assert (model.n_encoded, model.n_computed) == (20, 8 + 8 + 16)
+
+
 def test_embeddings_agree_with_open_clips_preprocessing(
     shared_data: Path, offline: EncoderModel, device: str
 ) -> None:

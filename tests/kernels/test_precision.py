@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,12 @@ from encoded_images import make_decoder
 
 from curator_assets.kernels import encode, precision
 from curator_assets.kernels.encode import EncoderModel
-from curator_assets.kernels.precision import candidates, choose_precision
+from curator_assets.kernels.precision import (
+    MIN_COSINE,
+    arithmetic_name,
+    candidates,
+    choose_precision,
+)
 from curator_assets.models.open_clip_models import load_model
 
 
@@ -30,36 +37,92 @@ def photos(shared_data: Path, offline: EncoderModel) -> torch.Tensor:
     return decoder([file.read_bytes() for file in files]).pixels
 
 
+def let_the_clock_say(monkeypatch: pytest.MonkeyPatch, core_ms: dict[str, float]) -> None:
+    """What each candidate takes; an hour if nothing is said of it."""
+
+    def told(model: EncoderModel, _: torch.Tensor) -> float:
+        dtype = str(model.dtype).removeprefix("torch.")
+        return core_ms.get(arithmetic_name(dtype, model.form), 3.6e6)
+
+    monkeypatch.setattr(precision, "_core_ms", told)
+
+
+@pytest.mark.parametrize("setting", ["auto", "float32", "bfloat16"])
 def test_what_is_chosen_keeps_every_photo_within_the_bound(
-    offline: EncoderModel, photos: torch.Tensor
+    offline: EncoderModel, photos: torch.Tensor, setting: str
 ) -> None:
-    choice = choose_precision(offline, photos)
+    choice = choose_precision(offline, photos, setting)
     assert choice.n_images == 8
-    embeddings = offline.to_precision(choice.precision).encode(photos)
+    assert setting in ("auto", choice.precision)
+    embeddings = offline.recast(choice.precision, choice.form).encode(photos)
     cosines = (embeddings * offline.encode(photos)).sum(axis=1)
-    assert cosines.min() >= 0.999
-    if choice.precision != "float32":
-        assert choice.lowest_cosine[choice.precision] == pytest.approx(cosines.min(), abs=1e-6)
-    rejected = [name for name in choice.lowest_cosine if name != choice.precision]
-    assert all(choice.lowest_cosine[name] < 0.999 for name in rejected)
+    name = arithmetic_name(choice.precision, choice.form)
+    assert choice.lowest_cosine[name] == pytest.approx(cosines.min(), abs=1e-6)
+    assert setting == "bfloat16" or cosines.min() >= MIN_COSINE[choice.precision]
+    assert choice.core_ms.keys() == choice.lowest_cosine.keys()
+
+
+def test_the_fastest_is_chosen_and_the_first_of_those_that_tie(
+    offline: EncoderModel, photos: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "candidates", lambda _: [])
+    let_the_clock_say(monkeypatch, {"float32": 10, "float32 onednn": 5})
+    assert choose_precision(offline, photos, "auto").form == "onednn"
+    let_the_clock_say(monkeypatch, {"float32": 10, "float32 onednn": 9.5})
+    assert choose_precision(offline, photos, "auto").form == "plain"
+    let_the_clock_say(monkeypatch, {"bfloat16": 10, "bfloat16 onednn": 5, "float32": 1})
+    assert choose_precision(offline, photos, "bfloat16").precision == "bfloat16"
+
+
+class Moved(EncoderModel):
+    def encode(self, pixels: torch.Tensor) -> np.ndarray:
+        return np.roll(super().encode(pixels), 1, axis=1)
+
+
+class Placed(EncoderModel):
+    def encode(self, pixels: torch.Tensor) -> np.ndarray:
+        found = super().encode(pixels)
+        found[0] *= 1 - 1e-6
+        return found
+
+
+def in_class(kind: type[EncoderModel]) -> Callable[[EncoderModel, str, str], EncoderModel]:
+    """What takes the place of `recast`."""
+    recast = EncoderModel.recast
+
+    def recast_in_class(model: EncoderModel, precision: str, form: str) -> EncoderModel:
+        made = recast(model, precision, form)
+        return kind(**{each.name: getattr(made, each.name) for each in fields(made) if each.init})
+
+    return recast_in_class
 
 
 def test_what_moves_an_embedding_too_far_is_not_chosen(
-    offline: EncoderModel, monkeypatch: pytest.MonkeyPatch
+    offline: EncoderModel, photos: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "candidates", lambda _: ["bfloat16"])
-    monkeypatch.setattr(precision, "MIN_COSINE", 1.1)
-    choice = choose_precision(offline, torch.zeros(2, 3, 224, 224))
-    assert choice.precision == "float32"
-    assert list(choice.lowest_cosine) == ["bfloat16"]
+    let_the_clock_say(monkeypatch, dict.fromkeys(("bfloat16", "float32 onednn"), 1.0))
+    monkeypatch.setattr(EncoderModel, "recast", in_class(Moved))
+    choice = choose_precision(offline, photos, "auto")
+    assert (choice.precision, choice.form) == ("float32", "plain")
+    assert {"float32", "bfloat16"} < choice.lowest_cosine.keys()
 
 
-def test_without_an_image_it_is_float32(
-    offline: EncoderModel, monkeypatch: pytest.MonkeyPatch
+def test_what_depends_on_its_place_in_the_batch_is_not_chosen(
+    offline: EncoderModel, photos: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "candidates", lambda _: ["bfloat16"])
-    choice = choose_precision(offline, torch.zeros(0, 3, 224, 224))
-    assert (choice.precision, choice.n_images) == ("float32", 0)
+    monkeypatch.setattr(precision, "candidates", lambda _: [])
+    let_the_clock_say(monkeypatch, {"float32": 10, "float32 onednn": 1})
+    monkeypatch.setattr(EncoderModel, "recast", in_class(Placed))
+    choice = choose_precision(offline, photos, "auto")
+    assert choice.form == "plain"
+    assert choice.lowest_cosine["float32 onednn"] >= 0.9999
+
+
+def test_without_an_image_it_is_plain(offline: EncoderModel) -> None:
+    for setting, expected in (("auto", "float32"), ("bfloat16", "bfloat16")):
+        choice = choose_precision(offline, torch.zeros(0, 3, 224, 224), setting)
+        assert (choice.precision, choice.form, choice.n_images) == (expected, "plain", 0)
 
 
 def test_candidates_are_types_that_the_encoder_knows() -> None:
@@ -69,7 +132,7 @@ def test_candidates_are_types_that_the_encoder_knows() -> None:
 def test_the_batch_is_halved_when_memory_runs_out(offline: EncoderModel) -> None:
     pixels = torch.randn(9, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     expected = offline.encode(pixels)
-    small = offline.to_precision("float32")
+    small = offline.recast("float32", "plain")
     largest = []
 
     class Greedy(torch.nn.Module):
@@ -91,7 +154,7 @@ def test_an_image_that_does_not_fit_alone_is_an_error(offline: EncoderModel) -> 
         def forward(self, batch: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    model = offline.to_precision("float32")
+    model = offline.recast("float32", "plain")
     model.visual = Full()
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         model.encode(torch.zeros(3, 3, 224, 224))

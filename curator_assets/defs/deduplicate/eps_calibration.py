@@ -110,9 +110,10 @@ def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
         store, shards, n_images=settings.calibration.n_images, seed=seed
     )
     arithmetic = chosen_arithmetic(work, weights_in_force(work), shards)
-    precision, devices = arithmetic.precision, work.encoder.devices()[:1]
-    copies = partial(planted_cosines, chosen=chosen, precision=precision)
-    trial = partial(touched, precision=precision)
+    devices = work.encoder.devices()[:1]
+    precision, form = arithmetic.precision, arithmetic.form
+    copies = partial(planted_cosines, chosen=chosen, precision=precision, form=form)
+    trial = partial(touched, precision=precision, form=form)
     n_chosen = sum(len(positions) for positions in chosen.values())
     weights = {ALL: n_chosen * (1 + len(TRANSFORMS))}
     unit = "images and copies"

@@ -26,6 +26,7 @@ def planted_cosines(
     *,
     chosen: Mapping[str, Sequence[ChosenImage]],
     precision: str,
+    form: str,
 ) -> Generator[Advanced | pa.Table, None, None]:
     """How far it is, and at the end the cosine of each copy to its original, all embedded anew.
 
@@ -36,11 +37,12 @@ def planted_cosines(
         supervision: says which images are not to be touched, and is told of those that are.
         chosen: images of each shard.
         precision: that the stored embeddings were computed in.
+        form: likewise.
 
     Yields:
         `Advanced`, then a table of schema `CALIBRATION_COSINES`.
     """
-    decoder, model = work.encoder.load(precision)
+    decoder, model = work.encoder.load(precision, form)
     originals, rows = dict[str, np.ndarray](), list[dict[str, Any]]()
     items = _encoded(work, supervision, chosen)
     while batch := list(islice(items, decoder.batch_size)):

@@ -1,11 +1,14 @@
-"""The encoder's arithmetic: the kind of device, and the precision that the settings leave open.
+"""The encoder's arithmetic: the kind of device, the precision, and the form of the tower.
 
 One choice for all shards of a model, or neighbours would be embedded in different arithmetic. It is
-made on the first images, once for each kind of device, then kept.
+made on the first images, once for each kind of device, then kept. On CPU a clock has a say in it:
+from then on the record decides, also on a machine where another choice would be faster, so that no
+result flips between machines. Another processor computes the same form to rounding, not bit by bit;
+one that can't run it says so and embeds nothing.
 """
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,7 @@ RECORD = "encoder_precision"
 """The ledger entries of what was chosen, by kind of device."""
 
 _MAX_SHARDS = 8
+_PLAIN = "plain"  # that of `kernels.forms`, which imports torch
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,21 @@ class Arithmetic:
     Attributes:
         device: `cpu` or `cuda`.
         precision: `float32`, `bfloat16` or `float16`.
-        lowest_cosine: candidate -> lowest cosine to float32 over the first images; empty if the
-            settings say the precision.
+        form: how the tower is written down, one of `kernels.forms.FORMS`.
+        lowest_cosine: candidate -> lowest cosine to plain float32 over the first images; empty if
+            there was nothing to choose.
+        core_ms: candidate -> core-milliseconds an image when it was chosen; CPU only.
     """
 
     device: str
     precision: str
-    lowest_cosine: dict[str, float]
+    form: str = _PLAIN
+    lowest_cosine: dict[str, float] = field(default_factory=dict)
+    core_ms: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.device} {self.precision}"
+        form = "" if self.form == _PLAIN else f" {self.form}"
+        return f"{self.device} {self.precision}{form}"
 
 
 def arithmetic_in_force(work: Work, weights: str, before: Entry | None) -> str:
@@ -65,7 +74,7 @@ def arithmetic_in_force(work: Work, weights: str, before: Entry | None) -> str:
     device = work.encoder.device_type()
     was_there = before is not None and str(before.inputs.get(ARITHMETIC)).startswith(device)
     if not was_there:
-        return f"{device}, its precision to be chosen"
+        return f"{device}, its arithmetic to be chosen"
     if work.purpose is Purpose.PLAN:
         raise UndecidedError("undecided: the precision is chosen on the first images")
     return str(chosen_arithmetic(work, weights, work.shards))
@@ -74,12 +83,14 @@ def arithmetic_in_force(work: Work, weights: str, before: Entry | None) -> str:
 def known_arithmetic(work: Work, weights: str) -> Arithmetic | None:
     """What the settings say, or what was chosen before on this kind of device."""
     setting, device = work.settings.model.precision, work.encoder.device_type()
-    if setting != "auto":
-        return Arithmetic(device, setting, {})
-    entry = work.ledger.read(RECORD, device)
+    if setting != "auto" and device != "cpu":
+        return Arithmetic(device, setting)
+    entry = work.ledger.read(RECORD, _key(work))
     if entry is None or entry.fingerprint != hash_of(_inputs(work, weights)):
         return None
-    return Arithmetic(device, entry.data_version, dict(entry.state["lowest_cosine"]))
+    state = entry.state
+    form, core_ms = state.get("form", _PLAIN), state.get("core_ms", {})  # older ones have none
+    return Arithmetic(device, entry.data_version, form, dict(state["lowest_cosine"]), dict(core_ms))
 
 
 def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithmetic:
@@ -93,21 +104,27 @@ def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithm
     known = known_arithmetic(work, weights)
     if known is not None:
         return known
-    choose, trial = partial(_choose, shards=tuple(shards)), partial(touched, precision="float32")
+    choose = partial(_choose, shards=tuple(shards))
+    trial = partial(touched, precision="float32", form=_PLAIN)
     devices = work.encoder.devices()[:1]
     *_, choice = supervised(choose, trial, work, shards, devices)
     device = work.encoder.device_type()
     if choice.n_images:
         inputs = _inputs(work, weights)
-        state = {"lowest_cosine": choice.lowest_cosine, "n_images": choice.n_images}
+        grounds = {"lowest_cosine": choice.lowest_cosine, "core_ms": choice.core_ms}
+        state = grounds | {"form": choice.form, "n_images": choice.n_images}
         entry = Entry(hash_of(inputs), choice.precision, inputs=inputs, state=state)
-        work.ledger.write(RECORD, device, entry)
-    cosines = "".join(
-        f"; {precision} comes within cosine {cosine:.4f} of float32 on {choice.n_images} images"
-        for precision, cosine in choice.lowest_cosine.items()
+        work.ledger.write(RECORD, _key(work), entry)
+    arithmetic = Arithmetic(
+        device, choice.precision, choice.form, choice.lowest_cosine, choice.core_ms
     )
-    work.log.info("precision: %s on %s%s", choice.precision, device, cosines)
-    return Arithmetic(device, choice.precision, choice.lowest_cosine)
+    cosines = "".join(
+        f"; {name} comes within cosine {cosine:.4f} of float32 on {choice.n_images} images"
+        + (f" in {choice.core_ms[name]:.1f} core-ms an image" if name in choice.core_ms else "")
+        for name, cosine in choice.lowest_cosine.items()
+    )
+    work.log.info("arithmetic: %s%s", arithmetic, cosines)
+    return arithmetic
 
 
 def _choose(
@@ -115,11 +132,20 @@ def _choose(
 ) -> Generator["PrecisionChoice", None, None]:
     from curator_assets.kernels.precision import choose_precision
 
-    decoder, model = work.encoder.load("float32")
+    decoder, model = work.encoder.load("float32", _PLAIN)
     images = images_of(work.tars, shards[:_MAX_SHARDS], supervision)
     decoded = decode_watched(list(islice(images, decoder.batch_size)), decoder, supervision)
-    yield choose_precision(model, decoded.pixels)
+    yield choose_precision(model, decoded.pixels, work.settings.model.precision)
 
 
 def _inputs(work: Work, weights: str) -> dict[str, Any]:
-    return {"model": work.settings.model.name, "weights": weights}
+    inputs = {"model": work.settings.model.name, "weights": weights}
+    if work.settings.model.execution == "compiled" and work.encoder.device_type() == "cpu":
+        inputs["execution"] = "compiled"  # another form is no candidate then
+    return inputs
+
+
+def _key(work: Work) -> str:
+    """Of the ledger's entry: a precision that the settings say has a choice of form of its own."""
+    setting, device = work.settings.model.precision, work.encoder.device_type()
+    return device if setting == "auto" else f"{device} {setting}"

@@ -76,7 +76,7 @@ def embedded(
     """
     from curator_assets.kernels.ahead import ahead
 
-    decoder, model = work.encoder.load(arithmetic.precision)
+    decoder, model = work.encoder.load(arithmetic.precision, arithmetic.form)
     spent, how = Spent(), StoredTables.of(work.settings, model.weights, str(arithmetic))
     if stored.recipes != how.recipes:  # what a tag means has changed at its home
         stored = how
@@ -313,6 +313,8 @@ def _how(settings: Settings, model: "EncoderModel", arithmetic: Arithmetic) -> d
         "batch_size": model.batch_size,
         "precision": arithmetic.precision,
         "execution": model.execution,
+        "form": arithmetic.form,
         "lowest_cosine_to_float32": arithmetic.lowest_cosine,
+        "encoder_core_ms": arithmetic.core_ms,
         "weights": model.weights,
     }

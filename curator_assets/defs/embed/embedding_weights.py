@@ -23,7 +23,7 @@ def weights_in_force(work: Work) -> str:
     known = work.weights.model()
     if known is None and work.purpose is Purpose.MAKE:
         devices = work.encoder.devices()[:1]
-        trial = partial(touched, precision="float32")
+        trial = partial(touched, precision="float32", form="plain")
         *_, known = supervised(_loaded_weights, trial, work, (), devices)
         work.weights.loaded(known)
     if known is None:
@@ -32,4 +32,4 @@ def weights_in_force(work: Work) -> str:
 
 
 def _loaded_weights(work: Work, _: Iterator[str], __: Supervision) -> Generator[str, None, None]:
-    yield work.encoder.load("float32")[1].weights
+    yield work.encoder.load("float32", "plain")[1].weights

@@ -84,7 +84,7 @@ def _open(work: Work) -> Iterator[Stream]:
         if not work.is_forced:
             stored = _stored_before(work, shards, stored)
         embed = partial(embedded, arithmetic=arithmetic, stored=stored)
-        trial = partial(touched, precision=arithmetic.precision)
+        trial = partial(touched, precision=arithmetic.precision, form=arithmetic.form)
         devices = work.encoder.devices()[: len(shards)]
         refused, read = dict[str, str](), set[str]()
         for outcome in supervised(embed, trial, work, shards, devices):

@@ -39,14 +39,14 @@ def images_of(tars: Source, shards: Iterable[str], supervision: Supervision) -> 
 
 
 def touched(
-    work: Work, shards: Iterator[str], supervision: Supervision, *, precision: str
+    work: Work, shards: Iterator[str], supervision: Supervision, *, precision: str, form: str
 ) -> Generator[Any, None, None]:
     """Nothing; the suspects are decoded and encoded as they are for their rows.
 
     Before them the decoder reads ordinary images, as it does in the midst of its work: what goes
     wrong in native code may rest on what was left in memory.
     """
-    decoder, model = work.encoder.load(precision)
+    decoder, model = work.encoder.load(precision, form)
     left, ordinary = set(supervision.suspects or ()), [ordinary_image()] * decoder.batch_size
     images = images_of(work.tars, shards, supervision)
     while left and (batch := list(islice(images, min(decoder.batch_size, len(left))))):
