@@ -9,7 +9,7 @@
 
 Each part runs in a process of its own, one after the other, `--rounds` times; the best is shown.
 The peers are what a person would write, with Pillow, open_clip's own preprocessing and float32: a
-loop over webdataset, and Ray Data (`pip install 'ray[data]'`; without it, or on CUDA, left out).
+loop over webdataset, and Ray Data (`pip install 'ray[data]'`; left out where absent or on CUDA).
 """
 
 from __future__ import annotations

@@ -71,12 +71,11 @@ def arithmetic_in_force(work: Work, weights: str, before: Entry | None) -> str:
     known = known_arithmetic(work, weights)
     if known is not None:
         return str(known)
-    device = work.encoder.device_type()
-    was_there = before is not None and str(before.inputs.get(ARITHMETIC)).startswith(device)
-    if not was_there:
-        return f"{device}, its arithmetic to be chosen"
+    certain = _key(work)  # whatever is chosen begins so
+    if before is None or not str(before.inputs.get(ARITHMETIC)).startswith(certain):
+        return f"{certain}, the rest of its arithmetic to be chosen"
     if work.purpose is Purpose.PLAN:
-        raise UndecidedError("undecided: the precision is chosen on the first images")
+        raise UndecidedError("undecided: the arithmetic is chosen on the first images")
     return str(chosen_arithmetic(work, weights, work.shards))
 
 
