@@ -12,6 +12,7 @@ import yaml
 from curator_assets.cli.plan import planned
 from curator_assets.cli.refresh import run
 from curator_assets.definitions import build_assets
+from curator_assets.defs.embed.arithmetic import RECORD
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.intake import let_go, look, register
@@ -21,7 +22,7 @@ from curator_assets.engine.work import Purpose, Work, cell_group_names
 from curator_assets.errors import UserError
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings
-from curator_assets.storage.ledger import Ledger
+from curator_assets.storage.ledger import Entry, Ledger, hash_of
 from curator_assets.storage.shards.not_taken import write_not_taken
 from curator_assets.storage.store import Store
 
@@ -69,10 +70,24 @@ class Pipeline:
     def ledger(self) -> Ledger:
         return Ledger(self.store)
 
+    def note_arithmetic(self) -> None:
+        """Have the encoder's form on CPU chosen, as a clock would do in a second or two."""
+        settings = self.settings
+        work = Work(settings, (), logging.getLogger(__name__))
+        if settings.model.precision == "auto" or work.encoder.device_type() != "cpu":
+            return
+        partition = f"cpu {settings.model.precision}"
+        inputs = {"model": settings.model.name, "weights": work.weights.model()}
+        if inputs["weights"] and work.ledger.read(RECORD, partition) is None:
+            state = {"form": "plain", "lowest_cosine": {}, "core_ms": {}, "n_images": 1}
+            chosen = Entry(hash_of(inputs), settings.model.precision, inputs=inputs, state=state)
+            work.ledger.write(RECORD, partition, chosen)
+
     def shards(self) -> list[str]:
         return list(InstanceRegistry(self.instance, self.settings).shards())
 
     def register(self) -> None:
+        self.note_arithmetic()
         settings = self.settings
         registry = InstanceRegistry(self.instance, settings)
         intake = look(GRAPH, settings, registry)
@@ -86,6 +101,7 @@ class Pipeline:
         return Work(self.settings, intake.shards, logging.getLogger(__name__), purpose)
 
     def refresh(self, *, force: bool = False) -> bool:
+        self.note_arithmetic()
         try:
             return run(self.instance, self.settings, force=force)
         except UserError:
@@ -99,6 +115,7 @@ class Pipeline:
     def materialize(
         self, *assets: str, partitions: tuple[str, str] | None = None, fails: bool = False
     ) -> dg.ExecuteInProcessResult:
+        self.note_arithmetic()
         settings = self.settings
         tags = {}
         if partitions:
