@@ -15,8 +15,8 @@ from curator_assets.storage.shards.tars import content_hash
 from curator_assets.storage.store import Store
 
 LOST, TRUNCATED, ANOTHER_BYTE = "lost", "truncated", "another byte"
-FOREIGN, LEFT_SET_ASIDE = "foreign", "left set aside"
-WAYS = (LOST, TRUNCATED, ANOTHER_BYTE, FOREIGN, LEFT_SET_ASIDE)
+FOREIGN, LEFT_REPLACED = "foreign", "left replaced"
+WAYS = (LOST, TRUNCATED, ANOTHER_BYTE, FOREIGN, LEFT_REPLACED)
 
 
 def spoil_index(store: Store, how: str, place: int, images: Sequence[bytes]) -> None:
@@ -31,8 +31,8 @@ def spoil_index(store: Store, how: str, place: int, images: Sequence[bytes]) -> 
     entries = Ledger(store).read_all("image_embeddings")
     if how == FOREIGN:
         _index_what_is_not_so(store, entries, images)
-    elif how == LEFT_SET_ASIDE:
-        _leave_tables_set_aside(store, entries)
+    elif how == LEFT_REPLACED:
+        _leave_replaced_tables(store, entries)
     else:
         for path in (Path(store.root) / layout.INDEX).glob("*.segment"):
             data = bytearray(path.read_bytes())
@@ -46,16 +46,20 @@ def _index_what_is_not_so(store: Store, entries: dict[str, Entry], images: Seque
     """Segments of a table that is not there, and some that lead to wrong rows, or to none."""
     keys = np.unique(keys_of([content_hash(data) for data in images]))
     index = ContentIndex(store)
-    for table in [*map(identity, entries.values()), "of another project"]:
-        assert table
+    for table in [*map(identity_of, entries.values()), "of another project"]:
         index.add([Keys(table, keys, np.arange(len(keys)))])
 
 
-def _leave_tables_set_aside(store: Store, entries: dict[str, Entry]) -> None:
+def _leave_replaced_tables(store: Store, entries: dict[str, Entry]) -> None:
     """As a killed refresh does; here under names of others, and one that is no table."""
     for shard, other in pairwise([*entries, *entries]):
         source, entry = layout.embeddings(shard), entries[other]
         if store.size(source) is not None:
-            store.copy(source, layout.set_aside(entry.state[RECIPE], str(identity(entry))))
-    with store.write(layout.set_aside("of no model", "of none")) as file:
+            how = entry.state[RECIPE], identity_of(entry), store.hash(source).sha256
+            store.copy(source, layout.replaced(shard, *how))
+    with store.write(layout.replaced("of no shard", "of no model", "of none", "none")) as file:
         file.write(b"no table")
+
+
+def identity_of(entry: Entry) -> str:
+    return identity(entry.state[RECIPE], entry.state["tar"])

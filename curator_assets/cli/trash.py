@@ -7,7 +7,7 @@ from rich.filesize import decimal
 
 from curator_assets.cli.console import print_table, say
 from curator_assets.defs.stages import GRAPH
-from curator_assets.engine.trash import empty_trash, trashed
+from curator_assets.engine.trash import empty_trash, replaced_tables, trashed
 from curator_assets.settings_file import load_settings
 from curator_assets.storage.lease import hold_lease
 from curator_assets.storage.shards.not_taken import when
@@ -16,15 +16,18 @@ from curator_assets.storage.store import Store
 
 
 def list_trash() -> int:
-    """Print what lies in the trash; how many shards.
+    """Print what lies in the trash; how much, 0 if nothing.
 
     Raises:
         SettingsError: the settings can't be read.
     """
-    found = list(trashed(GRAPH, load_settings()))
+    settings = load_settings()
+    found, (n_tables, n_bytes) = list(trashed(GRAPH, settings)), replaced_tables(settings)
+    if n_tables:
+        say(f"{n_tables:,} tables of embeddings that were made again, {decimal(n_bytes)}")
     if not found:
-        say("the trash is empty")
-        return 0
+        say("no shards lie in the trash" if n_tables else "the trash is empty")
+        return n_tables
     rows = [
         (printable(t.shard), f"{t.n_files:,}", decimal(t.n_bytes), when(t.since)) for t in found
     ]

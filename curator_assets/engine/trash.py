@@ -15,7 +15,7 @@ from typing import Any
 
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.settings import Settings
-from curator_assets.storage.layout import LET_GO, TRASH, let_go, let_go_shard
+from curator_assets.storage.layout import LET_GO, REPLACED, TRASH, let_go, let_go_shard
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tar_versions import had_size, read_version, record_version
@@ -135,6 +135,13 @@ def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
     for shard in _noted(trash):
         sizes = [n for n in map(trash.size, _names_of(graph, shard)) if n is not None]
         yield Trashed(shard, len(sizes), sum(sizes), str(_note(trash, shard).get("since", "")))
+
+
+def replaced_tables(settings: Settings) -> tuple[int, int]:
+    """How many tables of embeddings lie in the trash since they were made again, and their bytes."""
+    store = Store(settings.output)
+    sizes = [store.size(name) or 0 for name in store.names(REPLACED)]
+    return len(sizes), sum(sizes)
 
 
 def empty_trash(settings: Settings) -> None:

@@ -15,12 +15,12 @@ NOT_TAKEN = "not_taken.json"
 """What of the source is not curated, why and since when."""
 TRASH = "trash"
 """What was let go of, as it lay below `output`; its ledger and metadata are folders of it."""
+REPLACED = "trash/replaced"
+"""The tables of `image_embeddings` that were made again: of each shard the last."""
 LET_GO = "let_go"
 """Below `TRASH`: since when each shard lies there."""
 INDEX = "index"
 """From content hashes to rows of `image_embeddings`; all of it can be made again."""
-SET_ASIDE = "index/set_aside"
-"""Tables of `image_embeddings` that are being replaced, until all are."""
 TAR_SHARDS = "tar_shards"
 """The asset of the source's tars, under which their versions are kept."""
 LISTING = "listing.parquet"
@@ -70,16 +70,25 @@ def is_segment(name: str) -> bool:
     )
 
 
-def set_aside(recipe: str, table: str, sha256: str) -> str:
-    """A table of `image_embeddings`, by recipe and identity and what its file holds."""
-    return f"{SET_ASIDE}/{recipe}/{table}.{sha256}.parquet"
+def replaced(shard: str, recipe: str, table: str, sha256: str) -> str:
+    """A table of `image_embeddings` that is made again, by recipe, identity and content."""
+    return f"{replaced_of(shard)}/{recipe}.{table}.{sha256}.parquet"
 
 
-def set_aside_of(name: str) -> tuple[str, str, str] | None:
-    """The inverse of `set_aside`; None for a file that is no such table."""
-    recipe, _, file = name.removeprefix(f"{SET_ASIDE}/").removesuffix(".parquet").partition("/")
-    table, _, sha256 = file.partition(".")
-    return (recipe, table, sha256) if name == set_aside(recipe, table, sha256) else None
+def replaced_of(shard: str) -> str:
+    """The folder of a shard's tables that were made again."""
+    return f"{REPLACED}/{shard}"
+
+
+def replaced_parts(name: str) -> tuple[str, str, str, str] | None:
+    """The inverse of `replaced`; None for a file that is no such table."""
+    shard, _, file = name.removeprefix(f"{REPLACED}/").rpartition("/")
+    parts = file.removesuffix(".parquet").split(".")
+    if len(parts) != 3:
+        return None
+    recipe, table, sha256 = parts
+    found = (shard, recipe, table, sha256)
+    return found if name == replaced(*found) else None
 
 
 def scores(shard: str) -> str:

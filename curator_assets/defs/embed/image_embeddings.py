@@ -17,13 +17,11 @@ from curator_assets.defs.embed.stored_tables import (
     VERSION,
     StoredTables,
     index_tables,
-    is_set_aside,
-    let_go_of_set_aside,
-    set_aside,
+    keep_replaced,
+    let_go_of_replaced,
     stored_tables,
 )
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
-from curator_assets.engine.freshness import examine
 from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import (
     Advanced,
@@ -81,8 +79,10 @@ def _open(work: Work) -> Iterator[Stream]:
         weights = weights_in_force(work)
         arithmetic = chosen_arithmetic(work, weights, shards)
         stored = StoredTables.of(work.settings, weights, str(arithmetic))
+        kept = keep_replaced(work, IMAGE_EMBEDDINGS.name, shards, stored)
         if not work.is_forced:
-            stored = _stored_before(work, shards, stored)
+            index_tables(work, IMAGE_EMBEDDINGS.name)
+            stored = stored_tables(work, IMAGE_EMBEDDINGS.name, stored)
         embed = partial(embedded, arithmetic=arithmetic, stored=stored)
         trial = partial(touched, precision=arithmetic.precision, form=arithmetic.form)
         devices = work.encoder.devices()[: len(shards)]
@@ -98,8 +98,7 @@ def _open(work: Work) -> Iterator[Stream]:
             yield outcome
         refused = {shard: why for shard, why in refused.items() if shard not in work.absent}
         note_refused(work.store, refused, read)
-        if is_set_aside(work) and not _others_to_make(work, shards):
-            let_go_of_set_aside(work)
+        let_go_of_replaced(work, IMAGE_EMBEDDINGS.name, kept)
         index_tables(work, IMAGE_EMBEDDINGS.name)
         work.log.info("%s", reused_words(work, read))
 
@@ -111,19 +110,6 @@ def reused_words(work: Work, shards: Iterable[str]) -> str:
     entries = [entry for shard in shards if (entry := work.entry(IMAGE_EMBEDDINGS, shard))]
     n_encoded, n_reused = (sum(e.state[n] for e in entries) for n in ("n_encoded", "n_reused"))
     return f"{n_encoded:,} images embedded, {n_reused:,} taken from what was embedded before"
-
-
-def _others_to_make(work: Work, shards: Iterable[str]) -> set[str]:
-    """Other shards that are stale: they may need rows that were set aside."""
-    work.forget()
-    return examine(IMAGE_EMBEDDINGS, work, work.shards).stale.keys() - set(shards)
-
-
-def _stored_before(work: Work, shards: Iterable[str], wanted: StoredTables) -> StoredTables:
-    """The tables whose rows may be taken, those of the shards that are made again among them."""
-    set_aside(work, IMAGE_EMBEDDINGS.name, shards, wanted)
-    index_tables(work, IMAGE_EMBEDDINGS.name)
-    return stored_tables(work, IMAGE_EMBEDDINGS.name, wanted)
 
 
 IMAGE_EMBEDDINGS = Stage(

@@ -2,8 +2,8 @@
 
 An image's row follows its content hash: whatever tar the image lies in now, under whatever name, it
 is neither decoded nor encoded again by the same model in the same arithmetic. The rows that were
-made lie in the tables of shards that are there, of those in the trash, and of those that are being
-replaced, which are set aside until all are made.
+made lie in the tables of shards that are there and of those in the trash, where also the tables go
+that are made again.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -90,12 +90,6 @@ def identity(recipe: str, tar: str) -> str:
     return hash_of(recipe, tar)
 
 
-def _identity(entry: Entry) -> str | None:
-    """Of the table of an entry; None of one that does not tell."""
-    how, tar = entry.state.get(RECIPE), entry.state.get("tar")
-    return identity(how, tar) if isinstance(how, str) and isinstance(tar, str) else None
-
-
 def stored_tables(work: Work, asset: str, wanted: StoredTables) -> StoredTables:
     """The tables of some recipes that are there.
 
@@ -110,34 +104,57 @@ def stored_tables(work: Work, asset: str, wanted: StoredTables) -> StoredTables:
         if entry.state[RECIPE] in wanted.recipes
     }
     # what lies in its place may be newer than its entry, if a run was killed
-    return StoredTables(wanted.recipes, found | _set_aside(work, wanted.recipes))
+    return StoredTables(wanted.recipes, found | _replaced(work, wanted.recipes))
 
 
-def set_aside(work: Work, asset: str, shards: Iterable[str], wanted: StoredTables) -> None:
-    """Keep the tables of shards that are about to be made again: others may need their rows."""
-    made_again = {layout.embeddings(shard) for shard in shards}
-    for table, at, entry in _recorded(work, asset):
-        how = entry.state[RECIPE]
-        is_there = at.name in made_again and how in wanted.recipes
-        if is_there and not work.ledger.missing_files(entry):
-            work.store.copy(at.name, layout.set_aside(how, table, at.sha256))
+def keep_replaced(
+    work: Work, asset: str, shards: Iterable[str], wanted: StoredTables
+) -> dict[str, str]:
+    """Keep the tables of shards that are about to be made again: others may need their rows.
+
+    Returns:
+        Shard -> name under which its table is kept.
+    """
+    kept = dict[str, str]()
+    for shard in shards:
+        entry = work.ledger.read(asset, shard)
+        of = _identity_and_place(shard, entry) if entry else None
+        if entry is None or of is None or work.ledger.missing_files(entry):
+            continue
+        (table, at), how = of, entry.state[RECIPE]
+        if how in wanted.recipes:
+            kept[shard] = layout.replaced(shard, how, table, at.sha256)
+            work.store.copy(at.name, kept[shard])
+    return kept
 
 
-def is_set_aside(work: Work) -> bool:
-    """Whether anything is."""
-    return bool(work.store.names(layout.SET_ASIDE))
+def let_go_of_replaced(work: Work, asset: str, kept: Mapping[str, str]) -> None:
+    """Of shards that were made again, keep what was replaced last, if it was another table.
 
-
-def let_go_of_set_aside(work: Work) -> None:
-    """Remove what was set aside."""
-    for name in work.store.names(layout.SET_ASIDE):
-        work.store.remove(name)
+    Args:
+        work: its storage.
+        asset: whose tables they are.
+        kept: shard -> name, of `keep_replaced`.
+    """
+    for shard, name in kept.items():
+        entry = work.ledger.read(asset, shard)
+        of = _identity_and_place(shard, entry) if entry else None
+        if of and name.endswith(f".{of[1].sha256}.parquet"):  # the rows are in place
+            work.store.remove(name)
+            continue
+        for other in work.store.names(layout.replaced_of(shard)):
+            parts = layout.replaced_parts(other)
+            if parts and parts[0] == shard and other != name:
+                work.store.remove(other)
+    if work.settings.on_removed == "erase":
+        for name in work.store.names(layout.REPLACED):
+            work.store.remove(name)
 
 
 def index_tables(work: Work, asset: str) -> ContentIndex:
     """The index, led to all tables that are there; what is lost or wrong of it is made again."""
     index = ContentIndex(work.store)
-    tables = {table: at for table, at, _ in _recorded(work, asset)} | _set_aside(work, None)
+    tables = {table: at for table, at, _ in _recorded(work, asset)} | _replaced(work)
     index.tidy(tables)
     missing = {table: at for table, at in tables.items() if table not in index.tables}
     if missing:
@@ -208,19 +225,28 @@ def shared_keys(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 def _recorded(work: Work, asset: str) -> Iterator[tuple[str, StoredTable, Entry]]:
     """The identity, the place and the entry of each table, those in the trash first."""
     trash = Ledger(trash_store(work.settings)).read_all(asset)
-    places = [(f"{layout.TRASH}/", trash), ("", work.ledger.read_all(asset))]
-    for folder, entries in places:
+    for folder, entries in ((f"{layout.TRASH}/", trash), ("", work.ledger.read_all(asset))):
         for shard, entry in entries.items():
-            name, table = layout.embeddings(shard), _identity(entry)
-            if table and (file := entry.files.get(name)):
-                yield table, StoredTable(f"{folder}{name}", file.sha256), entry
+            if of := _identity_and_place(shard, entry):
+                table, at = of
+                yield table, StoredTable(f"{folder}{at.name}", at.sha256), entry
 
 
-def _set_aside(work: Work, recipes: Collection[str] | None) -> dict[str, StoredTable]:
-    """Identity and place of the tables that were set aside, of some recipes or of all."""
+def _identity_and_place(shard: str, entry: Entry) -> tuple[str, StoredTable] | None:
+    """Of the table of an entry; None of one that does not tell."""
+    name, how, tar = layout.embeddings(shard), entry.state.get(RECIPE), entry.state.get("tar")
+    file = entry.files.get(name)
+    if not (isinstance(how, str) and isinstance(tar, str) and file):
+        return None
+    return identity(how, tar), StoredTable(name, file.sha256)
+
+
+def _replaced(work: Work, recipes: Collection[str] | None = None) -> dict[str, StoredTable]:
+    """Identity and place of the tables that were made again, of some recipes or of all."""
     found = dict[str, StoredTable]()
-    for name in work.store.names(layout.SET_ASIDE):
-        of = layout.set_aside_of(name)
-        if of and (recipes is None or of[0] in recipes):
-            found[of[1]] = StoredTable(name, of[2])
+    for name in work.store.names(layout.REPLACED):
+        if parts := layout.replaced_parts(name):
+            _, how, table, sha256 = parts
+            if recipes is None or how in recipes:
+                found[table] = StoredTable(name, sha256)
     return found

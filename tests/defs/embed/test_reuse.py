@@ -18,7 +18,7 @@ from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
 from curator_assets.engine.freshness import examine
 from curator_assets.engine.making import Recorded, make
-from curator_assets.engine.trash import erase_let_go
+from curator_assets.engine.trash import empty_trash, erase_let_go
 from curator_assets.engine.workers import supervision
 from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.encode import EncoderModel
@@ -79,7 +79,6 @@ class Project:
         outcomes = list(make(IMAGE_EMBEDDINGS, stale, work))
         assert all(isinstance(outcome, Recorded) for outcome in outcomes), outcomes
         erase_let_go(GRAPH, work.settings)
-        assert shards or not self.pipeline.store.names(layout.SET_ASIDE)
         metadata = [outcome.metadata for outcome in outcomes]
         assert sum(found["n_decoded"] for found in metadata) == self.n_decoded
         assert sum(found["n_encoded"] for found in metadata) == self.n_encoded
@@ -135,10 +134,37 @@ def test_shards_may_be_made_one_by_one(project, photos):
     project.embed()
     project.tars(a=samples(numbered(photos[4:8])), b=samples(numbered(photos[:4])))
     assert project.embed(shards=["a"]) == (0, 0)
-    assert project.pipeline.store.names(layout.SET_ASIDE)
     assert project.embed(shards=["b"]) == (0, 0)
-    assert not project.pipeline.store.names(layout.SET_ASIDE)
     project.assert_as_made_afresh()
+
+
+@pytest.mark.parametrize("on_removed", ["trash", "erase"])
+def test_samples_that_come_back_are_known_until_the_trash_is_emptied(project, photos, on_removed):
+    project.pipeline.changes |= {"on_removed": on_removed}
+    whole, part = samples(numbered(photos[:4])), samples(numbered(photos[:2]))
+    project.tars(**{"a/b": whole, "a": samples(numbered(photos[4:5]))})
+    project.embed()
+    for n_again in (0 if on_removed == "trash" else 2, 2):
+        project.tars(**{"a/b": part, "a": samples(numbered(photos[4:5]))})
+        project.embed()
+        kept = project.pipeline.store.names(layout.REPLACED)
+        assert len(kept) == (on_removed == "trash")
+        if n_again:
+            empty_trash(project.pipeline.settings)
+        project.tars(**{"a/b": whole, "a": samples(numbered(photos[4:5]))})
+        assert project.embed() == (n_again, n_again)
+    project.assert_as_made_afresh()
+
+
+def test_of_a_shard_one_replaced_table_is_kept(project, photos):
+    for i in range(4):
+        project.tars(a=samples(numbered(photos[i : i + 3])))
+        project.embed()
+        assert len(project.pipeline.store.names(layout.REPLACED)) == (i > 0)
+    kept = project.pipeline.store.names(layout.REPLACED)
+    project.tars(a=samples(numbered(photos[3:6]), b"another caption"))
+    project.embed()
+    assert project.pipeline.store.names(layout.REPLACED) == kept  # other rows than in place
 
 
 def test_an_image_is_embedded_once_wherever_it_lies(project, photos):
@@ -348,7 +374,7 @@ def test_a_run_that_was_killed_loses_no_row(project, photos, monkeypatch):
     outcomes = make(IMAGE_EMBEDDINGS, ["a", "b"], work)
     assert next(outcomes).partition == "a"
     outcomes.close()
-    assert project.pipeline.store.names(layout.SET_ASIDE)
+    assert project.pipeline.store.names(layout.REPLACED)
     assert project.embed() == (0, 0)
     project.assert_as_made_afresh()
 
