@@ -138,7 +138,7 @@ def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
 
 
 def replaced_tables(settings: Settings) -> tuple[int, int]:
-    """How many tables of embeddings lie in the trash since they were made again, and their bytes."""
+    """How many tables of embeddings lie in the trash that were made again, and their bytes."""
     store = Store(settings.output)
     sizes = [store.size(name) or 0 for name in store.names(REPLACED)]
     return len(sizes), sum(sizes)
