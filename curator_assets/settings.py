@@ -46,7 +46,8 @@ class ModelSettings(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="arithmetic of the encoder; auto: the device's fastest that keeps the cosine "
-        "to float32 at 0.999 or above on the first images",
+        "to float32 at 0.999 or above on the first images; on CPU the form of the network is "
+        "chosen too, in float32 at 0.9999",
     )
     execution: Literal["eager", "graph", "compiled"] = Field(
         "eager",
