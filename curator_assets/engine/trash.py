@@ -15,7 +15,15 @@ from typing import Any
 
 from curator_assets.engine.stage import External, Graph, Stage
 from curator_assets.settings import Settings
-from curator_assets.storage.layout import LET_GO, REPLACED, TRASH, let_go, let_go_shard
+from curator_assets.storage.layout import (
+    LET_GO,
+    REPLACED,
+    TO_ERASE,
+    TRASH,
+    let_go,
+    let_go_shard,
+    to_erase,
+)
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tar_versions import had_size, read_version, record_version
@@ -45,9 +53,9 @@ def put_in_trash(shard: str, graph: Graph, settings: Settings) -> None:
     names = _names_of(graph, shard)
     if any(found.values()) or any(store.size(n) is not None for n in names):
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        note = {"since": now, "erase": settings.on_removed == "erase"}
-        with trash.write(let_go(shard)) as file:
-            file.write(json.dumps(note).encode())
+        for name in (to_erase(shard),) * (settings.on_removed == "erase") + (let_go(shard),):
+            with trash.write(name) as file:
+                file.write(json.dumps({"since": now}).encode())
     for asset, entry in found.items():
         if entry:
             kept.write(asset, shard, entry, _metadata(ledger, asset, shard))
@@ -58,16 +66,19 @@ def put_in_trash(shard: str, graph: Graph, settings: Settings) -> None:
 
 
 def erase_let_go(graph: Graph, settings: Settings) -> None:
-    """Erase what was let go of while the settings said so."""
+    """Erase what was let go of while the settings said so, and tables that were made again."""
     trash = trash_store(settings)
     kept = Ledger(trash)
-    for shard in _noted(trash):
-        if _note(trash, shard).get("erase") is not True:
-            continue
+    for note in trash.names(TO_ERASE):
+        shard = note.removeprefix(f"{TO_ERASE}/").removesuffix(".json")
         for made in _all_of(graph):
             kept.remove(made.name, shard)
-        for name in (*_names_of(graph, shard), let_go(shard)):
+        for name in (*_names_of(graph, shard), let_go(shard), note):
             trash.remove(name)
+    if settings.on_removed == "erase":
+        store = Store(settings.output)
+        for name in store.names(REPLACED):
+            store.remove(name)
 
 
 def take_back(shards: Iterable[str], graph: Graph, settings: Settings) -> list[str]:
@@ -134,7 +145,7 @@ def trashed(graph: Graph, settings: Settings) -> Iterator[Trashed]:
     trash = trash_store(settings)
     for shard in _noted(trash):
         sizes = [n for n in map(trash.size, _names_of(graph, shard)) if n is not None]
-        yield Trashed(shard, len(sizes), sum(sizes), str(_note(trash, shard).get("since", "")))
+        yield Trashed(shard, len(sizes), sum(sizes), _since(trash, shard))
 
 
 def replaced_tables(settings: Settings) -> tuple[int, int]:
@@ -166,12 +177,11 @@ def _noted(trash: Store) -> list[str]:
     return [shard for shard in found if shard is not None]
 
 
-def _note(trash: Store, shard: str) -> dict[str, Any]:
+def _since(trash: Store, shard: str) -> str:
     try:
-        note = json.loads(trash.read(let_go(shard)))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}
+        return str(json.loads(trash.read(let_go(shard)))["since"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _names_of(graph: Graph, shard: str) -> list[str]:

@@ -116,7 +116,7 @@ class Running(Generic[Result]):
     finish: Callable[[], Result]
 
     def when_done(self, tell: Callable[[], object]) -> None:
-        """Call `tell` once calling this waits for no thread; in one of them, or at once."""
+        """Call `tell` once all threads are through; in one of them, or at once."""
         n_done, n = count(1), len(self.futures)
 
         def one_is_done(_: Future[Any]) -> None:

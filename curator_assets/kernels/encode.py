@@ -130,7 +130,9 @@ class EncoderModel:
 
     def recast(self, precision: str, form: str) -> "EncoderModel":
         """A copy of a plain float32 model that computes in another type or form."""
-        model = replace(self, visual=copy.deepcopy(self.visual))
+        is_cast_in_place = form == PLAIN
+        visual = copy.deepcopy(self.visual) if is_cast_in_place else self.visual
+        model = replace(self, visual=visual)
         model.cast(DTYPES[precision], form)
         return model
 

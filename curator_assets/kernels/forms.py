@@ -144,9 +144,9 @@ def _give_to_onednn(tower: GraphModule) -> None:
 
 def _activation_after(node: Node) -> tuple[Node, tuple[str, list[float], str]]:
     """The last node of a product with its activation, and what oneDNN calls that."""
-    user = next(iter(node.users))
-    name = _ACTIVATIONS.get(user.target) if len(node.users) == 1 else None
-    if name is None:
+    user = next(iter(node.users), None)
+    name = _ACTIVATIONS.get(user.target) if user and len(node.users) == 1 else None
+    if user is None or name is None:
         return node, ("none", [], "")
     given = _arguments(user)
     bounds = [float(given["min_val"]), float(given["max_val"])] if name == "hardtanh" else []

@@ -7,9 +7,11 @@ say as well; what it said is kept by the caller, so that it is asked once.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from curator_assets.kernels.encode import DTYPES, EncoderModel
@@ -19,6 +21,7 @@ MIN_COSINE = {"bfloat16": 0.999, "float16": 0.999, "float32": 0.9999}
 """To the embedding in plain float32, of each image."""
 
 N_IMAGES = 32
+_log = logging.getLogger(__name__)
 _TIE = 1.1
 """The clock's noise: within it the candidate that comes first is taken."""
 _MAX_ROUNDS, _MAX_SECONDS = 4, 1.0
@@ -94,12 +97,18 @@ def choose_precision(model: EncoderModel, pixels: torch.Tensor, setting: str) ->
     cosines, core_ms, fit = dict[str, float](), dict[str, float](), dict[str, tuple[str, str]]()
     for precision in (default, *lower):
         for form in filter(None, (PLAIN, rewritten_form(model, precision))):
-            is_reference = (precision, form) == ("float32", PLAIN)
-            trial = model if is_reference else model.recast(precision, form)
             name = arithmetic_name(precision, form)
-            embeddings = trial.encode(pixels)
-            turned = trial.encode(pixels.flip(0))[::-1]
-            cosines[name] = min(1.0, float((reference * embeddings).sum(axis=1).min()))
+            try:
+                is_reference = (precision, form) == ("float32", PLAIN)
+                trial = model if is_reference else model.recast(precision, form)
+                embeddings = trial.encode(pixels)
+                turned = trial.encode(pixels.flip(0))[::-1]
+            except Exception as error:  # whatever a rewritten network brings about
+                if name == default:
+                    raise
+                _log.warning("%s is no choice for this model: %s", name, error)
+                continue
+            cosines[name] = float(np.minimum(1.0, (reference * embeddings).sum(axis=1).min()))
             core_ms[name] = _core_ms(trial, pixels)
             bar = min(MIN_COSINE[precision], cosines[default])
             if name == default or (cosines[name] >= bar and (embeddings == turned).all()):

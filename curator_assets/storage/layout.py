@@ -16,9 +16,11 @@ NOT_TAKEN = "not_taken.json"
 TRASH = "trash"
 """What was let go of, as it lay below `output`; its ledger and metadata are folders of it."""
 REPLACED = "trash/replaced"
-"""The tables of `image_embeddings` that were made again: of each shard the last."""
+"""The tables of `image_embeddings` that were made again: of each shard the last, once all are."""
 LET_GO = "let_go"
 """Below `TRASH`: since when each shard lies there."""
+TO_ERASE = "to_erase"
+"""Below `TRASH`: the shards of which it is to be erased."""
 INDEX = "index"
 """From content hashes to rows of `image_embeddings`; all of it can be made again."""
 TAR_SHARDS = "tar_shards"
@@ -61,6 +63,11 @@ def embeddings(shard: str) -> str:
 def segment(content: str) -> str:
     """A segment of the index with this content."""
     return f"{INDEX}/{content}.segment"
+
+
+def damaged(segment: str) -> str:
+    """The note that a segment of this name does not hold what was written."""
+    return f"{segment}.damaged"
 
 
 def is_segment(name: str) -> bool:
@@ -152,6 +159,11 @@ def lease_token(name: str) -> int | None:
 def let_go(shard: str) -> str:
     """The note of a shard in the trash, below `TRASH`."""
     return f"{LET_GO}/{shard}.json"
+
+
+def to_erase(shard: str) -> str:
+    """The note that a shard in the trash is to be erased, below `TRASH`."""
+    return f"{TO_ERASE}/{shard}.json"
 
 
 def let_go_shard(name: str) -> str | None:

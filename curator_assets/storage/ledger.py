@@ -36,7 +36,6 @@ __all__ = [
     "Ledger",
     "Picture",
     "StoredFile",
-    "hash_files",
     "hash_of",
     "stored_files",
     "version_of",
@@ -296,17 +295,12 @@ def _jsonable(value: object) -> object:
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_jsonable)
 
 
-def hash_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
-    """What some files hold, read from begin to end, in the order given.
+def stored_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
+    """What some files hold, in the order given; what this process read or wrote is not read again.
 
     Raises:
         FileNotFoundError: one is not there.
     """
-    return {name: store.hash(name) for name in names}
-
-
-def stored_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
-    """Likewise, but what this process has just written is not read again."""
     return {name: store.known(name) or store.hash(name) for name in names}
 
 

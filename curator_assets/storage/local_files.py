@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of a disk on which nothing can be written any more."""
 
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _ORPHAN_SECONDS = 24 * 3600
 _MAX_STEM_BYTES = 128
 
@@ -48,11 +48,12 @@ class TakenError(Exception):
 
 
 def link(source: Path, target: Path) -> bool:
-    """Give a file a second name; False where the filesystem knows no hard links.
+    """Give a file a second name, in a folder that is made; False where there are no hard links.
 
     Raises:
         FileNotFoundError: there is none.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
     except OSError as error:
@@ -106,8 +107,10 @@ def replace(source: Path, target: Path) -> LocalMark | None:
     """Give a file another name, and tell its mark; None if another has that name already."""
     before = LocalMark.of(source)
     source.replace(target)
-    after = LocalMark.of(target)
-    return after if after[:-1] == before[:-1] else None
+    with suppress(FileNotFoundError):  # another process has taken it away at once
+        after = LocalMark.of(target)
+        return after if after[:-1] == before[:-1] else None
+    return None
 
 
 def files_below(folder: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -203,7 +204,8 @@ class Store:
             with open(self.path(name), "rb") as file:  # noqa: PTH123
                 return [os.pread(file.fileno(), stop - start, start) for start, stop in ranges]
         starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
-        read = partial(self.fs.cat_ranges, [self.path(name)] * len(ranges), starts, stops)
+        paths = [self.path(name)] * len(ranges)
+        read = partial(self.fs.cat_ranges, paths, starts, stops, on_error="raise")
         return with_retries(read, f"reading {self.url(name)}", _LOG)
 
     def open(self, name: str) -> IO[bytes]:
@@ -242,11 +244,12 @@ class Store:
             FileNotFoundError: there is none.
         """
         self.remove(target)
-        self.fs.makedirs(self.fs._parent(self.path(target)), exist_ok=True)
         self.require_guard()
-        if self.is_local and local_files.link(Path(self.path(name)), Path(self.path(target))):
-            return
-        self.fs.cp_file(self.path(name), self.path(target))
+        if not self.is_local:
+            self.fs.cp_file(self.path(name), self.path(target))
+        elif not local_files.link(Path(self.path(name)), Path(self.path(target))):
+            with self.open(name) as source, self.write(target) as file:
+                shutil.copyfileobj(source, file)
 
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from curator_assets.storage.entries import StoredFile
 
-_N_KNOWN = 1000
+_N_KNOWN = 1 << 14
 _WHEN = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "created")
 
 

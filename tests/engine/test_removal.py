@@ -15,7 +15,7 @@ from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.layout import ARRIVALS, LET_GO, NOT_TAKEN, TRASH
-from curator_assets.storage.ledger import Entry, Ledger, StoredFile, hash_files
+from curator_assets.storage.ledger import Entry, Ledger, StoredFile, stored_files
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tar_versions import read_version, record_version
 from curator_assets.storage.store import Store
@@ -48,7 +48,7 @@ class Project:
             for name in made.files(shard):
                 with store.write(name) as file:
                     file.write(f"{name} of {made.name}".encode())
-            files = hash_files(store, made.files(shard))
+            files = stored_files(store, made.files(shard))
             Ledger(store).write(made.name, shard, entry_of(made.name, files), {"of": shard})
 
     def take_in(self) -> None:

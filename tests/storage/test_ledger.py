@@ -11,8 +11,8 @@ from curator_assets.storage.ledger import (
     Ledger,
     Picture,
     StoredFile,
-    hash_files,
     hash_of,
+    stored_files,
     version_of,
 )
 from curator_assets.storage.store import Store
@@ -443,7 +443,7 @@ def test_missing_files_are_those_that_are_gone_or_of_another_size(store):
     ledger = Ledger(store)
     for name in "xyz":
         put(store, name, b"1234")
-    entry = Entry("f", "v", files=hash_files(store, ["x", "y", "z"]))
+    entry = Entry("f", "v", files=stored_files(store, ["x", "y", "z"]))
     assert ledger.missing_files(entry) == []
     store.remove("x")
     put(store, "y", b"12345")
@@ -457,7 +457,7 @@ def test_a_file_has_a_hash_of_its_own_and_a_version_covers_all_in_order(store):
     x = StoredFile(3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
     y = StoredFile(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
     assert store.hash("x") == x
-    assert hash_files(store, ["y", "x"]) == {"y": y, "x": x}
+    assert stored_files(store, ["y", "x"]) == {"y": y, "x": x}
     version = version_of({"x": x, "y": y})
     assert len(version) == 32
     assert version == version_of({"a": x, "b": y})

@@ -25,7 +25,7 @@ from curator_assets.defs.embed.image_rows import (
     take_decoded,
     tar_columns,
 )
-from curator_assets.defs.embed.read_samples import Begun, Ended, Part, written_to
+from curator_assets.defs.embed.read_samples import PART_BYTES, Begun, Ended, Part, written_to
 from curator_assets.engine.stage import Failed
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.kernels.ahead import Running, ahead
@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
     from curator_assets.kernels.encode import EncoderModel
 
-_MAX_BYTES = 64 << 20
-"""Of image files that are being decoded, or one."""
+_MAX_BYTES = 2 * PART_BYTES
+"""Of image files that are being decoded, beyond the calls that keep the decoder busy."""
+
+_MIN_CALLS = 2
+"""To the decoder: one that it works on, and the next."""
 
 _MAX_OVERTAKING = 1 << 14
 """Samples that may be read after an image and be through before it."""
@@ -92,10 +95,11 @@ class Spent:
 
 
 class _Pixels(NamedTuple):
-    """Decoded images: float32 [M, 3, S, S], and the rows that they are of."""
+    """Decoded images: float32 [M, 3, S, S], the rows that they are of, samples read before."""
 
     pixels: "torch.Tensor"
     rows: list[ImageRow]
+    n_samples_before: int
 
 
 _SOMETHING_IS_COMPLETE = Part([])
@@ -152,10 +156,11 @@ class _Decoding:
         if not self._running:
             return True
         n_overtaking = self._n_samples - next(iter(self._running.values())).n_samples_before
-        return (
+        if n_overtaking > _MAX_OVERTAKING:
+            return False
+        return len(self._running) < _MIN_CALLS or (
             self._n_images + len(images) <= 2 * self._decoder.batch_size
             and self._n_bytes + _n_bytes(images) <= _MAX_BYTES
-            and n_overtaking <= _MAX_OVERTAKING
         )
 
     def _begin(self, images: list[tuple[ImageRow, bytes]]) -> None:
@@ -183,7 +188,7 @@ class _Decoding:
                 decoded = running.decoding()
                 readable = take_decoded(running.rows, decoded)
             if readable:
-                yield _Pixels(decoded.pixels, readable)
+                yield _Pixels(decoded.pixels, readable, running.n_samples_before)
             if len(readable) < len(running.rows):
                 yield _SOMETHING_IS_COMPLETE
 
@@ -207,14 +212,24 @@ class _Encoding:
     def __init__(self, model: "EncoderModel", supervision: Supervision, spent: Spent) -> None:
         self._model, self._supervision, self._spent = model, supervision, spent
         self._ready, self._n_ready = deque[_Pixels](), 0
-        self._running = deque[tuple[list[ImageRow], Callable[[], np.ndarray]]]()
+        self._running = deque[_Encoded]()
+        self._n_samples = 0
 
     def all_of(self, decoded: Iterable[Part | _Pixels]) -> Iterator[Part]:
-        """The parts; rows are filled in by the time that the next one comes."""
+        """The parts; rows are filled in by the time that the next one comes.
+
+        Images wait for others to fill a batch, but not for ever: what is known already goes on
+        without them, and waits for them in memory.
+        """
         n_ahead = self._model.n_threads if self._model.device.type == "cpu" else 1
         for found in decoded:
             if isinstance(found, Part):
                 yield found
+                self._n_samples += len(found.rows)
+                while self._is_awaited():
+                    if not self._running:
+                        self._begin(self._n_ready)
+                    yield self._finished()
                 continue
             self._ready.append(found)
             self._n_ready += len(found.rows)
@@ -232,25 +247,43 @@ class _Encoding:
 
         with self._spent.on("encode"):
             pixels, rows = list[torch.Tensor](), list[ImageRow]()
+            oldest = min(ready.n_samples_before for ready in self._ready)
             while len(rows) < n:
                 first, missing = self._ready.popleft(), n - len(rows)
                 if len(first.rows) > missing:
-                    rest = _Pixels(first.pixels[missing:], first.rows[missing:])
+                    rest = first._replace(pixels=first.pixels[missing:], rows=first.rows[missing:])
                     self._ready.appendleft(rest)
-                    first = _Pixels(first.pixels[:missing], first.rows[:missing])
+                    first = first._replace(pixels=first.pixels[:missing], rows=first.rows[:missing])
                 pixels.append(first.pixels)
                 rows += first.rows
             self._n_ready -= n
             watch = self._supervision.watching([row.content_hash for row in rows])
             together = pixels[0] if len(pixels) == 1 else torch.cat(pixels)
-            self._running.append((rows, self._model.begin(together, watch)))
+            self._running.append(_Encoded(rows, self._model.begin(together, watch), oldest))
+
+    def _is_awaited(self) -> bool:
+        """Whether too many samples have come since the oldest image did."""
+        oldest = (
+            self._running[0].n_samples_before
+            if self._running
+            else min((ready.n_samples_before for ready in self._ready), default=self._n_samples)
+        )
+        return self._n_samples - oldest > _MAX_OVERTAKING
 
     def _finished(self) -> Part:
-        rows, embeddings = self._running.popleft()
+        rows, embeddings, _ = self._running.popleft()
         with self._spent.on("encode"):
             for row, embedding in zip(rows, embeddings(), strict=True):
                 row.embedding, row.was_encoded, row.is_complete = embedding, True, True
         return _SOMETHING_IS_COMPLETE
+
+
+class _Encoded(NamedTuple):
+    """Images that are being encoded: their rows, and samples read before the oldest."""
+
+    rows: list[ImageRow]
+    embeddings: Callable[[], np.ndarray]
+    n_samples_before: int
 
 
 def _complete(parts: Iterable[Part]) -> Iterator[Part]:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -185,10 +186,11 @@ class _Writing:
                 check, is_refused = getattr(error, "check", None), isinstance(error, PartitionError)
                 yield Failed(shard, _told(shard, error), check, is_refused=is_refused)
                 continue
-            table = identity(self._recipe, ended.content.fingerprint)
-            name = layout.embeddings(shard)
-            at = StoredTable(name, stored_files(work.store, [name])[name].sha256)
-            self._known.add(table, at, tally.shared)
+            with suppress(OSError):  # others are then computed that could be copied
+                name = layout.embeddings(shard)
+                at = StoredTable(name, stored_files(work.store, [name])[name].sha256)
+                table = identity(self._recipe, ended.content.fingerprint)
+                self._known.add(table, at, tally.shared)
             yield self._made(shard, tally, ended.content, tar)
 
     def _write_table(

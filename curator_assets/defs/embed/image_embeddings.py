@@ -36,6 +36,7 @@ from curator_assets.engine.stage import (
 )
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.engine.workers.supervision import supervised
+from curator_assets.masking import masked_error
 from curator_assets.storage import layout
 from curator_assets.storage.shards.not_taken import note_refused
 from curator_assets.storage.shards.tar_versions import (
@@ -79,9 +80,10 @@ def _open(work: Work) -> Iterator[Stream]:
         weights = weights_in_force(work)
         arithmetic = chosen_arithmetic(work, weights, shards)
         stored = StoredTables.of(work.settings, weights, str(arithmetic))
-        kept = keep_replaced(work, IMAGE_EMBEDDINGS.name, shards, stored)
+        kept = dict[str, str]()
         if not work.is_forced:
-            index_tables(work, IMAGE_EMBEDDINGS.name)
+            kept = keep_replaced(work, IMAGE_EMBEDDINGS.name, shards, stored)
+            _index(work)
             stored = stored_tables(work, IMAGE_EMBEDDINGS.name, stored)
         embed = partial(embedded, arithmetic=arithmetic, stored=stored)
         trial = partial(touched, precision=arithmetic.precision, form=arithmetic.form)
@@ -99,16 +101,25 @@ def _open(work: Work) -> Iterator[Stream]:
         refused = {shard: why for shard, why in refused.items() if shard not in work.absent}
         note_refused(work.store, refused, read)
         let_go_of_replaced(work, IMAGE_EMBEDDINGS.name, kept)
-        index_tables(work, IMAGE_EMBEDDINGS.name)
+        _index(work)
         work.log.info("%s", reused_words(work, read))
 
     yield stream
 
 
+def _index(work: Work) -> None:
+    """Lead the index to what is stored; without it images are embedded again, and that is all."""
+    try:
+        index_tables(work, IMAGE_EMBEDDINGS.name)
+    except OSError as error:
+        work.log.warning("the index of what is embedded can't be written: %s", masked_error(error))
+
+
 def reused_words(work: Work, shards: Iterable[str]) -> str:
     """How many images of some shards were embedded, and how many were embedded before."""
     entries = [entry for shard in shards if (entry := work.entry(IMAGE_EMBEDDINGS, shard))]
-    n_encoded, n_reused = (sum(e.state[n] for e in entries) for n in ("n_encoded", "n_reused"))
+    counts = ("n_encoded", "n_reused")
+    n_encoded, n_reused = (sum(entry.state.get(n, 0) for entry in entries) for n in counts)
     return f"{n_encoded:,} images embedded, {n_reused:,} taken from what was embedded before"
 
 

@@ -1,6 +1,6 @@
 """What a row of `image_embeddings` says of the bytes of its image, and the columns made of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from curator_assets.kernels.image_format import DecodeError
 from curator_assets.storage.shards.tars import Sample
 from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.parquet import embedding_column
 
 if TYPE_CHECKING:
     from curator_assets.kernels.decode import DecodedBatch
@@ -142,16 +143,8 @@ def image_columns(rows: Sequence[ImageRow], width: int, storage: str) -> dict[st
     }
     for name in ("format", "error"):
         columns[name] = pa.array([getattr(row, name) for row in rows], pa.string())
-    columns["embedding"] = _embedding_column((row.embedding for row in rows), width, storage)
+    found = [(i, row.embedding) for i, row in enumerate(rows) if row.embedding is not None]
+    matrix = np.stack([np.zeros(width, storage), *(embedding for _, embedding in found)])[1:]
+    at = np.array([i for i, _ in found], np.int64)
+    columns["embedding"] = embedding_column(matrix, at, len(rows), storage)
     return columns
-
-
-def _embedding_column(
-    embeddings: Iterable[np.ndarray | None], width: int, storage: str
-) -> pa.Array:
-    nothing = np.zeros(width, dtype=storage)
-    found = list(embeddings)
-    matrix = np.stack([nothing, *(nothing if one is None else one for one in found)])[1:]
-    missing = pa.array([one is None for one in found], pa.bool_())
-    flat = pa.array(matrix.astype(storage, copy=False).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, list_size=width, mask=missing)

@@ -1,14 +1,22 @@
 """The rows of images that were seen before: in this run, or in what is stored."""
 
+import glob
 import logging
+import os
+import platform
+import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import groupby
+from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, Self
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from curator_assets.defs.embed.image_rows import (
@@ -23,8 +31,9 @@ from curator_assets.defs.embed.stored_tables import StoredTable, StoredTables
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.image_format import sniff_format
-from curator_assets.storage.content_index.index import ContentIndex, Keys
+from curator_assets.storage.content_index.index import ContentIndex, Keys, note_damaged
 from curator_assets.storage.content_index.segment import Segment, keys_of, tables_and_rows
+from curator_assets.storage.retries import with_retries
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tars import Sample, content_hash
 from curator_assets.storage.store import Store
@@ -72,9 +81,9 @@ class KnownRows:
         self._tars, self._store, self._log = tars, store, log
         self._tables = dict(tables.by_identity)
         self._supervision = supervision
-        self._index = ContentIndex(store) if tables.by_identity else None
-        self._folder = tempfile.TemporaryDirectory(prefix="curator-assets-")
+        self._folder = _own_folder()
         self._of_this_run = ContentIndex(Store(self._folder.name))
+        self._segments = self._segments_before() if tables.by_identity else []
         self._finished = SimpleQueue[tuple[Keys, StoredTable]]()
         self._in_memory = OrderedDict[str, ImageRow]()
         self._hits, self._n_behind, self._shard = list[_Hit](), 0, ""
@@ -84,9 +93,17 @@ class KnownRows:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
-        for segment in self._index.segments if self._index else ():
-            if segment.is_damaged:  # it is made again from the tables
-                self._store.remove(segment.name)
+        for segment in self._segments:
+            if segment.is_damaged:
+                with suppress(OSError):  # it is met again
+                    note_damaged(self._store, segment.name)
+
+    def _segments_before(self) -> list[Segment]:
+        try:
+            return list(ContentIndex(self._store).segments)
+        except OSError as error:
+            self._log.warning("what was embedded before is not looked up: %s", error)
+            return []
 
     def add(
         self, table: str, at: StoredTable, keys: Sequence[tuple[np.ndarray, np.ndarray]]
@@ -112,8 +129,10 @@ class KnownRows:
             new = self._assign_rows(part)
             part.to_decode = self._look_up(new)
             for item in part.items:
-                if isinstance(item, Sample) and item.image:
-                    item.image.data = None
+                if isinstance(item, Sample):
+                    item.members.clear()
+                    if item.image:
+                        item.image.data = None
             self._n_behind += len(part.rows) if self._hits else 0
             yield part
             if self._n_behind >= _MAX_BEHIND:
@@ -160,7 +179,7 @@ class KnownRows:
     def _row_in_memory(self, sample: Sample) -> ImageRow | None:
         assert sample.image is not None
         row = self._in_memory.get(sample.image.content_hash)
-        return row if row and row.may_be_shared else None
+        return row if row and row.may_be_shared and not row.is_lost else None
 
     def _remember(self, row: ImageRow) -> None:
         self._in_memory[row.content_hash] = row
@@ -171,9 +190,9 @@ class KnownRows:
         """Note which of some rows are stored; the others, with their images."""
         keys = keys_of([row.content_hash for row, _, _ in new])
         found: list[tuple[str, int, Segment] | None] = [None] * len(new)
-        for index in filter(None, (self._index, self._of_this_run)):
-            for segment in index.segments if len(keys) else ():
-                which, places = segment.find(keys)
+        if len(keys):
+            for segment in (*self._segments, *self._of_this_run.segments):
+                which, places = self._find(segment, keys)
                 tables, numbers = tables_and_rows(places)
                 for i, table, number in zip(which, tables, numbers, strict=True):
                     identity = segment.tables[table]
@@ -190,6 +209,14 @@ class KnownRows:
                 self._hits.append(_Hit(row, *at, shard, image.offset, image.n_bytes))
         return to_decode
 
+    def _find(self, segment: Segment, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return segment.find(keys)
+        except OSError as error:
+            self._log.warning("%s is left out: %s", segment.name, error)
+            self._segments = [one for one in self._segments if one is not segment]
+            return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+
     def _fetched(self) -> Iterator[Part]:
         """Fill in the rows that are stored; parts of those that turn out not to be."""
         hits, self._hits, self._n_behind = self._hits, [], 0
@@ -201,8 +228,9 @@ class KnownRows:
             if table is None:
                 failed += wanted
                 continue
-            for i in take_stored([hit.row for hit in wanted], table):
-                wanted[i].segment.is_damaged = True
+            there = [hit.row for hit in wanted[: len(table)]]
+            for i in (*take_stored(there, table), *range(len(there), len(wanted))):
+                wanted[i].segment.is_damaged = True  # it leads to other images, or to no row
                 failed.append(wanted[i])
         if hits:
             yield Part([])
@@ -219,8 +247,10 @@ class KnownRows:
     def _read_again(self, failed: Sequence[_Hit]) -> Iterator[Part]:
         part, n_bytes = Part([]), 0
         for hit in failed:
+            place = [(hit.offset, hit.n_bytes)]
+            read = partial(self._tars.read_ranges, hit.shard, place)
             try:
-                (data,) = self._tars.read_ranges(hit.shard, [(hit.offset, hit.n_bytes)])
+                (data,) = with_retries(read, f"reading of shard {hit.shard!r}", self._log)
                 is_same = content_hash(data) == hit.row.content_hash
             except OSError:
                 is_same = False
@@ -234,3 +264,13 @@ class KnownRows:
                 part, n_bytes = Part([]), 0
         if failed:
             yield part
+
+
+def _own_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder of this process; those of processes that were killed are removed."""
+    host = f"curator-assets-{platform.node()}-"
+    for folder in Path(tempfile.gettempdir()).glob(f"{glob.escape(host)}*"):
+        pid = folder.name.removeprefix(host).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"{host}{os.getpid()}-")

@@ -8,12 +8,14 @@ that are made again.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.embed.image_rows import NO_IMAGE, NOT_OF_THE_BYTES, TOO_MANY_BYTES
+from curator_assets.engine.in_order import in_threads
 from curator_assets.engine.trash import trash_store
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
@@ -22,6 +24,7 @@ from curator_assets.storage import layout
 from curator_assets.storage.content_index.index import ContentIndex, Keys
 from curator_assets.storage.content_index.segment import keys_of, tables_and_rows
 from curator_assets.storage.ledger import Entry, Ledger, hash_of
+from curator_assets.storage.retries import with_retries
 from curator_assets.storage.tables.parquet import read_table
 
 VERSION = "4"
@@ -30,6 +33,7 @@ VERSION = "4"
 RECIPE = "recipe"
 """The entry in the state of `image_embeddings`."""
 
+_N_COPIED_AT_ONCE = 16
 _NOT_DECODED = [NO_IMAGE, TOO_MANY_BYTES, *NOT_OF_THE_BYTES]
 
 
@@ -44,7 +48,7 @@ def recipe(
     Args:
         settings: in force.
         weights: of the model.
-        arithmetic: kind of device, and precision.
+        arithmetic: kind of device, precision and form.
         storage: of embeddings, instead of what the settings say.
     """
     model = settings.model
@@ -115,7 +119,7 @@ def keep_replaced(
     Returns:
         Shard -> name under which its table is kept.
     """
-    kept = dict[str, str]()
+    kept = dict[str, tuple[str, str]]()
     for shard in shards:
         entry = work.ledger.read(asset, shard)
         of = _identity_and_place(shard, entry) if entry else None
@@ -123,9 +127,19 @@ def keep_replaced(
             continue
         (table, at), how = of, entry.state[RECIPE]
         if how in wanted.recipes:
-            kept[shard] = layout.replaced(shard, how, table, at.sha256)
-            work.store.copy(at.name, kept[shard])
-    return kept
+            kept[shard] = at.name, layout.replaced(shard, how, table, at.sha256)
+
+    def keep(shard: str) -> str | None:
+        copy = partial(work.store.copy, *kept[shard])
+        try:
+            with_retries(copy, f"keeping the table of {shard!r}", work.log)
+        except OSError as error:  # what it holds may be computed again
+            work.log.warning("the table of %r is not kept: %s", shard, error)
+            return None
+        return kept[shard][1]
+
+    names = zip(kept, in_threads(keep, kept, n_threads=_N_COPIED_AT_ONCE), strict=True)
+    return {shard: name for shard, name in names if name}
 
 
 def let_go_of_replaced(work: Work, asset: str, kept: Mapping[str, str]) -> None:
@@ -139,20 +153,18 @@ def let_go_of_replaced(work: Work, asset: str, kept: Mapping[str, str]) -> None:
     for shard, name in kept.items():
         entry = work.ledger.read(asset, shard)
         of = _identity_and_place(shard, entry) if entry else None
-        if of and name.endswith(f".{of[1].sha256}.parquet"):  # the rows are in place
+        is_in_place = entry is not None and not work.ledger.missing_files(entry)
+        if of and is_in_place and name.endswith(f".{of[1].sha256}.parquet"):
             work.store.remove(name)
             continue
         for other in work.store.names(layout.replaced_of(shard)):
             parts = layout.replaced_parts(other)
             if parts and parts[0] == shard and other != name:
                 work.store.remove(other)
-    if work.settings.on_removed == "erase":
-        for name in work.store.names(layout.REPLACED):
-            work.store.remove(name)
 
 
-def index_tables(work: Work, asset: str) -> ContentIndex:
-    """The index, led to all tables that are there; what is lost or wrong of it is made again."""
+def index_tables(work: Work, asset: str) -> None:
+    """Have the index lead to all tables that are there; what is lost or wrong is made again."""
     index = ContentIndex(work.store)
     tables = {table: at for table, at, _ in _recorded(work, asset)} | _replaced(work)
     index.tidy(tables)
@@ -161,7 +173,6 @@ def index_tables(work: Work, asset: str) -> ContentIndex:
         work.log.info("the rows of %d tables are indexed by content hash", len(missing))
     index.add(_keys_of_tables(work, missing))
     index.tidy(tables)
-    return index
 
 
 def _keys_of_tables(work: Work, tables: Mapping[str, StoredTable]) -> Iterator[Keys]:
@@ -224,7 +235,7 @@ def shared_keys(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 def _recorded(work: Work, asset: str) -> Iterator[tuple[str, StoredTable, Entry]]:
     """The identity, the place and the entry of each table, those in the trash first."""
-    trash = Ledger(trash_store(work.settings)).read_all(asset)
+    trash = work.once(trash_store, lambda: Ledger(trash_store(work.settings))).read_all(asset)
     for folder, entries in ((f"{layout.TRASH}/", trash), ("", work.ledger.read_all(asset))):
         for shard, entry in entries.items():
             if of := _identity_and_place(shard, entry):

@@ -27,8 +27,8 @@ from curator_assets.storage.ledger import (
     Entry,
     Picture,
     StoredFile,
-    hash_files,
     hash_of,
+    stored_files,
     version_of,
 )
 from curator_assets.storage.shards.not_taken import read_not_taken
@@ -51,7 +51,7 @@ def _inputs(work: Work, _: str) -> Inputs:
         CENTROIDS.name: work.version(CENTROIDS),
         NEAR_DUPLICATE_PAIRS.name: hash_of(pairs),
         DUPLICATE_GROUPS.name: work.version(DUPLICATE_GROUPS),
-        "verdicts": version_of(hash_files(work.store, verdict_files(work.store))),
+        "verdicts": version_of(stored_files(work.store, verdict_files(work.store))),
         "not taken": hash_of([[p, one.reason] for p, one in read_not_taken(work.store).items()]),
     }
 

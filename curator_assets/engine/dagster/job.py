@@ -1,5 +1,6 @@
 """`refresh` as a Dagster job: make exactly what is stale or missing, everywhere, in one process."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from curator_assets.engine.refresh import Pass
 from curator_assets.engine.stage import Graph
 from curator_assets.engine.trash import erase_let_go
 from curator_assets.engine.work import Work
+from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import hold_lease
 from curator_assets.storage.shards.not_taken import write_not_taken
@@ -44,6 +46,14 @@ class Observer(Watch):
 
     def passed(self, this: Pass) -> None:
         """All stages are through."""
+
+
+def _erase(graph: Graph, settings: Settings, log: logging.Logger) -> None:
+    """Erase what is to be; all is made, so what can't be erased now is so by the next refresh."""
+    try:
+        erase_let_go(graph, settings)
+    except OSError as error:
+        log.warning("not all was erased that is to be: %s", masked_error(error))
 
 
 def refresh_job(
@@ -82,6 +92,7 @@ def refresh_job(
             context.log.info("%d new shards, %d removed", n_new, n_removed)
             watch.looked(intake)
             if not intake.shards:
+                _erase(graph, settings, context.log)
                 require_usable(replace(intake, removed=()), settings)
             work = Work(
                 settings,
@@ -103,7 +114,8 @@ def refresh_job(
             ]
             yield from this.through(stages, lambda stage: EventReporter(context, stage, work))
             work.weights.remember()
-            erase_let_go(graph, settings)
+            if chosen is None:  # or others may still need rows of what is let go of
+                _erase(graph, settings, context.log)
         watch.passed(this)
         if this.failed:
             raise failure("refresh", [one for failed in this.failed.values() for one in failed])

@@ -46,6 +46,12 @@ class Keys(NamedTuple):
     rows: np.ndarray
 
 
+def note_damaged(store: Store, segment: str) -> None:
+    """Have a segment made again by whoever writes the index next."""
+    with store.write(layout.damaged(segment)) as file:
+        file.write(b"")
+
+
 class ContentIndex:
     """The segments below a store's folder of that name, as they were when they were looked for.
 
@@ -61,8 +67,10 @@ class ContentIndex:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.segments, self._unreadable = list[Segment](), list[str]()
-        for name in store.names(layout.INDEX):
-            if not layout.is_segment(name):
+        names = store.names(layout.INDEX)
+        for name in filter(layout.is_segment, names):
+            if layout.damaged(name) in names:
+                self._unreadable.append(name)
                 continue
             try:
                 self.segments.append(Segment(store, name))
@@ -98,6 +106,7 @@ class ContentIndex:
         self._drop(damaged)
         for name in self._unreadable:
             self._store.remove(name)
+            self._store.remove(layout.damaged(name))
         self._unreadable.clear()
         self._drop([one for one in self.segments if not any(t in tables for t in one.tables)])
         while len(self.segments) > MAX_SEGMENTS:

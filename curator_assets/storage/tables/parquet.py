@@ -7,8 +7,6 @@ error, not another value.
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, Self
@@ -19,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curator_assets.errors import DamagedFileError
+from curator_assets.storage.ledger import stored_files
 from curator_assets.storage.store import Store
 
 ROW_GROUP_ROWS = 4096
@@ -148,43 +147,33 @@ def read_rows(
 ) -> pa.Table:
     """Some rows of the table called `name`, read by the row groups that they lie in.
 
+    All of it is read and hashed, once a process as long as it stays as it is.
+
     Args:
         store: where the table lies.
         name: its name.
         sha256: of the file as it was recorded, in hex.
-        rows: int64 [N], ascending.
+        rows: int64 [N], ascending; those beyond the table's end are left out.
         columns: to be read.
 
     Raises:
         FileNotFoundError: there is none.
-        DamagedFileError: it is another file, or has not these columns and rows.
+        DamagedFileError: it is another file, or has not these columns.
     """
-    with named_damage(store, name), _mapped(store, name) as buffer:
-        if hashlib.sha256(buffer).hexdigest() != sha256:
+    with _opened(store, name, columns) as (parquet, wanted):
+        if stored_files(store, [name])[name].sha256 != sha256:
             raise ValueError("it is not the file that was recorded")
-        with pq.ParquetFile(pa.BufferReader(buffer)) as parquet:
-            sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-            ends = np.cumsum(sizes)
-            groups, parts = np.searchsorted(ends, rows, "right"), []
-            for group in np.unique(groups).tolist():
-                part = parquet.read_row_group(group, columns=list(columns))
-                at = rows[groups == group] - (ends[group] - sizes[group])
-                parts.append(part.take(pa.array(at)))
+        sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+        ends = np.cumsum(sizes)
+        rows = rows[rows < parquet.metadata.num_rows]
+        groups, parts = (
+            np.searchsorted(ends, rows, "right"),
+            [parquet.read_row_group(0, wanted)[:0]],
+        )
+        for group in np.unique(groups).tolist():
+            part = parquet.read_row_group(group, columns=wanted)
+            parts.append(part.take(pa.array(rows[groups == group] - (ends[group] - sizes[group]))))
     return pa.concat_tables(parts)
-
-
-@contextmanager
-def _mapped(store: Store, name: str) -> Iterator[pa.Buffer]:
-    """The bytes of a file, mapped; of one in a bucket those of a copy that goes with the block."""
-    with ExitStack() as stack:
-        path = store.path(name)
-        if not store.is_local:
-            copy = stack.enter_context(tempfile.NamedTemporaryFile())
-            with store.open(name) as file:
-                shutil.copyfileobj(file, copy)
-            copy.flush()
-            path = copy.name
-        yield stack.enter_context(pa.memory_map(path)).read_buffer()
 
 
 def find_rows(

@@ -23,7 +23,7 @@ from curator_assets.engine.workers import supervision
 from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.encode import EncoderModel
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import hash_files
+from curator_assets.storage.ledger import stored_files
 
 Members = list[tuple[str, bytes]]
 
@@ -261,7 +261,7 @@ def assert_error(project: Project, error: str) -> None:
     pq.write_table(table, path)
     ledger = project.pipeline.ledger
     entry = ledger.read("image_embeddings", "a")
-    files = hash_files(project.pipeline.store, list(entry.files))
+    files = stored_files(project.pipeline.store, list(entry.files))
     ledger.write("image_embeddings", "a", replace(entry, files=files))
     shutil.rmtree(project.output / "index")
 
