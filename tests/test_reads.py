@@ -73,6 +73,7 @@ def reads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Counter, C
 def test_no_table_is_read_twice_in_one_stage(reads):
     tables, _ = reads
     assert {stage for (stage, _), _ in tables} == {
+        "image_embeddings",  # for the index
         "filter_scores",
         "centroids",
         "cluster_assignments",

@@ -12,6 +12,7 @@ from pipeline import Pipeline
 from tar_files import write_members
 
 from curator_assets.cli.plan import planned, print_plan
+from curator_assets.cli.refresh import run
 from curator_assets.definitions import build_assets
 from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
@@ -23,6 +24,7 @@ from curator_assets.engine.dagster.private_names import (
 from curator_assets.engine.plan import plan
 from curator_assets.engine.workers import supervision
 from curator_assets.storage.ledger import Entry
+from curator_assets.storage.shards.source import MissingSourceError
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,20 @@ def test_a_removed_tar_goes_everywhere_and_its_copies_stand_for_themselves(
     assert trashed.exists() == (on_removed == "trash")
     left = [p for p in (pipeline.folder / "curated").rglob("a.*") if "trash" not in p.parts]
     assert left == []
+
+
+def test_what_is_to_be_erased_is_so_also_where_nothing_is_left(pipeline, photos):
+    pipeline.changes = {"on_removed": "erase"}
+    drop(pipeline, "a", photos[0], photos[1])
+    assert refresh(pipeline)
+    drop(pipeline, "a", photos[2])
+    assert refresh(pipeline)
+    (pipeline.folder / "tars/a.tar").unlink()
+    with pytest.raises(MissingSourceError):
+        run(pipeline.instance, pipeline.settings, allow_removals=True)
+    left = [p for p in (pipeline.folder / "curated").rglob("*") if "embeddings" in p.parts]
+    assert [path for path in left if path.is_file()] == []
+    assert pipeline.store.names("trash") == []
 
 
 def test_an_empty_source_removes_nothing(pipeline, photos):

@@ -199,3 +199,30 @@ def test_a_name_may_be_as_long_as_the_filesystem_takes(tmp_path):
     with store.write(name) as file:
         file.write(b"x")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_ranges_of_a_file_are_read_or_an_error_is_raised(tmp_path):
+    for store in (Store(str(tmp_path)), Store("memory://ranges")):
+        with store.write("a") as file:
+            file.write(b"0123456789")
+        assert store.read_ranges("a", [(2, 4), (8, 12)]) == [b"23", b"89"]
+        with pytest.raises(FileNotFoundError):
+            store.read_ranges("b", [(0, 1)])
+
+
+def test_a_copy_stays_when_the_file_is_replaced(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EXDEV, "another disk")
+
+    for store in (Store(str(tmp_path)), Store("memory://copies")):
+        for link in (os.link, no_links):
+            monkeypatch.setattr(os, "link", link)
+            with store.write("a") as file:
+                file.write(b"before")
+            store.copy("a", "x/[1]")
+            with store.write("a") as file:
+                file.write(b"after")
+            assert store.read("x/[1]") == b"before"
+        monkeypatch.undo()
+        with pytest.raises(FileNotFoundError):
+            store.copy("no such file", "y")

@@ -149,19 +149,23 @@ class _Decoding:
                 while not self._has_room(some):
                     yield from self._next_ones()
                 self._begin(some)
+            while not self._done.empty() or self._n_overtaking() > _MAX_OVERTAKING:
+                yield from self._next_ones()
         while self._running:
             yield from self._next_ones()
 
     def _has_room(self, images: list[tuple[ImageRow, bytes]]) -> bool:
         if not self._running:
             return True
-        n_overtaking = self._n_samples - next(iter(self._running.values())).n_samples_before
-        if n_overtaking > _MAX_OVERTAKING:
-            return False
         return len(self._running) < _MIN_CALLS or (
             self._n_images + len(images) <= 2 * self._decoder.batch_size
             and self._n_bytes + _n_bytes(images) <= _MAX_BYTES
         )
+
+    def _n_overtaking(self) -> int:
+        """Samples that were read after the oldest image that is being decoded."""
+        oldest = next(iter(self._running.values()), None)
+        return self._n_samples - oldest.n_samples_before if oldest else 0
 
     def _begin(self, images: list[tuple[ImageRow, bytes]]) -> None:
         rows, number = [row for row, _ in images], self._n_begun

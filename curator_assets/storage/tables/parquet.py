@@ -166,10 +166,8 @@ def read_rows(
         sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         ends = np.cumsum(sizes)
         rows = rows[rows < parquet.metadata.num_rows]
-        groups, parts = (
-            np.searchsorted(ends, rows, "right"),
-            [parquet.read_row_group(0, wanted)[:0]],
-        )
+        groups = np.searchsorted(ends, rows, "right")
+        parts = [parquet.schema_arrow.empty_table().select(columns)]
         for group in np.unique(groups).tolist():
             part = parquet.read_row_group(group, columns=wanted)
             parts.append(part.take(pa.array(rows[groups == group] - (ends[group] - sizes[group]))))

@@ -161,6 +161,30 @@ def test_no_more_are_overtaking_than_are_held_in_memory(monkeypatch):
     assert n_before[0] <= 20
 
 
+def test_what_is_known_does_not_wait_for_a_batch_to_fill(monkeypatch):
+    """Three images are new; thousands after them are known, and are not to be held in memory."""
+    monkeypatch.setattr(module, "_MAX_OVERTAKING", 100)
+    n_read, images = 0, [bytes([i + 1]) for i in range(3)]
+
+    def all_parts() -> Iterator[Part]:
+        nonlocal n_read
+        yield from parts(images)
+        for start in range(3, 5000, 10):
+            keys = [f"{i:04d}" for i in range(start, start + 10)]
+            rows = [ImageRow(key, is_complete=True, error="corrupt") for key in keys]
+            members = [Member(f"{k}.jpg", k, "jpg", 0, 1, None, sha256=k) for k in keys]
+            samples = [Sample(k, 0, [m], image=m) for k, m in zip(keys, members, strict=True)]
+            n_read += 10
+            yield Part(list(samples), rows)
+
+    model = Model()
+    found = embedded_rows(all_parts(), Decoder(1), model, "float32", Supervision(), Spent())
+    next(event for event in found if isinstance(event, Rows))
+    assert n_read < 1000
+    assert sum(isinstance(event, Rows) for event in found) > 400
+    assert model.batches == [3]
+
+
 def test_nothing_to_embed():
     model = Model()
     assert rows_of([], Decoder(1), model) == []

@@ -23,6 +23,7 @@ from curator_assets.engine.workers import supervision
 from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.encode import EncoderModel
 from curator_assets.storage import layout
+from curator_assets.storage.content_index.segment import Segment
 from curator_assets.storage.ledger import stored_files
 
 Members = list[tuple[str, bytes]]
@@ -318,6 +319,35 @@ def test_an_index_that_leads_to_other_images_changes_no_result(project, photos, 
     assert project.embed() == (4, 4)
     project.tars(c=samples(numbered(photos[:4])))
     assert project.embed() == (0, 0)
+    project.assert_as_made_afresh()
+
+
+def test_an_index_that_leads_beyond_a_table_is_made_again(project, photos, monkeypatch):
+    project.tars(a=samples(numbered(photos[:4])))
+    with monkeypatch.context() as wrong:
+        right = stored_tables.shared_keys
+        beyond = lambda rows: (right(rows)[0], right(rows)[1] + 3)  # noqa: E731
+        wrong.setattr(stored_tables, "shared_keys", beyond)
+        project.embed()
+    project.tars(b=samples(numbered(photos[:4])))
+    assert project.embed() == (4, 4)
+    project.tars(c=samples(numbered(photos[:4])))
+    assert project.embed() == (0, 0)
+
+
+def test_an_index_that_can_not_be_read_costs_time_alone(project, photos, monkeypatch):
+    project.tars(a=samples(numbered(photos[:4])))
+    project.embed()
+
+    def fails(*_):
+        raise OSError("the connection was lost")
+
+    project.tars(b=samples(numbered(photos[:4])))
+    with monkeypatch.context() as broken:
+        broken.setattr(Segment, "find", fails)
+        assert project.embed() == (4, 4)
+    project.tars(c=samples(numbered(photos[:5])))
+    assert project.embed() == (1, 1)
     project.assert_as_made_afresh()
 
 
