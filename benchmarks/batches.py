@@ -13,7 +13,6 @@ import argparse
 import io
 import json
 import logging
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from itertools import count, cycle, islice
@@ -23,6 +22,7 @@ import open_clip
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from tar_files import commented, write_tar
 
 from curator_assets.models.identity import CONFIG
 
@@ -35,8 +35,6 @@ TINY = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
     "text_cfg": {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1},
 }
-_COMMENT = b"\xff\xfe"
-_MOST = 65_533
 
 
 def main() -> None:
@@ -76,12 +74,9 @@ def write_tars(folder: Path, n: int, sizes: tuple[int, ...]) -> None:
     folder.mkdir()
     files = large_photographs(sizes)
     for start in range(0, n, N_A_TAR):
-        with tarfile.open(folder / f"{start:06d}.tar", "w") as tar:
-            for i in range(start, min(start + N_A_TAR, n)):
-                data = next(files)
-                info = tarfile.TarInfo(f"{i:06d}.jpg")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+        numbers = range(start, min(start + N_A_TAR, n))
+        members = ((f"{i:06d}.jpg", next(files)) for i in numbers)
+        write_tar(folder / f"{start:06d}.tar", members)
 
 
 def large_photographs(sizes: tuple[int, ...]) -> Iterator[bytes]:
@@ -95,17 +90,6 @@ def large_photographs(sizes: tuple[int, ...]) -> Iterator[bytes]:
         photographs.append(data.getvalue())
     for number, photograph, size in zip(count(), cycle(photographs), cycle(sizes), strict=False):
         yield commented(photograph, number, size - len(photograph))
-
-
-def commented(jpeg: bytes, number: int, n_bytes: int) -> bytes:
-    """A JPEG file with a number and so many bytes of comments."""
-    segments, text = [jpeg[:2]], number.to_bytes(8, "big")
-    while n_bytes > 0:
-        text = text.ljust(min(max(n_bytes - 4, 8), _MOST), b" ")
-        segments.append(_COMMENT + (len(text) + 2).to_bytes(2, "big") + text)
-        n_bytes -= len(segments[-1])
-        text = b""
-    return b"".join([*segments, jpeg[2:]])
 
 
 def embedded(project: Path, model: Path, batch_size: int) -> tuple[int, int]:

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -38,7 +38,9 @@ from unittest.mock import patch
 import numpy as np
 import psutil
 import torch
+from benchmark_models import OFFLINE, model_settings, random_weights
 from PIL import Image
+from tar_files import commented, write_tar
 
 from curator_assets.engine.workers.worker import MEMORY
 from curator_assets.kernels.forms import ONEDNN, PLAIN, is_form_supported
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
     from curator_assets.kernels.encode import EncoderModel
     from curator_assets.settings import Settings
 
-OFFLINE = "efficientnet_lite0"
 GFLOP = {OFFLINE: 0.8, "ViT-B-32": 8.8, "ViT-L-14": 162.03, "ViT-L-14-quickgelu": 162.03}
 """Of one image: two for each multiplication, as tallied for the visual tower."""
 
@@ -82,7 +83,8 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.executions = arguments.executions or [arguments.execution]
+    others = arguments.executions or []
+    arguments.executions = list(dict.fromkeys([arguments.execution, *others]))
     if arguments.part:
         print(json.dumps(globals()[f"measure_{arguments.part}"](arguments)))
         return
@@ -192,16 +194,17 @@ def report_cores(found: dict[str, dict[str, Any]], n_cores: int) -> None:
 
 
 def write_tars(arguments: argparse.Namespace) -> None:
-    """Tars of photographs, and the settings that embed them."""
-    images = list(islice(cycle(photographs(arguments.photos)), arguments.images))
+    """Tars of photographs, no two of the same bytes, or the second one would not be embedded."""
+    numbered = zip(count(), cycle(photographs(arguments.photos)), strict=False)
+    images = [commented(data, i) for i, data in islice(numbered, arguments.images)]
     (arguments.folder / "tars").mkdir()
     for k in range(N_TARS):
-        with tarfile.open(arguments.folder / "tars" / f"{k:05d}.tar", "w") as tar:
-            for i, data in enumerate(images[k::N_TARS]):
-                for ext, content in (("jpg", data), ("txt", b"a photograph")):
-                    info = tarfile.TarInfo(f"{i:06d}.{ext}")
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
+        members = (
+            (f"{i:06d}.{ext}", content)
+            for i, data in enumerate(images[k::N_TARS])
+            for ext, content in (("jpg", data), ("txt", b"a photograph"))
+        )
+        write_tar(arguments.folder / "tars" / f"{k:05d}.tar", members)
 
 
 def photographs(folder: Path | None) -> list[bytes]:
@@ -301,33 +304,18 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     """A project over the tars, its output anew."""
     from curator_assets.settings import Settings
 
-    name, pretrained = arguments.model, "imagenet"
-    if name != OFFLINE:
-        pretrained = str(random_weights(name, arguments.folder))
     return Settings.model_validate(
         {
             "source": str(arguments.folder / "tars"),
             "output": tempfile.mkdtemp(dir=arguments.folder),
             "model": {
-                "name": name,
-                "pretrained": pretrained,
+                **model_settings(arguments.model, arguments.folder),
                 "device": arguments.device,
                 "precision": arguments.precision,
                 "execution": arguments.execution,
             },
         }
     )
-
-
-def random_weights(name: str, folder: Path) -> Path:
-    """A checkpoint of a model with seeded random weights."""
-    path = folder / f"{name}.pt"
-    if not path.exists():
-        import open_clip
-
-        torch.manual_seed(0)
-        torch.save(open_clip.create_model(name).state_dict(), path)
-    return path
 
 
 def work_on(arguments: argparse.Namespace) -> Work:
@@ -405,7 +393,8 @@ def measure_encoder(arguments: argparse.Namespace) -> dict[str, Any]:
         action = partial(encode, replace(model, execution=execution))
         seconds = seconds_of(action, arguments.device)
         figures[f"{execution}_images_per_second"] = n_images / seconds
-        figures["core_ms"] = core_ms_of(action, n_images)
+        if execution == arguments.execution:  # the pipeline's
+            figures["core_ms"] = core_ms_of(action, n_images)
     if arguments.device == "cpu":
         plain = partial(encode, work.encoder.load("float32", PLAIN)[1])
         plain()
@@ -428,7 +417,9 @@ def measure_pipeline(arguments: argparse.Namespace) -> dict[str, Any]:
     for outcome in made:
         steps = ("read", "decode", "encode", "write")
         busy.update({step: outcome.metadata[f"{step}_seconds"] for step in steps})
-    n_images = sum(outcome.metadata["n_samples"] for outcome in made)
+    n_images = sum(outcome.metadata["n_encoded"] for outcome in made)
+    if n_images != arguments.images:  # images per second would be of others
+        sys.exit(f"{n_images:,} of {arguments.images:,} images were encoded, all should have been")
     return {
         "images_per_second": n_images / seconds,
         "core_ms": 1000 * cpu / n_images,

@@ -6,9 +6,7 @@ that has them alone.
 
 from __future__ import annotations
 
-import io
 import random
-import tarfile
 import tempfile
 import time
 from collections import Counter
@@ -20,6 +18,7 @@ import polars as pl
 from damaged_images import MUTATIONS, with_checksums
 from fuzz_refresh import refresh_in
 from image_files import KINDS, by_pillow, picture
+from tar_files import write_tar
 
 N_OF_A_REFRESH = 500
 N_GOOD = 96
@@ -109,11 +108,8 @@ def embeddings_of(images: dict[str, bytes], rng: random.Random, found: Found) ->
         folder = Path(name)
         (folder / "tars").mkdir()
         for start in range(0, len(keys), N_OF_A_TAR):
-            with tarfile.open(folder / f"tars/{start:06d}.tar", "w") as tar:
-                for key in keys[start : start + N_OF_A_TAR]:
-                    info = tarfile.TarInfo(f"{key}.jpg")
-                    info.size = len(images[key])
-                    tar.addfile(info, io.BytesIO(images[key]))
+            members = ((f"{key}.jpg", images[key]) for key in keys[start : start + N_OF_A_TAR])
+            write_tar(folder / f"tars/{start:06d}.tar", members)
         done = refresh_in(folder)
         if done is None:
             found.died.append("a refresh hung")

@@ -39,6 +39,7 @@ from unittest.mock import patch
 import dagster as dg
 import pyarrow as pa
 import yaml
+from tar_files import write_tar
 
 from curator_assets.cli.plan import planned
 from curator_assets.cli.refresh import run
@@ -243,13 +244,12 @@ def write_photos(folder: Path, n_shards: int) -> Settings:
     photos = [crop.image.resize((96, 96)) for crop in crops()[:n_photos]]
     each = n_photos // n_shards
     for k in range(n_shards):
-        with tarfile.open(folder / "tars" / f"{k:05d}.tar", "w") as tar:
-            for i in range(each):
-                data = io.BytesIO()
-                photos[(k * each + i) % len(photos)].save(data, "JPEG")
-                info = tarfile.TarInfo(f"{i}.jpg")
-                info.size = len(data.getvalue())
-                tar.addfile(info, io.BytesIO(data.getvalue()))
+        members = dict[str, bytes]()
+        for i in range(each):
+            data = io.BytesIO()
+            photos[(k * each + i) % len(photos)].save(data, "JPEG")
+            members[f"{i}.jpg"] = data.getvalue()
+        write_tar(folder / "tars" / f"{k:05d}.tar", members.items())
     return settings
 
 

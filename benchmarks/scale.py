@@ -23,7 +23,6 @@ import pstats
 import random
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from itertools import pairwise
@@ -32,6 +31,7 @@ from typing import Any
 
 import yaml
 from PIL import Image
+from tar_files import write_tar
 
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
@@ -194,12 +194,12 @@ def write_project(folder: Path, n_shards: int, n_images: int) -> None:
         copied = [*shown[:1], *(before or shown)[-1:]][:n_copies]  # one here, one before
         images = [jpeg(image, 80 + rng.randrange(11)) for image in shown]
         images += [jpeg(image, 95) for image in copied]
-        with tarfile.open(folder / "tars" / f"{k:06d}.tar", "w") as tar:
-            for i, data in enumerate(images):
-                for ext, content in (("jpg", data), ("txt", b"a part of a photograph")):
-                    info = tarfile.TarInfo(f"{i:06d}.{ext}")
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
+        members = (
+            (f"{i:06d}.{ext}", content)
+            for i, data in enumerate(images)
+            for ext, content in (("jpg", data), ("txt", b"a part of a photograph"))
+        )
+        write_tar(folder / "tars" / f"{k:06d}.tar", members)
         before = shown
 
 

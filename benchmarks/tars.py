@@ -9,17 +9,17 @@ Best of some rounds in turns, CPU time of one thread; what a tar's bytes cost to
 from __future__ import annotations
 
 import argparse
-import io
 import random
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 from unittest.mock import patch
 
 import tar_reads
+from tar_files import write_tar
 
 from curator_assets.storage.shards import tars
 from curator_assets.storage.shards.source import Source
@@ -45,21 +45,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tars-") as folder:
         for title, (kind, mtime) in FORMATS.items():
             path = Path(folder, "shard.tar")
-            write_tar(path, kind, mtime)
+            write_tar(path, members_of_noise(), kind=kind, mtime=mtime)
             print(f"{title}:")
             costs(path, arguments.rounds)
 
 
-def write_tar(path: Path, kind: int, mtime: float) -> None:
+def members_of_noise() -> Iterator[tuple[str, bytes]]:
     """Images of noise and their captions."""
     rng = random.Random(0)
-    with tarfile.open(path, "w", format=kind) as tar:
-        for i in range(N_IMAGES):
-            spread = rng.randrange(-IMAGE_BYTES // 8, IMAGE_BYTES // 8)
-            for ext, n_bytes in (("jpg", IMAGE_BYTES + spread), ("txt", CAPTION_BYTES)):
-                info = tarfile.TarInfo(f"{i:08d}.{ext}")
-                info.size, info.mtime = n_bytes, mtime
-                tar.addfile(info, io.BytesIO(rng.randbytes(n_bytes)))
+    for i in range(N_IMAGES):
+        spread = rng.randrange(-IMAGE_BYTES // 8, IMAGE_BYTES // 8)
+        yield f"{i:08d}.jpg", rng.randbytes(IMAGE_BYTES + spread)
+        yield f"{i:08d}.txt", rng.randbytes(CAPTION_BYTES)
 
 
 def costs(path: Path, rounds: int) -> None:

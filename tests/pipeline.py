@@ -12,7 +12,7 @@ import yaml
 from curator_assets.cli.plan import planned
 from curator_assets.cli.refresh import run
 from curator_assets.definitions import build_assets
-from curator_assets.defs.embed.arithmetic import RECORD
+from curator_assets.defs.embed import arithmetic
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.intake import let_go, look, register
@@ -76,12 +76,12 @@ class Pipeline:
         work = Work(settings, (), logging.getLogger(__name__))
         if settings.model.precision == "auto" or work.encoder.device_type() != "cpu":
             return
-        partition = f"cpu {settings.model.precision}"
-        inputs = {"model": settings.model.name, "weights": work.weights.model()}
-        if inputs["weights"] and work.ledger.read(RECORD, partition) is None:
+        weights, key = work.weights.model(), arithmetic._key(work)
+        if weights and work.ledger.read(arithmetic.RECORD, key) is None:
+            inputs = arithmetic._inputs(work, weights)
             state = {"form": "plain", "lowest_cosine": {}, "core_ms": {}, "n_images": 1}
             chosen = Entry(hash_of(inputs), settings.model.precision, inputs=inputs, state=state)
-            work.ledger.write(RECORD, partition, chosen)
+            work.ledger.write(arithmetic.RECORD, key, chosen)
 
     def shards(self) -> list[str]:
         return list(InstanceRegistry(self.instance, self.settings).shards())

@@ -1,7 +1,9 @@
 """Counts what the kernels are given, in whatever Python process has this folder on its path.
 
 Lines of JSON go to the file that the variable `COUNTED` names: images handed to the decoder and to
-the encoder, by the process that has them, and CPU-seconds of each stage of a refresh.
+the encoder, by the process that has them, and CPU-seconds of each stage of a refresh. Where
+`COUNTED_READS` is set, also what is read of local files and what is read back of those just
+written, by stage: that takes a line a read, so it is not for what is timed.
 """
 
 from __future__ import annotations
@@ -14,10 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-VARIABLE = "COUNTED"
+VARIABLE, READS = "COUNTED", "COUNTED_READS"
+STAGE = "COUNTED_STAGE"
+"""The variable that tells workers which stage began them."""
+
+INTAKE = "intake"
+"""What comes before the first stage."""
 
 
 def told(**found: Any) -> None:
@@ -66,10 +74,43 @@ def time_stages(module: ModuleType) -> None:
 
     def timed(self: Any, stage: Any, *more: Any) -> Iterator[Any]:
         before = cpu_seconds()
+        os.environ[STAGE] = stage.name
         yield from over(self, stage, *more)
         told(stage=stage.name, cpu_seconds=cpu_seconds() - before)
 
     module.Pass.over = timed
+
+
+def told_read(path: str, data: bytes, how: str = "") -> None:
+    """Tell of what was read of a file."""
+    told(read=path, stage=os.environ.get(STAGE, INTAKE) + how, n_bytes=len(data))
+
+
+def count_reads(module: ModuleType) -> None:
+    """Tell of the bytes that are read of local files."""
+    read = module.LocalFileOpener.read
+
+    def counted(self: Any, *n_bytes: int) -> bytes:
+        data: bytes = read(self, *n_bytes)
+        told_read(os.path.realpath(self.path), data)
+        return data
+
+    module.LocalFileOpener.read = counted
+
+
+def count_reads_back(module: ModuleType) -> None:
+    """Tell of the bytes that are read back of tars before these are in place."""
+    read = module.HashedFile.read
+
+    def counted(self: Any, *n_bytes: int) -> bytes:
+        data: bytes = read(self, *n_bytes)
+        path = Path(self._file.name).resolve()
+        name, is_tar, _ = path.name.partition(".tar.")  # `.name.tar.writer.partial`
+        if is_tar:
+            told_read(str(path.with_name(f"{name[1:]}.tar")), data, ", read back")
+        return data
+
+    module.HashedFile.read = counted
 
 
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
@@ -77,6 +118,11 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "curator_assets.kernels.encode": count_encoded,
     "curator_assets.engine.refresh": time_stages,
 }
+if READS in os.environ:
+    PATCHES |= {
+        "fsspec.implementations.local": count_reads,
+        "curator_assets.storage.written_files": count_reads_back,
+    }
 
 
 class Patching(MetaPathFinder):
