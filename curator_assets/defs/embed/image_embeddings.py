@@ -37,6 +37,7 @@ from curator_assets.engine.stage import (
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.engine.workers.supervision import supervised
 from curator_assets.storage import layout
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.shards.not_taken import note_refused
 from curator_assets.storage.shards.tar_versions import (
     read_version,
@@ -103,6 +104,11 @@ def _open(work: Work) -> Iterator[Stream]:
         work.log.info("%s", reused_words(work, read))
 
     yield stream
+
+
+def n_images(entry: Entry) -> int:
+    """How many embeddings a shard has: one of each image that could be read."""
+    return int(entry.state["n_samples"] - entry.state["n_unreadable"])
 
 
 def reused_words(work: Work, shards: Iterable[str]) -> str:
