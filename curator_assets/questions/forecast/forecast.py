@@ -13,9 +13,9 @@ from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.stored_tables import known_contents
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.freshness import why_other_code
+from curator_assets.engine.machine import machine
 from curator_assets.engine.partitioning import ALL
 from curator_assets.engine.plan import StagePlan
-from curator_assets.engine.rates import machine
 from curator_assets.engine.stage import is_by_shard
 from curator_assets.engine.work import Work
 from curator_assets.questions.forecast.counted_images import counted_images
