@@ -106,11 +106,6 @@ def _open(work: Work) -> Iterator[Stream]:
     yield stream
 
 
-def n_images(entry: Entry) -> int:
-    """How many embeddings a shard has: one of each image that could be read."""
-    return int(entry.state["n_samples"] - entry.state["n_unreadable"])
-
-
 def reused_words(work: Work, shards: Iterable[str]) -> str:
     """How many images of some shards were embedded, and how many were embedded before."""
     entries = [entry for shard in shards if (entry := work.entry(IMAGE_EMBEDDINGS, shard))]
@@ -141,3 +136,8 @@ IMAGE_EMBEDDINGS = Stage(
     columns=lambda settings: schemas.embeddings(1, settings.model.storage),
     unit="images",
 )
+
+
+def n_images(entry: Entry) -> int:
+    """How many embeddings a shard has: one of each image that could be read."""
+    return int(entry.state["n_samples"] - entry.state["n_unreadable"])
