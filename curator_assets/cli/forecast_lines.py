@@ -20,7 +20,7 @@ def forecast_lines(cost: Forecast) -> Iterator[str]:
             yield f"          not counted: {shard}, which can't be read: {why}"
     yield f"pairs     {_pairs(cost.search)}"
     yield f"to read   {_bytes(cost.n_bytes.read)}"
-    left_out = "" if cost.n_bytes.tables_are_known else ", without tables of a width not known yet"
+    left_out = "" if cost.n_bytes.tables_are_known else ", without tables of a size not known yet"
     yield f"to write  {_bytes(cost.n_bytes.written)}{left_out}"
     yield f"time      {_time(cost)}"
 
@@ -31,13 +31,14 @@ def _to_embed(cost: Forecast) -> str:
         return "no images"
     if images is None:
         return f"the images of {tars}, whose number can't be told"
+    n = images.n_encoded
+    likely = "" if n.is_known else f", likely {_number(Range.of(n.expected), is_rounded=True)},"
+    encoded = f"{_of(n, 'image')}{likely} of {tars}"
     if not images.n_reused.high:
-        return f"{_of(images.n_encoded, 'image')} of {tars}"
+        return encoded
     are = "is" if images.n_reused == Range.of(1) else "are"
-    return (
-        f"{_of(images.n_encoded, 'image')} of {tars} (of {_number(images.n_images)}; "
-        f"{_number(images.n_reused)} {are} copied)"
-    )
+    of = f"of {_number(images.n_images)}; {_number(images.n_reused)} {are} copied"
+    return f"{encoded} ({of})"
 
 
 def _pairs(search: ExpectedSearch | None) -> str:
@@ -53,17 +54,19 @@ def _pairs(search: ExpectedSearch | None) -> str:
 
 def _time(cost: Forecast) -> str:
     time, where = cost.time, f"on this machine ({cost.machine})"
+    left_out = [f"no rate of {named(time.unknown)} is known yet {where}"] if time.unknown else []
+    if cost.images is None:
+        left_out = ["that of embedding can't be told without the number of images", *left_out]
     if time.seconds is None:
-        if not time.unknown:
-            return "none to speak of"
-        return f"no rate is known yet {where}: it is after one refresh"
-    low, middle, high = time.seconds.low, time.seconds.middle, time.seconds.high
-    rest = f"about {duration(middle)} ({duration(low)} to {duration(high)})"
+        if time.unknown and cost.images:
+            return f"no rate is known yet {where}: it is after one refresh"
+        return "; ".join(left_out) or "none to speak of"
+    low, expected, high = time.seconds.low, time.seconds.expected, time.seconds.high
+    rest = f"about {duration(expected)} ({duration(low)} to {duration(high)})"
     refreshes = "the last refresh" if time.n_observations == 1 else "the last refreshes"
-    if not time.unknown:
+    if not left_out:
         return f"{rest}, by {refreshes} {where}"
-    of = named(time.unknown)
-    return f"no rate of {of} is known yet {where}; all else takes {rest}, by {refreshes}"
+    return f"{'; '.join(left_out)}; all else takes {rest}, by {refreshes}"
 
 
 def _of(n: Range, what: str) -> str:
@@ -71,9 +74,9 @@ def _of(n: Range, what: str) -> str:
     return f"{_number(n)} {what}{'' if n == Range.of(1) else 's'}"
 
 
-def _number(n: Range) -> str:
+def _number(n: Range, *, is_rounded: bool = False) -> str:
     """A count, or two; what is not known is rounded to three digits."""
-    if n.is_known:
+    if n.is_known and not is_rounded:
         return f"{round(n.low):,}"
     return _words(n, lambda value: f"{int(float(f'{value:.3g}')):,}")
 

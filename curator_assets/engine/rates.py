@@ -5,20 +5,16 @@ They are no result and nothing rests on them: one that is lost is made up for by
 
 from __future__ import annotations
 
-import os
-import platform
 import re
-import time
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from curator_assets.engine.making import Recorded
-from curator_assets.engine.partitioning import Partitioning
+from curator_assets.engine.machine import machine
+from curator_assets.engine.partitioning import Partition, Partitioning
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import Work
+from curator_assets.masking import masked
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Entry
 
@@ -26,7 +22,10 @@ RECORD = "rates"
 """The ledger entries of what was observed, by machine and stage."""
 
 N_KEPT = 8
-"""Observations of a stage; older ones are of other tars or other code."""
+"""Observations of a stage that tell the same; older ones are of other tars or other code."""
+
+COPIED_AT_MOST = 0.1
+"""Images encoded for one that was copied, up to which an observation tells the pace of copying."""
 
 
 @dataclass(frozen=True)
@@ -35,71 +34,68 @@ class Observation:
 
     Attributes:
         encoder: `encoder_words` of the settings.
-        n_partitions: that were made.
         n_bytes: of the tars of these partitions; of all tars, of a stage that is made over all.
         n_encoded: images that went through the encoder, of the stage that has one.
         n_reused: images whose embeddings were copied instead, likewise.
         seconds: by the clock, all that goes with it included.
-        read_seconds: of them, as far as the stage counts it, those spent reading and hashing tars.
     """
 
     encoder: str
-    n_partitions: int
     n_bytes: int
     n_encoded: int
     n_reused: int
     seconds: float
-    read_seconds: float
+
+    @property
+    def is_of_encoding(self) -> bool:
+        """Whether it tells the pace of the encoder, which most of its images went through."""
+        return self.n_encoded > self.n_reused
+
+    @property
+    def is_of_copying(self) -> bool:
+        """Whether it tells how long it takes to read tars of which hardly any image is encoded."""
+        return self.n_encoded <= COPIED_AT_MOST * self.n_reused
+
+    @property
+    def tells(self) -> tuple[object, ...]:
+        """The same of those that tell the same."""
+        return self.encoder, self.is_of_encoding, self.is_of_copying
 
 
-class Taken:
-    """What it takes to make partitions of a stage, counted from now on."""
+def note(stage: Stage, work: Work, made: Collection[Partition], seconds: float) -> None:
+    """Keep what it took to make some partitions; storage that fails is passed over.
 
-    def __init__(self, stage: Stage, work: Work) -> None:
-        self._stage, self._work = stage, work
-        self._counts = Counter[str]()
-        self._read_seconds = 0.0
-        self._started = time.monotonic()
-
-    def add(self, one: Recorded) -> None:
-        """Count a partition."""
-        is_of_tar = self._stage.by is Partitioning.SHARD
-        self._counts["n_partitions"] += 1
-        self._counts["n_bytes"] += self._work.n_bytes.get(one.partition, 0) if is_of_tar else 0
-        for name in ("n_encoded", "n_reused"):
-            self._counts[name] += one.entry.state.get(name, 0)
-        self._read_seconds += one.metadata.get("read_seconds", 0.0)
-
-    def note(self) -> None:
-        """Keep it, if anything was made; storage that fails is passed over.
-
-        Raises:
-            LeaseLostError: another refresh has taken over the output.
-        """
-        seconds, stage, work = time.monotonic() - self._started, self._stage, self._work
-        if not self._counts["n_partitions"]:
-            return
-        if stage.by is not Partitioning.SHARD:
-            self._counts["n_bytes"] = sum(work.n_bytes.get(shard, 0) for shard in work.shards)
-        observation = Observation(
-            encoder=encoder_words(work.settings),
-            n_partitions=self._counts["n_partitions"],
-            n_bytes=self._counts["n_bytes"],
-            n_encoded=self._counts["n_encoded"],
-            n_reused=self._counts["n_reused"],
-            seconds=seconds,
-            read_seconds=self._read_seconds,
-        )
-        kept = [*observed(stage, work), observation][-N_KEPT:]
+    Raises:
+        LeaseLostError: another refresh has taken over the output.
+    """
+    try:
+        observation = _observation(stage, work, made, seconds)
+        before = observed(stage, work)
+        alike = [one for one in before if one.tells == observation.tells]
+        others = [one for one in before if one.tells != observation.tells]
+        kept = [*others, *[*alike, observation][-N_KEPT:]]
         state = {"observations": [asdict(one) for one in kept]}
-        try:
-            work.ledger.write(RECORD, _partition(stage, work), Entry("", "", state=state))
-        except OSError as error:
-            work.log.warning("what %s took can't be kept: %s", stage.name, error)
+        work.ledger.write(RECORD, _partition(stage, work), Entry("", "", state=state))
+    except OSError as error:
+        work.log.warning("what %s took can't be kept: %s", stage.name, masked(str(error)))
+
+
+def _observation(
+    stage: Stage, work: Work, made: Collection[Partition], seconds: float
+) -> Observation:
+    states = [entry.state for partition in made if (entry := work.entry(stage, partition))]
+    shards = made if stage.by is Partitioning.SHARD else work.shards
+    return Observation(
+        encoder=encoder_words(work.settings),
+        n_bytes=sum(work.n_bytes.get(shard, 0) for shard in shards),
+        n_encoded=sum(state.get("n_encoded", 0) for state in states),
+        n_reused=sum(state.get("n_reused", 0) for state in states),
+        seconds=seconds,
+    )
 
 
 def observed(stage: Stage, work: Work) -> list[Observation]:
-    """What was observed of a stage on this machine, the latest last."""
+    """What was observed of a stage on this machine, of what tells the same the latest last."""
     entry = work.ledger.read(RECORD, _partition(stage, work))
     rows = entry.state.get("observations") if entry else None
     return list(_readable(rows if isinstance(rows, list) else ()))
@@ -120,32 +116,3 @@ def encoder_words(settings: Settings) -> str:
     """By what of the settings the pace of the encoder goes."""
     model = settings.model
     return f"{model.name}, {model.precision}, {model.execution}"
-
-
-def machine(device: str) -> str:
-    """This machine as rates are kept by it: `cpu, AMD EPYC 9654, 8 cores`.
-
-    Args:
-        device: the kind of device to embed on, `cpu` or `cuda`; of a GPU the driver tells the name.
-    """
-    gpus = [_field(path, "Model") for path in sorted(_NVIDIA.glob("*/information"))]
-    devices = sorted({name for name in gpus if name}) if device == "cuda" else []
-    n_gpus = [f"{len(gpus)} GPUs"] if devices and len(gpus) > 1 else []
-    processor = _field(_CPUINFO, "model name") or platform.machine()
-    n_cores = len(os.sched_getaffinity(0))
-    cores = f"{n_cores} core{'s' * (n_cores > 1)}"
-    return ", ".join([device, *devices, *n_gpus, processor, cores])
-
-
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
-_CPUINFO = Path("/proc/cpuinfo")
-
-
-def _field(path: Path, name: str) -> str | None:
-    """The first value of a name in a file of `name : value` lines; None if there is none."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    found = (line.partition(":") for line in lines)
-    return next((value.strip() for key, _, value in found if key.strip() == name), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from curator_assets.engine.freshness import Examined, all_fresh, examine
 from curator_assets.engine.making import Recorded, make
 from curator_assets.engine.partitioning import Partition, Partitioning
-from curator_assets.engine.rates import Taken
+from curator_assets.engine.rates import note
 from curator_assets.engine.stage import External, Failed, Observed, Stage, goes_by_partition
 from curator_assets.engine.work import Work
 from curator_assets.storage.ledger import Entry
@@ -79,18 +80,18 @@ class Pass:
             # or Dagster would mark it stale, or as missing if a kill came between work and event
             if partition in touched or partition not in reported:
                 yield from reporter.fresh(partition, entry)
-        made = self.made.setdefault(stage, set())
-        failed, taken = list(examined.failed), Taken(stage, self.work)
+        failed, made, started = list(examined.failed), set[Partition](), time.monotonic()
         for outcome in make(stage, [*examined.stale, *examined.undecided], self.work):
             yield from reporter.outcome(outcome)
             if isinstance(outcome, Failed):
                 failed.append(outcome)
             elif isinstance(outcome, Recorded):
                 made.add(outcome.partition)
-                taken.add(outcome)
-        taken.note()
+                self.made.setdefault(stage, set()).add(outcome.partition)
         if failed:
             self.failed[stage] = failed
+        elif made:
+            note(stage, self.work, made, time.monotonic() - started)
         yield from reporter.close()
 
     def _lost(self, stage: Stage) -> set[Partition]:

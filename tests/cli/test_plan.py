@@ -46,7 +46,8 @@ def test_the_cost_is_told_below_the_table_until_nothing_is_to_be_made(run, proje
     before = run("plan")
     assert before.exit_code == 0, before.output
     assert list(told(before.stdout)) == NAMES
-    assert "images of 1 tar" in told(before.stdout)["to embed"]
+    guessed = told(before.stdout)["to embed"]
+    assert "images, likely 7, of 1 tar" in guessed
     assert "no rate is known yet on this machine (cpu, " in told(before.stdout)["time"]
     exact = run("plan", "--exact")
     assert told(exact.stdout)["to embed"] == "6 images of 1 tar (of 7; 1 is copied)"
@@ -88,7 +89,7 @@ def lines(**changes) -> dict[str, str]:
 def test_ranges_are_rounded_and_what_is_known_is_not():
     guessed = images(Range(11_876, 12_345), Range(9_812, 10_412), Range(1_604, 2_204))
     assert lines(images=guessed, n_to_embed=12)["to embed"] == (
-        "9,810-10,400 images of 12 tars (of 11,900-12,300; 1,600-2,200 are copied)"
+        "9,810-10,400 images, likely 10,100, of 12 tars (of 11,900-12,300; 1,600-2,200 are copied)"
     )
     counted = images(Range.of(12_345), Range.of(12_345), Range.of(0))
     assert lines(images=counted, n_to_embed=12)["to embed"] == "12,345 images of 12 tars"
@@ -125,3 +126,8 @@ def test_the_time_names_what_it_leaves_out():
     )
     none = ExpectedSeconds(None, 0, ("image_embeddings",))
     assert lines(time=none)["time"] == f"no rate is known yet {where}: it is after one refresh"
+    uncounted = lines(images=None, n_to_embed=2, time=ExpectedSeconds(None, 0, ()))
+    assert uncounted["time"] == "that of embedding can't be told without the number of images"
+    others = lines(images=None, n_to_embed=2)["time"]
+    assert others.startswith("that of embedding can't be told without")
+    assert others.endswith("all else takes about 14 min (11 min to 18 min), by the last refreshes")

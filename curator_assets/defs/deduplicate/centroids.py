@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from curator_assets.defs.embed.embedding_weights import WEIGHTS, weights_in_force
-from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, n_images
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import all_fresh
 from curator_assets.engine.partitioning import ALL, MissingInputError, Partitioning, UndecidedError
@@ -14,7 +14,6 @@ from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import embedding_matrix, read_table
 
@@ -57,15 +56,18 @@ def _open(work: Work) -> Iterator[Make]:
         embedded = shards_of_one_id_each(work)
         if not embedded:
             raise MissingInputError(f"no shard is embedded; make {IMAGE_EMBEDDINGS.name} first")
-        n_of_shard = {shard: _n_images(entry) for shard, entry in embedded.items()}
-        sample, n_images = sample_embeddings(store, n_of_shard, settings), sum(n_of_shard.values())
-        if not n_images:
+        n_of_shard = {shard: n_images(entry) for shard, entry in embedded.items()}
+        sample, n_embedded = (
+            sample_embeddings(store, n_of_shard, settings),
+            sum(n_of_shard.values()),
+        )
+        if not n_embedded:
             return _placeholder(work, sample.shape[1])
         seed = settings.clusters.seed
         sparse = sample[deduplicate_sample(sample, min_cosine=THINNED_AT_COSINE, seed=seed)]
         trained = train_centroids(
             sparse,
-            n_clusters=_n_clusters(settings, n_images),
+            n_clusters=_n_clusters(settings, n_embedded),
             n_iterations=settings.clusters.n_iterations,
             seed=seed,
         )
@@ -74,7 +76,7 @@ def _open(work: Work) -> Iterator[Make]:
         mean_cosine = float((sparse @ trained.T).max(axis=1).mean())
         metadata = {
             "n_clusters": len(trained),
-            "n_images": n_images,
+            "n_images": n_embedded,
             "n_sampled": len(sample),
             "n_trained_on": len(sparse),
             "mean_cosine_to_centroid": mean_cosine,
@@ -109,12 +111,7 @@ CENTROIDS = Stage(
 
 def _has_images(work: Work) -> bool:
     """Whether any shard has an image that could be read."""
-    return any(_n_images(entry) for entry in shards_of_one_id_each(work).values())
-
-
-def _n_images(entry: Entry) -> int:
-    """How many embeddings a shard has."""
-    return int(entry.state["n_samples"] - entry.state["n_unreadable"])
+    return any(n_images(entry) for entry in shards_of_one_id_each(work).values())
 
 
 def _placeholder(work: Work, embedding_dim: int) -> Made:

@@ -38,6 +38,7 @@ from curator_assets.engine.work import Purpose, Work
 from curator_assets.engine.workers.supervision import supervised
 from curator_assets.masking import masked_error
 from curator_assets.storage import layout
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.shards.not_taken import note_refused
 from curator_assets.storage.shards.tar_versions import (
     read_version,
@@ -146,3 +147,8 @@ IMAGE_EMBEDDINGS = Stage(
     columns=lambda settings: schemas.embeddings(1, settings.model.storage),
     unit="images",
 )
+
+
+def n_images(entry: Entry) -> int:
+    """How many embeddings a shard has: one of each image that could be read."""
+    return int(entry.state["n_samples"] - entry.state["n_unreadable"])

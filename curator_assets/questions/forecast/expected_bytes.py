@@ -15,12 +15,14 @@ from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import Work
 from curator_assets.models.embedding_width import embedding_width
+from curator_assets.questions.forecast.expected_images import ExpectedImages
 from curator_assets.questions.forecast.ranges import Range
 from curator_assets.questions.forecast.stored_embeddings import StoredEmbeddings
 from curator_assets.settings import Settings
 
 EMBEDDINGS_READERS = (FILTER_SCORES, CENTROIDS, CLUSTER_ASSIGNMENTS, NEAR_DUPLICATE_PAIRS)
-"""The stages that read embeddings; of other tables, and by other stages, little is read."""
+"""The stages that read embeddings, scores only where there are heads; of other tables, and by other
+stages, little is read."""
 
 SAMPLE_BYTES = Range(100, 1000)
 """Of the tables an image, without its embedding: names, statistics, scores, cells, verdicts."""
@@ -28,7 +30,7 @@ SAMPLE_BYTES = Range(100, 1000)
 COMPRESSED = Range(0.8, 1.0)
 """The share of the bytes of embeddings that is left of them in a table."""
 
-SPREAD = 0.1
+TABLES_VARY = 0.1
 """By what fraction tables and curated tars may be off those of other shards, though these agree."""
 
 
@@ -37,7 +39,8 @@ class ExpectedBytes:
     """What is read and written.
 
     Attributes:
-        tables_are_known: False if the width of the embeddings is not, and they are left out.
+        tables_are_known: False if the number of images or the width of their embeddings is not, and
+            tables of them are left out.
     """
 
     read: Range
@@ -49,8 +52,8 @@ def expected_bytes(
     amounts: Mapping[Stage, Range],
     work: Work,
     stored: StoredEmbeddings,
-    n_tar_bytes: int,
-    images_per_byte: Range,
+    images: ExpectedImages | None,
+    images_per_byte: Range | None,
 ) -> ExpectedBytes:
     """What is read and written.
 
@@ -58,24 +61,29 @@ def expected_bytes(
         amounts: what is made, in bytes of tars.
         work: whose output is looked at.
         stored: what is embedded.
-        n_tar_bytes: of the tars that are embedded.
-        images_per_byte: of the tars.
+        images: that are embedded; None if their number is not known.
+        images_per_byte: of the tars; None if it is not known.
     """
-    per_image = _table_bytes_per_image(stored, work.settings)
-    per_byte = images_per_byte * (per_image or Range.of(0))
-    curated = amounts.get(DEDUPLICATED_SHARDS, Range.of(0))
-    written = [amount * _written_per_byte(stage, work) for stage, amount in amounts.items()]
-    written.append(Range.of(n_tar_bytes) * per_byte)
-    read = [amounts.get(stage, Range.of(0)) * per_byte for stage in EMBEDDINGS_READERS]
-    # curated tars are read back
-    read += [Range.of(n_tar_bytes), curated, curated * _written_per_byte(DEDUPLICATED_SHARDS, work)]
-    return ExpectedBytes(Range.sum(read), Range.sum(written), per_image is not None)
+    per_image, none = _table_bytes_per_image(stored, work.settings), Range.of(0)
+    per_byte = images_per_byte * per_image if images_per_byte and per_image else none
+    ratios = {stage: _written_per_byte(stage, work) for stage in amounts}
+    ratios[IMAGE_EMBEDDINGS] = per_byte
+    written = [amount * ratios[stage] for stage, amount in amounts.items()]
+    readers = [s for s in EMBEDDINGS_READERS if s is not FILTER_SCORES or work.settings.heads]
+    read = [amounts[stage] * per_byte for stage in readers if stage in amounts]
+    read.append(amounts.get(IMAGE_EMBEDDINGS, none))
+    if DEDUPLICATED_SHARDS in amounts:  # what is written is read back
+        read.append(amounts[DEDUPLICATED_SHARDS] * (Range.of(1) + ratios[DEDUPLICATED_SHARDS]))
+    if images and per_image:  # the tables that rows are copied from
+        read.append(images.n_reused * per_image)
+    are_known = per_image is not None and images is not None
+    return ExpectedBytes(Range.sum(read), Range.sum(written), are_known)
 
 
 def _table_bytes_per_image(stored: StoredEmbeddings, settings: Settings) -> Range | None:
-    alike = [one for one in stored.there.values() if one.is_alike and one.n_images]
+    alike = [one for one in stored.there.values() if one.is_usable and one.n_images]
     if alike:
-        return Range.spread([one.table_bytes / one.n_images for one in alike], SPREAD)
+        return Range.spread([one.table_bytes / one.n_images for one in alike], TABLES_VARY)
     width = embedding_width(settings.model.name)
     if width is None:
         return None
@@ -85,27 +93,15 @@ def _table_bytes_per_image(stored: StoredEmbeddings, settings: Settings) -> Rang
 
 def _written_per_byte(stage: Stage, work: Work) -> Range:
     """What a stage writes a byte of the tars that it is made of, by what it wrote before."""
-    return work.once((_written_per_byte, stage), lambda: _find_written_per_byte(stage, work))
-
-
-def _find_written_per_byte(stage: Stage, work: Work) -> Range:
-    if stage is IMAGE_EMBEDDINGS:
-        return Range.of(0)  # by the image
-    entries = work.ledger.read_all(stage.name)
-    if stage.by is Partitioning.SHARD:
-        sizes = {shard: work.n_bytes.get(shard, 0) for shard in entries}
-        found = [
-            sum(file.n_bytes for file in entry.files.values()) / sizes[shard]
-            for shard, entry in entries.items()
-            if sizes[shard]
-        ]
-        unknown = Range(0, 1) if stage is DEDUPLICATED_SHARDS else Range.of(0)
-        return Range.spread(found, SPREAD) if found else unknown
-    whole = work.ledger.read(stage.name)
-    n_bytes = sum(
-        file.n_bytes
-        for entry in [*entries.values(), *([whole] if whole else [])]
-        for file in entry.files.values()
-    )
-    total = sum(work.n_bytes.get(shard, 0) for shard in work.shards)
-    return Range.of(n_bytes / max(total, 1))
+    made = {p: entry for p in work.partitions(stage) if (entry := work.entry(stage, p))}
+    # what is not made of one tar is made of all of them, in parts that are about alike
+    share_of_all = sum(work.n_bytes.get(shard, 0) for shard in work.shards) / max(len(made), 1)
+    is_of_tar = stage.by is Partitioning.SHARD
+    sizes = {p: work.n_bytes.get(p, 0) if is_of_tar else share_of_all for p in made}
+    found = [
+        sum(file.n_bytes for file in entry.files.values()) / sizes[partition]
+        for partition, entry in made.items()
+        if sizes[partition]
+    ]
+    unknown = Range(0, 1) if stage is DEDUPLICATED_SHARDS else Range.of(0)
+    return Range.spread(found, TABLES_VARY) if found else unknown

@@ -15,13 +15,6 @@ from curator_assets.engine.work import Work
 from curator_assets.questions.forecast.ranges import Range
 
 
-def to_embed(plans: Iterable[StagePlan], work: Work) -> list[str]:
-    """The shards whose tars are read to be embedded, in order of arrival."""
-    (plan,) = (plan for plan in plans if plan.stage is IMAGE_EMBEDDINGS)
-    due = plan.stale.keys() | plan.undecided.keys()
-    return [shard for shard in work.shards if shard in due and shard not in work.absent]
-
-
 def expected_making(
     plans: Sequence[StagePlan],
     work: Work,
@@ -38,7 +31,7 @@ def expected_making(
     Args:
         plans: of all stages.
         work: knows the sizes of the tars.
-        embedded: the shards of `to_embed`.
+        embedded: the shards that are embedded.
         removed: shards that are let go of.
         n_images: of the shards that are embedded.
     """
@@ -47,23 +40,20 @@ def expected_making(
         stale, waiting = plan.stale.keys(), plan.undecided.keys()
         if not stale and not waiting:
             continue
-        if plan.stage.by is not Partitioning.SHARD:
-            amounts[plan.stage] = Range.of(_n_bytes(work.shards, work.n_bytes))
-            continue
         surely, maybe = stale | waiting, set[str]()
-        if DUPLICATE_GROUPS in ancestors(plan.stage):
+        if plan.stage.by is not Partitioning.SHARD:
+            surely = set(work.shards)
+        elif DUPLICATE_GROUPS in ancestors(plan.stage):
             surely = stale | (waiting & set(embedded))
             maybe = waiting - surely
-        low = _n_bytes(surely, work.n_bytes)
+        low, rest = _n_bytes(surely, work.n_bytes), _n_bytes(maybe, work.n_bytes)
         if maybe:
-            share = _touched(plan.stage, maybe, work, embedded, removed, n_images)
-            amounts[plan.stage] = Range(low, low + share * _n_bytes(maybe, work.n_bytes))
-        else:
-            amounts[plan.stage] = Range.of(low)
+            rest *= _touched(plan.stage, maybe, work, embedded, removed, n_images)
+        amounts[plan.stage] = Range(low, low + rest)
     return amounts
 
 
-def _n_bytes(shards: Iterable[str], sizes: Mapping[str, int]) -> int:
+def _n_bytes(shards: Iterable[str], sizes: Mapping[str, int]) -> float:
     return sum(sizes.get(shard, 0) for shard in shards)
 
 

@@ -19,11 +19,8 @@ from curator_assets.engine.work import Work
 from curator_assets.questions.forecast.expected_images import ExpectedImages
 from curator_assets.questions.forecast.ranges import Range
 
-SPREAD = {True: Range(0.6, 1.6), False: Range(0.8, 1.25)}
+TIMES_VARY = {True: Range(0.6, 1.6), False: Range(0.8, 1.25)}
 """What a time may be of the one foretold, though the observations agree; True: there is but one."""
-
-COPIED_AT_MOST = 0.1
-"""Images encoded for one that was copied, up to which an observation tells the pace of reading."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class ExpectedSeconds:
     Attributes:
         seconds: of those of which a rate is known; None if none is.
         n_observations: that it rests on: those of the stage with the fewest.
-        unknown: names of the stages that are left out, for no rate is known.
+        unknown: names of the stages that are left out, for no rate is known. Where the number of
+            images is not known, embedding is left out besides.
     """
 
     seconds: Range | None
@@ -55,14 +53,17 @@ def expected_seconds(
     for stage, amount in amounts.items():
         found, seconds = observed(stage, work), None
         if stage is IMAGE_EMBEDDINGS:
+            if images is None:
+                continue
             words = encoder_words(work.settings)
             found = [one for one in found if one.encoder == words]
             seconds = _embedding(found, amount, images)
-        elif amount.high:
-            of = _squared if stage is NEAR_DUPLICATE_PAIRS else _n_bytes
-            seconds = _at(found, of, _asked(stage, amount))
-        elif amount.low == amount.high:  # nothing of it is made after all
+        elif not amount.high:  # nothing of it is made after all
             continue
+        elif stage is NEAR_DUPLICATE_PAIRS:  # all pairs of images, as far as bytes tell
+            seconds = _at(found, lambda one: float(one.n_bytes) ** 2, amount * amount)
+        else:
+            seconds = _at(found, lambda one: one.n_bytes, amount)
         if seconds is None:
             unknown.append(stage.name)
         else:
@@ -72,39 +73,22 @@ def expected_seconds(
     return ExpectedSeconds(total, min(numbers, default=0), tuple(unknown))
 
 
-def _asked(stage: Stage, amount: Range) -> Range:
-    return amount * amount if stage is NEAR_DUPLICATE_PAIRS else amount
-
-
-def _n_bytes(one: Observation) -> float:
-    return one.n_bytes
-
-
-def _squared(one: Observation) -> float:
-    """All pairs of images, as far as bytes tell."""
-    return float(one.n_bytes) ** 2
-
-
-def _embedding(
-    found: Sequence[Observation], amount: Range, images: ExpectedImages | None
-) -> Range | None:
+def _embedding(found: Sequence[Observation], amount: Range, images: ExpectedImages) -> Range | None:
     """Reading and encoding overlap: it takes as long as the slower of them."""
-    if images is None:
-        return None
     n_encoded = images.n_encoded
-    encoding = _at([one for one in found if one.n_encoded], lambda one: one.n_encoded, n_encoded)
-    copied = [one for one in found if one.n_encoded <= COPIED_AT_MOST * one.n_reused]
-    reading = _at(copied, _n_bytes, amount) or _read_alone(found, amount)
-    if not n_encoded.high or encoding is None:
-        return None if n_encoded.high else reading
-    reading = reading or Range.of(0)
-    return Range(max(encoding.low, reading.low), max(encoding.high, reading.high))
-
-
-def _read_alone(found: Sequence[Observation], amount: Range) -> Range | None:
-    """As long as its reading and hashing took where images were encoded besides."""
-    paces = [one.read_seconds / one.n_bytes for one in found if one.read_seconds and one.n_bytes]
-    return amount * Range.spread(paces, 0.25) if paces else None
+    encoders = [one for one in found if one.is_of_encoding]
+    copiers = [one for one in found if one.is_of_copying]
+    encoding = _at(encoders, lambda one: one.n_encoded, n_encoded)
+    reading = _at(copiers, lambda one: one.n_bytes, amount)
+    is_copied = images.n_reused.expected > n_encoded.expected
+    if (n_encoded.high and encoding is None) or (is_copied and reading is None):
+        return None
+    encoding, reading = encoding or Range.of(0), reading or Range.of(0)
+    return Range(
+        max(encoding.low, reading.low),
+        max(encoding.high, reading.high),
+        max(encoding.expected, reading.expected),
+    )
 
 
 def _at(
@@ -118,11 +102,12 @@ def _at(
         return None
     start, pace = _line(units[ok], seconds[ok])
     off = seconds[ok] / (start + pace * units[ok])
-    floor = SPREAD[len(off) == 1]
-    low, high = min(float(off.min()), floor.low), max(float(off.max()), floor.high)
+    least = TIMES_VARY[len(off) == 1]
+    low, expected, high = (
+        start + pace * n if n else 0.0 for n in (asked.low, asked.expected, asked.high)
+    )
     return Range(
-        low * (start + pace * asked.low) if asked.low else 0.0,
-        high * (start + pace * asked.high) if asked.high else 0.0,
+        min(float(off.min()), least.low) * low, max(float(off.max()), least.high) * high, expected
     )
 
 
@@ -133,21 +118,9 @@ def _line(units: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
         units: float64 [N], above 0.
         seconds: float64 [N], above 0.
     """
-    pace, start = _fitted(units / seconds), _fitted(1 / seconds)
-    lines = [(0.0, pace), (start, 0.0)]
-    if len(set(units)) > 1:
-        columns = np.stack([start / seconds, pace * units / seconds], axis=1)  # of like size
-        both = np.linalg.lstsq(columns, np.ones_like(units))[0]
-        if (both >= 0).all():
-            return float(start * both[0]), float(pace * both[1])
-        lines.sort(key=lambda line: _error(line, units, seconds))
-    return lines[0]
-
-
-def _fitted(shares: np.ndarray) -> float:
-    """The factor that brings some numbers nearest to 1."""
-    return float(shares.sum() / (shares @ shares))
-
-
-def _error(line: tuple[float, float], units: np.ndarray, seconds: np.ndarray) -> float:
-    return float(np.square((line[0] + line[1] * units) / seconds - 1).sum())
+    most, target = units.max(), np.ones_like(units)  # columns of like size
+    columns = np.stack([1 / seconds, units / most / seconds], axis=1)
+    start, pace = np.linalg.lstsq(columns, target)[0]
+    if len(set(units)) == 1 or start < 0 or pace < 0:
+        start, (pace,) = 0.0, np.linalg.lstsq(columns[:, 1:], target)[0]
+    return float(start), float(pace / most)

@@ -11,12 +11,11 @@ from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNME
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.stored_tables import known_contents
-from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.freshness import why_other_code
-from curator_assets.engine.partitioning import ALL
+from curator_assets.engine.machine import machine
+from curator_assets.engine.partitioning import Partition
 from curator_assets.engine.plan import StagePlan
-from curator_assets.engine.rates import machine
-from curator_assets.engine.stage import is_by_shard
+from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import Work
 from curator_assets.questions.forecast.counted_images import counted_images
 from curator_assets.questions.forecast.expected_bytes import ExpectedBytes, expected_bytes
@@ -26,7 +25,7 @@ from curator_assets.questions.forecast.expected_images import (
     images_per_byte,
     looked_at_images_per_byte,
 )
-from curator_assets.questions.forecast.expected_making import expected_making, to_embed
+from curator_assets.questions.forecast.expected_making import expected_making
 from curator_assets.questions.forecast.expected_seconds import ExpectedSeconds, expected_seconds
 from curator_assets.questions.forecast.ranges import Range
 from curator_assets.questions.forecast.stored_embeddings import (
@@ -34,8 +33,6 @@ from curator_assets.questions.forecast.stored_embeddings import (
     stored_embeddings,
     tables_in_force,
 )
-from curator_assets.questions.forecast.stored_images import likely_stored
-from curator_assets.storage.shards.tar_versions import known_version
 
 
 @dataclass(frozen=True)
@@ -93,17 +90,16 @@ def forecast(
         return None
     shards = to_embed(plans, work)
     stored = stored_embeddings(work, set(work.shards).difference(shards))
-    per_byte = images_per_byte(stored) or looked_at_images_per_byte(work.tars, shards)
-    images = None
+    images, per_byte = None, None
     if exact:
         tables = tables_in_force(work)
         known = known_contents(work, IMAGE_EMBEDDINGS.name, tables) if tables else None
-        images = counted_images(shards, _as_embedded(shards, stored, work), work, known)
-    elif per_byte:
-        likely = likely_stored(shards, work.n_bytes, stored, work.tars)
-        images = expected_images(shards, work.n_bytes, stored, per_byte, likely)
-    if images and images.n_images.high and images.n_bytes and exact:
-        per_byte = Range.of(images.n_images.low / images.n_bytes)
+        images = counted_images(shards, work, known)
+        if images.n_images.high and images.n_bytes:
+            per_byte = Range.of(images.n_images.high / images.n_bytes)
+    per_byte = per_byte or images_per_byte(stored) or looked_at_images_per_byte(work.tars, shards)
+    if images is None and (per_byte or not shards):
+        images = expected_images(shards, work.n_bytes, stored, per_byte or Range.of(0))
     amounts = expected_making(
         plans,
         work,
@@ -111,29 +107,26 @@ def forecast(
         removed=removed,
         n_images=images.n_images.high if images else 0,
     )
-    n_tar_bytes = sum(work.n_bytes.get(shard, 0) for shard in shards)
     return Forecast(
         images=images,
         n_to_embed=len(shards),
         search=_search(plans, work, stored, shards, images),
-        n_bytes=expected_bytes(amounts, work, stored, n_tar_bytes, per_byte or Range.of(0)),
+        n_bytes=expected_bytes(amounts, work, stored, images, per_byte),
         time=expected_seconds(amounts, images, work),
         machine=machine(work.encoder.device_type()),
     )
 
 
-def _as_embedded(shards: Iterable[str], stored: StoredEmbeddings, work: Work) -> set[str]:
-    """Those of some shards whose stored tables tell what their tars hold now."""
-    whole = [shard for shard in shards if shard in stored.there and stored.there[shard].is_whole]
-    found = set[str]()
-    for shard in whole:
-        try:
-            signature = work.tars.signature(shard)
-        except OSError:
-            continue
-        if known_version(work.ledger, TAR_SHARDS.name, shard, signature):
-            found.add(shard)
-    return found
+def to_embed(plans: Iterable[StagePlan], work: Work) -> list[str]:
+    """The shards whose tars are read to be embedded, in order of arrival."""
+    due = _due(IMAGE_EMBEDDINGS, plans)
+    return [shard for shard in work.shards if shard in due and shard not in work.absent]
+
+
+def _due(stage: Stage, plans: Iterable[StagePlan]) -> set[Partition]:
+    """The partitions of a stage that are made, as far as it can be told."""
+    (plan,) = (plan for plan in plans if plan.stage is stage)
+    return plan.stale.keys() | plan.undecided.keys()
 
 
 def _search(
@@ -143,11 +136,15 @@ def _search(
     shards: Collection[str],
     images: ExpectedImages | None,
 ) -> ExpectedSearch | None:
-    (plan,) = (plan for plan in plans if plan.stage is NEAR_DUPLICATE_PAIRS)
-    groups = plan.stale.keys() | plan.undecided.keys()
+    groups, all_groups = _due(NEAR_DUPLICATE_PAIRS, plans), work.cell_groups
     if not groups:
         return None
-    share, all_groups = _last_share(work), work.partitions(plan.stage)
+    # another codebook, or other visits to its cells, compare another share
+    is_other = _due(CENTROIDS, plans) or any(
+        why_other_code(CLUSTER_ASSIGNMENTS, work, shard)
+        for shard in work.made_shards(CLUSTER_ASSIGNMENTS)
+    )
+    share = None if is_other else _last_share(work)
     if share:
         share = share * Range.of(len(groups) / len(all_groups))
     others = [one.n_images for shard, one in stored.there.items() if shard not in shards]
@@ -158,13 +155,8 @@ def _search(
 def _last_share(work: Work) -> Range | None:
     """The share of all pairs that a search of all groups compares, by the last one.
 
-    The more images in the same cells, the more pairs, compared and in all; the share stays. Not
-    so in other cells, or with other visits to them.
+    The more images in the same cells, the more pairs, compared and in all; the share stays.
     """
-    for stage in (CENTROIDS, CLUSTER_ASSIGNMENTS):
-        made = work.made_shards(stage) if is_by_shard(stage) else [ALL]
-        if any(why_other_code(stage, work, partition) for partition in made):
-            return None
     found = list[float]()
     for group in work.cell_groups:
         with suppress(ValueError):  # it is damaged

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-
-N_FOR_QUANTILES = 20
-"""Values from which the outermost 5 % at each end are passed over."""
+from dataclasses import dataclass, field
+from statistics import median
 
 
 @dataclass(frozen=True)
 class Range:
-    """From `low` to `high`."""
+    """From `low` to `high`; `likely` is None where nothing tells more than that."""
 
     low: float
     high: float
+    likely: float | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, value: float) -> Range:
@@ -26,22 +23,18 @@ class Range:
     @classmethod
     def sum(cls, parts: Iterable[Range]) -> Range:
         """Of several: all may be low, or all high."""
-        total = cls(0, 0)
-        for part in parts:
-            total += part
-        return total
+        return sum(parts, start=cls(0, 0))
 
     @classmethod
     def spread(cls, values: Sequence[float], least: float) -> Range:
-        """That of some positive values, at least one, their outliers aside.
+        """That of some positive values, at least one.
 
         Args:
             values: that were seen.
             least: by what fraction at least each bound is off their median, for what was not seen.
         """
-        of_all = len(values) < N_FOR_QUANTILES
-        low, mid, high = np.quantile(values, [0, 0.5, 1] if of_all else [0.05, 0.5, 0.95])
-        return cls(min(float(low), mid / (1 + least)), max(float(high), mid * (1 + least)))
+        mid = median(values)
+        return cls(min(*values, mid / (1 + least)), max(*values, mid * (1 + least)), mid)
 
     @property
     def is_known(self) -> bool:
@@ -49,12 +42,14 @@ class Range:
         return self.low == self.high
 
     @property
-    def middle(self) -> float:
-        """Between the two."""
-        return (self.low + self.high) / 2
+    def expected(self) -> float:
+        """What is likely, or halfway between the bounds."""
+        return (self.low + self.high) / 2 if self.likely is None else self.likely
 
     def __add__(self, other: Range) -> Range:
-        return Range(self.low + other.low, self.high + other.high)
+        expected = self.expected + other.expected
+        return Range(self.low + other.low, self.high + other.high, expected)
 
     def __mul__(self, other: Range) -> Range:
-        return Range(self.low * other.low, self.high * other.high)
+        expected = self.expected * other.expected
+        return Range(self.low * other.low, self.high * other.high, expected)

@@ -31,7 +31,7 @@ def observed(monkeypatch, work):
     monkeypatch.setattr(module, "observed", lambda stage, _: found.get(stage, []))
 
     def observed(stage, *rows: dict) -> None:
-        plain = Observation(encoder_words(work.settings), 1, 0, 0, 0, 0.0, 0.0)
+        plain = Observation(encoder_words(work.settings), 0, 0, 0, 0.0)
         found[stage] = [replace(plain, **row) for row in rows]
 
     return observed
@@ -92,12 +92,39 @@ def test_a_refresh_that_copied_all_spoils_no_pace_of_encoding(work, observed):
     assert copied.high < before.low
 
 
-def test_what_is_copied_is_told_by_the_reading_where_nothing_was_copied_yet(work, observed):
-    observed(
-        IMAGE_EMBEDDINGS, {"n_bytes": 10_000, "n_encoded": 100, "seconds": 50, "read_seconds": 2}
-    )
-    found = embedding(work, 0, 200)
-    assert found.low < 4 < found.high
+def test_refreshes_that_copied_most_spoil_no_pace_of_encoding(work, observed):
+    encoded = {"n_bytes": 1_200_000, "n_encoded": 12_000, "seconds": 600}
+    mostly_copied = {"n_bytes": 1_200_000, "n_encoded": 50, "n_reused": 11_950, "seconds": 60}
+    observed(IMAGE_EMBEDDINGS, encoded, *[mostly_copied] * 3)
+    found = embedding(work, 500)
+    assert 15 <= found.low < 25 < found.high <= 40
+    copied = embedding(work, 50, 11_950)
+    assert copied.low < 60 < copied.high
+    observed(IMAGE_EMBEDDINGS, mostly_copied)
+    assert embedding(work, 500) is None
+
+
+def test_what_is_copied_has_no_rate_before_something_was(work, observed):
+    observed(IMAGE_EMBEDDINGS, {"n_bytes": 10_000, "n_encoded": 100, "seconds": 50})
+    assert embedding(work, 0, 200) is None
+    likely = ExpectedImages(Range.of(200), Range(0, 200, 0), Range(0, 200, 200), 20_000, {})
+    amounts = {IMAGE_EMBEDDINGS: Range.of(20_000)}
+    assert expected_seconds(amounts, likely, work).unknown == ("image_embeddings",)
+
+
+def test_what_is_likely_is_told_between_the_bounds(work, observed):
+    encoded = {"n_bytes": 10_000, "n_encoded": 100, "seconds": 50}
+    observed(IMAGE_EMBEDDINGS, encoded, {"n_bytes": 10_000, "n_reused": 100, "seconds": 0.5})
+    likely = ExpectedImages(Range.of(200), Range(0, 200, 0), Range(0, 200, 200), 20_000, {})
+    found = expected_seconds({IMAGE_EMBEDDINGS: Range.of(20_000)}, likely, work).seconds
+    assert found.low < found.expected < 2
+    assert found.high > 100
+
+
+def test_images_whose_number_is_not_known_have_no_time_and_lack_no_rate(work, observed):
+    observed(IMAGE_EMBEDDINGS, {"n_bytes": 10_000, "n_encoded": 100, "seconds": 50})
+    found = expected_seconds({IMAGE_EMBEDDINGS: Range.of(10_000)}, None, work)
+    assert (found.seconds, found.unknown) == (None, ())
 
 
 def test_another_model_has_no_rate_and_is_named(work, observed):

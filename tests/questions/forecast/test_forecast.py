@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -10,14 +11,16 @@ from pipeline import Pipeline
 from tar_files import read_members, write_members
 
 from curator_assets.cli.plan import planned
+from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.duplicate_ids import DUPLICATE_IDS
-from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
+from curator_assets.defs.embed.embedding_weights import WEIGHTS
+from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS, n_images
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.plan import plan
 from curator_assets.engine.progress import Watch
-from curator_assets.questions.forecast import expected_making
-from curator_assets.questions.forecast.forecast import Forecast, forecast
+from curator_assets.questions.forecast.expected_making import expected_making
+from curator_assets.questions.forecast.forecast import Forecast, forecast, to_embed
 from curator_assets.questions.forecast.ranges import Range
 from curator_assets.storage.shards.tars import content_hash
 
@@ -56,24 +59,11 @@ def test_a_tar_under_a_new_name_is_expected_to_be_copied(mine):
     path = tars(mine)[0]
     path.rename(path.with_name("renamed.tar"))
     found = foretold(mine)
-    n = mine.ledger.read(IMAGE_EMBEDDINGS.name, "a/00000").state
-    assert found.images.n_images == Range.of(n["n_samples"] - n["n_unreadable"])
-    assert found.images.n_reused.low > 0.8 * found.images.n_images.low
-    assert found.images.n_encoded.low == 0
+    entry = mine.ledger.read(IMAGE_EMBEDDINGS.name, "a/00000")
+    assert found.images.n_images == Range.of(n_images(entry))
+    assert found.images.n_reused.expected == found.images.n_reused.high == n_images(entry)
+    assert (found.images.n_encoded.low, found.images.n_encoded.expected) == (0, 0)
     assert found.search.is_full
-
-
-def test_a_tar_of_the_same_size_with_other_images_is_not(mine):
-    path = tars(mine)[0]
-    size = path.stat().st_size
-    members = [(f"x{i}.jpg", bytes([i]) * 1000) for i in range(10)]
-    new = path.with_name("new.tar")
-    write_members(new, members)
-    with new.open("ab") as file:
-        file.write(bytes(size - new.stat().st_size))
-    found = foretold(mine)
-    assert new.stat().st_size == size
-    assert found.images.n_reused.high < 0.1 * found.images.n_images.high
 
 
 def test_a_tar_that_was_added_to_is_expected_to_be_copied_in_part(mine):
@@ -122,18 +112,31 @@ class Told(Watch):
         self.shares.append(progress.share)
 
 
-def test_tars_that_lie_as_they_were_embedded_are_not_read(mine, monkeypatch):
-    mine.changes["model"] = mine.settings.model.model_dump() | {"precision": "bfloat16"}
+def test_images_are_asked_for_in_blocks(mine, monkeypatch):
+    monkeypatch.setattr("curator_assets.questions.forecast.counted_images._N_ASKED_AT_ONCE", 3)
+    path = tars(mine)[0]
+    path.rename(path.with_name("renamed.tar"))
+    assert foretold(mine, exact=True).images.n_encoded == Range.of(0)
 
-    def refuse(*_):
-        raise AssertionError("a tar is opened")
 
-    monkeypatch.setattr("curator_assets.storage.shards.source.Source.open", refuse)
-    found = foretold(mine, exact=True).images
-    monkeypatch.undo()
-    images = [image for path in tars(mine) for image in images_of(path)]
-    assert found.n_images == Range.of(len(images))
-    assert found.n_encoded == Range.of(len({content_hash(image) for image in images}))
+def test_other_weights_compare_another_share(mine):
+    path = tars(mine)[0]
+    shutil.copy(path, path.with_name("new.tar"))
+    assert foretold(mine).search.share
+    entry = mine.ledger.read(CENTROIDS.name)
+    of_others = replace(entry, inputs={**entry.inputs, WEIGHTS: "other"})
+    mine.ledger.write(CENTROIDS.name, None, of_others)
+    assert foretold(mine).search.share is None
+
+
+def test_no_number_of_images_is_told_where_no_tar_can_be_read(pipeline):
+    write_members(
+        pipeline.folder / "tars/bad.tar", [("a.jpg", b"x"), ("b.jpg", b"x"), ("a.txt", b"x")]
+    )
+    found = foretold(pipeline)
+    assert found.images is None
+    assert not found.n_bytes.tables_are_known
+    assert "image_embeddings" not in found.time.unknown
 
 
 def test_a_tar_that_can_not_be_read_is_named(mine):
@@ -159,10 +162,8 @@ def lying(project: Pipeline) -> list[Path]:
 def amounts(project: Pipeline):
     intake, work = planned(project.instance, project.settings)
     plans = plan(GRAPH.stages, work)
-    shards = expected_making.to_embed(plans, work)
-    found = expected_making.expected_making(
-        plans, work, embedded=shards, removed=intake.removed, n_images=100
-    )
+    shards = to_embed(plans, work)
+    found = expected_making(plans, work, embedded=shards, removed=intake.removed, n_images=100)
     return found, {shard: work.n_bytes[shard] for shard in work.shards}
 
 

@@ -1,5 +1,3 @@
-import pytest
-
 from curator_assets.questions.forecast.ranges import Range
 
 
@@ -10,11 +8,16 @@ def test_bounds_add_and_multiply():
     assert Range.sum([Range(1, 2), Range(3, 4)]) == Range(4, 6)
 
 
+def test_what_is_likely_goes_with_the_bounds():
+    assert Range(0, 10).expected == 5
+    likely = Range(0, 10, likely=10)
+    assert (likely + Range.of(1)).expected == 11
+    assert (likely * Range(2, 4)).expected == 30
+    assert Range.sum([likely, Range(0, 10)]).expected == 15
+
+
 def test_a_spread_holds_what_was_seen_and_some_more():
     assert Range.spread([10.0], 0.25) == Range(8.0, 12.5)
-    assert Range.spread([5.0, 10.0, 30.0], 0.25) == Range(5.0, 30.0)
-
-
-def test_outliers_of_many_are_passed_over():
-    values = [10.0] * 99 + [1000.0]
-    assert Range.spread(values, 0.1).high == pytest.approx(11.0)
+    found = Range.spread([5.0, 10.0, 30.0], 0.25)
+    assert found == Range(5.0, 30.0)
+    assert found.expected == 10.0
