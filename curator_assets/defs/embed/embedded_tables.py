@@ -15,8 +15,9 @@ from curator_assets.defs.embed.arithmetic import (
     ARITHMETIC,
     Arithmetic,
 )
-from curator_assets.defs.embed.embedded_rows import Rows, Spent, embedded_rows
+from curator_assets.defs.embed.embedded_rows import Rows, embedded_rows
 from curator_assets.defs.embed.embedding_weights import WEIGHTS
+from curator_assets.defs.embed.image_steps import Spent
 from curator_assets.defs.embed.known_rows import KnownRows
 from curator_assets.defs.embed.read_samples import UNIQUE_IDS, Begun, Ended, read_parts
 from curator_assets.defs.embed.stored_tables import (

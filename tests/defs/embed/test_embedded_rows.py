@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from curator_assets.defs.embed import embedded_rows as module
-from curator_assets.defs.embed.embedded_rows import Rows, Spent, embedded_rows
+from curator_assets.defs.embed import image_steps as module
+from curator_assets.defs.embed.embedded_rows import Rows, embedded_rows
 from curator_assets.defs.embed.image_rows import ImageRow
+from curator_assets.defs.embed.image_steps import Spent
 from curator_assets.defs.embed.read_samples import Begun, Part
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.kernels.ahead import Running
