@@ -22,7 +22,7 @@ import open_clip
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tar_files import commented, write_tar
+from written_tars import commented, write_tar
 
 from curator_assets.models.identity import CONFIG
 

@@ -14,7 +14,7 @@ import counted_command
 import dagster as dg
 import yaml
 from PIL import Image, ImageEnhance
-from tar_files import write_tar
+from written_tars import write_tar
 
 from curator_assets.cli.instance import looked_at_instance
 from curator_assets.project import SETTINGS

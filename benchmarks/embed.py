@@ -40,7 +40,7 @@ import psutil
 import torch
 from benchmark_models import OFFLINE, model_settings, random_weights
 from PIL import Image
-from tar_files import commented, write_tar
+from written_tars import commented, write_tar
 
 from curator_assets.engine.workers.worker import MEMORY
 from curator_assets.kernels.forms import ONEDNN, PLAIN, is_form_supported

@@ -18,7 +18,7 @@ import polars as pl
 from damaged_images import MUTATIONS, with_checksums
 from fuzz_refresh import refresh_in
 from image_files import KINDS, by_pillow, picture
-from tar_files import write_tar
+from written_tars import write_tar
 
 N_OF_A_REFRESH = 500
 N_GOOD = 96

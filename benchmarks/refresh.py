@@ -39,7 +39,7 @@ from unittest.mock import patch
 import dagster as dg
 import pyarrow as pa
 import yaml
-from tar_files import write_tar
+from written_tars import write_tar
 
 from curator_assets.cli.plan import planned
 from curator_assets.cli.refresh import run

@@ -31,7 +31,7 @@ from typing import Any
 
 import yaml
 from PIL import Image
-from tar_files import write_tar
+from written_tars import write_tar
 
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS

@@ -19,7 +19,7 @@ from typing import IO
 from unittest.mock import patch
 
 import tar_reads
-from tar_files import write_tar
+from written_tars import write_tar
 
 from curator_assets.storage.shards import tars
 from curator_assets.storage.shards.source import Source

@@ -14,7 +14,7 @@ from curator_assets.demo.photos import crops
 MIB = 1 << 20
 N_SAMPLES = 64
 LIMIT_MIB = 210
-"""More than a shard of small images takes: a few batches of 64 MiB in flight."""
+"""More than a shard of small images takes: 64 MiB being decoded, and a few parts of 24 read."""
 
 # Embeds and curates the one shard of a project, and prints the peak memory of this process and of
 # its workers, in KiB.

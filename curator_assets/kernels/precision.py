@@ -24,7 +24,7 @@ N_IMAGES = 32
 _log = logging.getLogger(__name__)
 _TIE = 1.1
 """The clock's noise: within it the candidate that comes first is taken."""
-_MAX_ROUNDS, _MAX_SECONDS = 4, 1.0
+_N_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class PrecisionChoice:
         form: one of `FORMS`.
         lowest_cosine: candidate, as `arithmetic_name` names it -> lowest cosine to the embedding of
             the same image in plain float32.
-        core_ms: candidate -> core-milliseconds an image; empty where no clock was asked.
+        core_ms: candidate that is near enough -> core-milliseconds an image; empty where no clock
+            was asked.
         n_images: how many images it was measured on.
     """
 
@@ -98,20 +99,23 @@ def choose_precision(model: EncoderModel, pixels: torch.Tensor, setting: str) ->
     for precision in (default, *lower):
         for form in filter(None, (PLAIN, rewritten_form(model, precision))):
             name = arithmetic_name(precision, form)
+            is_default = (precision, form) == (default, PLAIN)
+            is_reference = (precision, form) == ("float32", PLAIN)
             try:
-                is_reference = (precision, form) == ("float32", PLAIN)
                 trial = model if is_reference else model.recast(precision, form)
-                embeddings = trial.encode(pixels)
+                embeddings = reference if is_reference else trial.encode(pixels)
+                lowest = float(np.minimum(1.0, (reference * embeddings).sum(axis=1).min()))
+                cosines[name] = lowest
+                if not is_default and not lowest >= min(MIN_COSINE[precision], cosines[default]):
+                    break  # its other form rounds as much
+                core_ms[name] = _core_ms(trial, pixels)
                 turned = trial.encode(pixels.flip(0))[::-1]
             except Exception as error:  # whatever a rewritten network brings about
-                if name == default:
+                if is_default:
                     raise
                 _log.warning("%s is no choice for this model: %s", name, error)
                 continue
-            cosines[name] = float(np.minimum(1.0, (reference * embeddings).sum(axis=1).min()))
-            core_ms[name] = _core_ms(trial, pixels)
-            bar = min(MIN_COSINE[precision], cosines[default])
-            if name == default or (cosines[name] >= bar and (embeddings == turned).all()):
+            if is_default or (embeddings == turned).all():
                 fit[name] = precision, form
     limit = _TIE * min(core_ms[name] for name in fit)
     precision, form = next(fit[name] for name in fit if core_ms[name] <= limit)
@@ -132,15 +136,14 @@ def _first_within(model: EncoderModel, pixels: torch.Tensor, setting: str) -> Pr
 
 
 def _core_ms(model: EncoderModel, pixels: torch.Tensor) -> float:
-    """Core-milliseconds an image that is computed, at best, once the model is warm.
+    """Core-milliseconds an image that is computed, at best, by a model that is warm.
 
     Of this process, not by the wall clock: what else the machine does changes it little.
     """
-    best, spent, n_rounds = float("inf"), 0.0, 0
-    while n_rounds < _MAX_ROUNDS and spent < _MAX_SECONDS:
+    best = float("inf")
+    for _ in range(_N_ROUNDS):
         started, n_before = time.process_time(), model.n_computed
         model.encode(pixels)
         seconds = time.process_time() - started
         best = min(best, seconds / (model.n_computed - n_before))
-        spent, n_rounds = spent + seconds, n_rounds + 1
     return 1000 * best

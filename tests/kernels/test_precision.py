@@ -59,7 +59,8 @@ def test_what_is_chosen_keeps_every_photo_within_the_bound(
     name = arithmetic_name(choice.precision, choice.form)
     assert choice.lowest_cosine[name] == pytest.approx(cosines.min(), abs=1e-6)
     assert setting == "bfloat16" or cosines.min() >= MIN_COSINE[choice.precision]
-    assert choice.core_ms.keys() == choice.lowest_cosine.keys()
+    near = {n for n, c in choice.lowest_cosine.items() if c >= MIN_COSINE[n.split()[0]]}
+    assert near <= choice.core_ms.keys() <= choice.lowest_cosine.keys()
 
 
 def test_the_fastest_is_chosen_and_the_first_of_those_that_tie(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from curator_assets.defs.embed.image_rows import ImageRow, take_decoded
-from curator_assets.defs.embed.read_samples import PART_BYTES, Part
+from curator_assets.defs.embed.read_samples import Part
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.kernels.ahead import Running
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from curator_assets.kernels.decode import DecodedBatch, ImageDecoder
     from curator_assets.kernels.encode import EncoderModel
 
-_MAX_BYTES = 2 * PART_BYTES
+_MAX_BYTES = 64 << 20
 """Of image files that are being decoded, beyond the calls that keep the decoder busy."""
 
 _MIN_CALLS = 2

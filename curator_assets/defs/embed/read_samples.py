@@ -20,7 +20,7 @@ from curator_assets.storage.shards.tars import (
 UNIQUE_IDS = "unique_ids"
 """The check that a tar with two samples of one key fails."""
 
-PART_BYTES = 64 << 20
+PART_BYTES = 24 << 20
 """Of image files that are handed on together, or one."""
 
 _PART_SAMPLES = 512
