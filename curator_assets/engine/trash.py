@@ -23,6 +23,7 @@ from curator_assets.storage.layout import (
     let_go,
     let_go_shard,
     to_erase,
+    to_erase_shard,
 )
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.shards.source import Source
@@ -69,11 +70,10 @@ def erase_let_go(graph: Graph, settings: Settings) -> None:
     """Erase what was let go of while the settings said so, and tables that were made again."""
     trash = trash_store(settings)
     kept = Ledger(trash)
-    for note in trash.names(TO_ERASE):
-        shard = note.removeprefix(f"{TO_ERASE}/").removesuffix(".json")
+    for shard in filter(None, map(to_erase_shard, trash.names(TO_ERASE))):
         for made in _all_of(graph):
             kept.remove(made.name, shard)
-        for name in (*_names_of(graph, shard), let_go(shard), note):
+        for name in (*_names_of(graph, shard), let_go(shard), to_erase(shard)):
             trash.remove(name)
     if settings.on_removed == "erase":
         store = Store(settings.output)

@@ -172,6 +172,12 @@ def let_go_shard(name: str) -> str | None:
     return shard if name == let_go(shard) else None
 
 
+def to_erase_shard(name: str) -> str | None:
+    """The inverse of `to_erase`; None for a file that is no such note."""
+    shard = name.removeprefix(f"{TO_ERASE}/").removesuffix(".json")
+    return shard if name == to_erase(shard) else None
+
+
 def ledger(asset: str, partition: str | None, token: int = 0) -> str:
     """The ledger entry of a partition, or of an asset without partitions.
 

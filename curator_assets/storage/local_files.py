@@ -7,12 +7,14 @@ import fcntl
 import hashlib
 import os
 import platform
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import IO, NamedTuple
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -21,6 +23,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _ORPHAN_SECONDS = 24 * 3600
 _MAX_STEM_BYTES = 128
+_FOLDER = "curator-assets-"
 
 
 class LocalMark(NamedTuple):
@@ -138,9 +141,22 @@ def _remove_orphans(folder: Path) -> None:
     day.
     """
     for orphan in folder.glob(".*.partial"):
-        pid = orphan.name.split(".")[-2]
-        is_mine = orphan.name.endswith(f".{_writer(pid)}.partial") and pid.isdigit()
         with suppress(FileNotFoundError):
             is_old = time.time() - orphan.stat().st_mtime > _ORPHAN_SECONDS
-            if is_old or (is_mine and not Path(f"/proc/{pid}").exists()):
+            if is_old or _is_of_the_dead(orphan, ".partial"):
                 orphan.unlink()
+
+
+def _is_of_the_dead(path: Path, suffix: str) -> bool:
+    """Whether a name ends in that of a process of this host that lives no more, and a suffix."""
+    pid = path.name.removesuffix(suffix).rpartition(".")[2]
+    is_mine = path.name.endswith(f".{_writer(pid)}{suffix}") and pid.isdigit()
+    return is_mine and not Path(f"/proc/{pid}").exists()
+
+
+def own_folder() -> TemporaryDirectory[str]:
+    """A temporary folder of this process; those of killed processes of this host are removed."""
+    for folder in Path(gettempdir()).glob(f"{_FOLDER}*"):
+        if _is_of_the_dead(folder, ""):
+            shutil.rmtree(folder, ignore_errors=True)
+    return TemporaryDirectory(prefix=_FOLDER, suffix=f".{_writer(os.getpid())}")

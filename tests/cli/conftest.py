@@ -3,7 +3,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
+from pipeline import MODEL
 
 from curator_assets.cli.main import curate
 from curator_assets.demo.samples import make_shards
@@ -42,6 +44,17 @@ def sample_tars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("sample_tars")
     make_shards(folder, n_samples=30, seed=0)
     yield folder
+
+
+def write_settings(folder: Path) -> None:
+    """Of a project over `tars` that is searched in no time."""
+    settings = {
+        "source": "tars",
+        "output": "out",
+        "model": MODEL,
+        "clusters": {"n_clusters": 2, "n_cell_groups": 2},
+    }
+    (folder / "curator.yaml").write_text(yaml.safe_dump(settings))
 
 
 def assert_one_paragraph(result: Result, status: int, *words: str) -> None:

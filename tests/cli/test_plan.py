@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from pipeline import MODEL
+from cli.conftest import write_settings
 from tar_files import write_members
 
 from curator_assets.cli.forecast_lines import forecast_lines
@@ -23,13 +22,7 @@ NAMES = ["to embed", "pairs", "to read", "to write", "time"]
 
 @pytest.fixture
 def project(here) -> Path:
-    settings = {
-        "source": "tars",
-        "output": "out",
-        "model": MODEL,
-        "clusters": {"n_clusters": 2, "n_cell_groups": 2},
-    }
-    (here / "curator.yaml").write_text(yaml.safe_dump(settings))
+    write_settings(here)
     photos = [_jpeg(crop.image) for crop in crops()[:240:40]]
     members = [(f"{i}.jpg", image) for i, image in enumerate([*photos, photos[0]])]
     write_members(here / "tars/a.tar", members)

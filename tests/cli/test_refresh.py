@@ -11,8 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from cli.conftest import assert_one_paragraph
-from pipeline import MODEL
+from cli.conftest import assert_one_paragraph, write_settings
 from tar_files import write_members
 
 from curator_assets.demo.photos import crops
@@ -26,13 +25,7 @@ def photos() -> list[bytes]:
 
 @pytest.fixture
 def project(here) -> Path:
-    settings = {
-        "source": "tars",
-        "output": "out",
-        "model": MODEL,
-        "clusters": {"n_clusters": 2, "n_cell_groups": 2},
-    }
-    (here / "curator.yaml").write_text(yaml.safe_dump(settings))
+    write_settings(here)
     return here
 
 

@@ -3,13 +3,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import fsspec
 import pytest
 
+from curator_assets.storage.local_files import own_folder
 from curator_assets.storage.store import Store
 
 
@@ -226,3 +229,22 @@ def test_a_copy_stays_when_the_file_is_replaced(tmp_path, monkeypatch):
         monkeypatch.undo()
         with pytest.raises(FileNotFoundError):
             store.copy("no such file", "y")
+
+
+def test_folders_of_killed_processes_are_removed_and_others_stay(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    make = "import time; from curator_assets.storage.local_files import own_folder as f; x = f(); "
+    command = [sys.executable, "-c", make + "print(x.name, flush=True); time.sleep(60)"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    folders = []
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        folders.append(Path(process.stdout.readline().strip()))
+        if len(folders) == 1:
+            process.kill()
+            process.communicate()
+            assert folders[0].is_dir()
+    with own_folder() as mine:
+        assert sorted(tmp_path.iterdir()) == sorted([folders[1], Path(mine)])
+    process.kill()
+    process.communicate()

@@ -98,8 +98,6 @@ class Decoding:
             yield from self._next_ones()
 
     def _has_room(self, images: list[tuple[ImageRow, bytes]]) -> bool:
-        if not self._running:
-            return True
         return len(self._running) < _MIN_CALLS or (
             self._n_images + len(images) <= 2 * self._decoder.batch_size
             and self._n_bytes + _n_bytes(images) <= _MAX_BYTES

@@ -1,22 +1,15 @@
 """The rows of images that were seen before: in this run, or in what is stored."""
 
-import glob
 import logging
-import os
-import platform
-import shutil
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, Self
 
 import numpy as np
-import psutil
 import pyarrow as pa
 
 from curator_assets.defs.embed.image_rows import (
@@ -33,6 +26,7 @@ from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.image_format import sniff_format
 from curator_assets.storage.content_index.index import ContentIndex, Keys, note_damaged
 from curator_assets.storage.content_index.segment import Segment, keys_of, tables_and_rows
+from curator_assets.storage.local_files import own_folder
 from curator_assets.storage.retries import with_retries
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tars import Sample, content_hash
@@ -81,7 +75,7 @@ class KnownRows:
         self._tars, self._store, self._log = tars, store, log
         self._tables = dict(tables.by_identity)
         self._supervision = supervision
-        self._folder = _own_folder()
+        self._folder = own_folder()
         self._of_this_run = ContentIndex(Store(self._folder.name))
         self._segments = self._segments_before() if tables.by_identity else []
         self._finished = SimpleQueue[tuple[Keys, StoredTable]]()
@@ -264,13 +258,3 @@ class KnownRows:
                 part, n_bytes = Part([]), 0
         if failed:
             yield part
-
-
-def _own_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder of this process; those of processes that were killed are removed."""
-    host = f"curator-assets-{platform.node()}-"
-    for folder in Path(tempfile.gettempdir()).glob(f"{glob.escape(host)}*"):
-        pid = folder.name.removeprefix(host).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-    return tempfile.TemporaryDirectory(prefix=f"{host}{os.getpid()}-")

@@ -308,31 +308,29 @@ def test_an_index_with_a_changed_byte_changes_no_result(project, photos):
     project.assert_as_made_afresh()
 
 
-def test_an_index_that_leads_to_other_images_changes_no_result(project, photos, monkeypatch):
+@pytest.mark.parametrize(
+    "astray",
+    [
+        pytest.param(lambda rows: (rows + 1) % 4, id="to other images"),
+        pytest.param(lambda rows: rows + 3, id="beyond the table"),
+    ],
+)
+def test_an_index_that_leads_astray_changes_no_result(project, photos, monkeypatch, astray):
     project.tars(a=samples(numbered(photos[:4])))
-    with monkeypatch.context() as wrong:
-        right = stored_tables.shared_keys
-        shifted = lambda rows: (right(rows)[0], (right(rows)[1] + 1) % 4)  # noqa: E731
-        wrong.setattr(stored_tables, "shared_keys", shifted)
+    right = stored_tables.shared_keys
+
+    def wrong(table):
+        keys, rows = right(table)
+        return keys, astray(rows)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(stored_tables, "shared_keys", wrong)
         project.embed()
     project.tars(b=samples(numbered(photos[:4])))
     assert project.embed() == (4, 4)
     project.tars(c=samples(numbered(photos[:4])))
     assert project.embed() == (0, 0)
     project.assert_as_made_afresh()
-
-
-def test_an_index_that_leads_beyond_a_table_is_made_again(project, photos, monkeypatch):
-    project.tars(a=samples(numbered(photos[:4])))
-    with monkeypatch.context() as wrong:
-        right = stored_tables.shared_keys
-        beyond = lambda rows: (right(rows)[0], right(rows)[1] + 3)  # noqa: E731
-        wrong.setattr(stored_tables, "shared_keys", beyond)
-        project.embed()
-    project.tars(b=samples(numbered(photos[:4])))
-    assert project.embed() == (4, 4)
-    project.tars(c=samples(numbered(photos[:4])))
-    assert project.embed() == (0, 0)
 
 
 def test_an_index_that_can_not_be_read_costs_time_alone(project, photos, monkeypatch):
