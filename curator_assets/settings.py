@@ -182,6 +182,12 @@ class DuplicateSettings(_Section):
     search: Literal["exact", "fast"] = Field(
         "exact", description="exact: every pair; fast: fewer cells, recall measured, not proven"
     )
+    search_memory_gib: float = Field(
+        2.0,
+        gt=0,
+        description="of one cell group's search; a group that needs more is searched in several "
+        "passes, one cell at least in each",
+    )
     max_search_share: Fraction = Field(
         0.25, description="warn if the search costs more than this share of brute force"
     )

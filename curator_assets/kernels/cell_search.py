@@ -1,10 +1,10 @@
 """Comparison of the members of one cell, in blocked products of bounded size.
 
-Legend: D embedding width, P pairs, M members of a cell, T rows and C columns of a tile.
+Legend: D embedding width, P pairs, M members of a cell.
 
-The members are the cell's residents, then its visitors; a *place* is an index among them. Two
-visitors are never compared. A product only proposes: what lies within its error bound of the
-threshold is computed anew, in an exact arithmetic of its own.
+The members are the cell's residents, then its visitors, by place; two visitors are never compared.
+A product only proposes: what lies within its error bound of the threshold is computed anew, in an
+exact arithmetic of its own. Of pairs that were compared before, none is compared again.
 
 A member with more than ``dense_degree`` near neighbours in the cell is *dense*. In a cell with
 more than ``dense_degree`` pairs a member, pairs of two dense members are not listed, and hardly
@@ -15,191 +15,138 @@ with one that is not known to be must still be counted. A clump costs a few rows
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cells import float32_product_error
+from curator_assets.kernels.cell_members import Cell
+from curator_assets.kernels.exact import exact_cosines
+from curator_assets.kernels.products import Products, Tile
 
-UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-_DENSE_ENTRIES_PER_PAIR = 64
-_RECHECK_ROWS = 1024
+PlacedPairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+"""Places int64 [P] of a resident and of another member, and float32 [P] cosine."""
 
+NO_PAIRS: PlacedPairs = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
 
-@dataclass(frozen=True)
-class _Tile:
-    """Some residents against some members: which pairs may be near."""
-
-    first: NDArray[np.int64]  # places of the rows, [T]
-    second: NDArray[np.int64]  # places of the columns, [C]
-    rows: torch.Tensor  # float32 [T, D]
-    columns: torch.Tensor  # float32 [C, D]
-    near: torch.Tensor  # bool [T, C]
+_CONFIRM_PAIRS = 1024
 
 
 @dataclass(frozen=True)
 class CellSearch:
-    """The pairs of a cell; the arguments are those of ``find_pairs``."""
+    """The pairs of a cell from products of whole vectors.
 
-    embeddings: NDArray[np.float32]
+    Attributes:
+        products: of the vectors.
+        min_cosine: 1 - eps.
+        dense_degree: see above; None to list all pairs.
+    """
+
+    products: Products
     min_cosine: float
-    product_dtype: str
-    device: str
     dense_degree: int | None
-    tile_rows: int
-    tile_columns: int
 
-    def cell(
-        self, members: NDArray[np.int64], n_residents: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-        """Places (resident, other) and cosines of the listed pairs, and the dense places.
+    @property
+    def limit(self) -> float:
+        """Pairs a member above which some of them are not listed."""
+        return math.inf if self.dense_degree is None else self.dense_degree
+
+    def new_pairs(self, cell: Cell, n_known: int) -> PlacedPairs | None:
+        """The pairs of a cell that were not compared before.
 
         Args:
-            members: int64 [M], rows of the embeddings, residents first.
-            n_residents: how many of them are.
+            cell: its members.
+            n_known: pairs of the cell that are known.
 
         Returns:
-            int64 [P], int64 [P], float32 [P]; int64, ascending, empty if all pairs are listed.
+            The pairs; None if with those that are known there are too many to be listed.
         """
-        limit = math.inf if self.dense_degree is None else self.dense_degree
-        everyone = np.arange(len(members))
-        found, n_near = [], 0
-        for tile in self._tiles(members, everyone[:n_residents], everyone):
+        found, n_near = [NO_PAIRS], n_known
+        for tile in cell.tiles(self.products):
             n_near += int(tile.near.count_nonzero())
-            if n_near > limit * len(members):
-                dense = self._dense(members, n_residents, limit)
-                found = [self._pairs(tile) for tile in self._sparse(members, n_residents, dense)]
-                break
+            if n_near > self.limit * cell.n_members:
+                return None
             found.append(self._pairs(tile))
-        else:
-            dense = np.zeros(len(members), np.bool_)
-        none = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-        first, second, cosine = (np.concatenate(part) for part in zip(none, *found, strict=True))
-        return first, second, cosine, np.flatnonzero(dense)
+        return joined(found)
 
-    def _dense(
-        self, members: NDArray[np.int64], n_residents: int, limit: float
-    ) -> NDArray[np.bool_]:
-        """Bool [M], who has more than ``limit`` near neighbours.
+    def confirmed(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> PlacedPairs:
+        """Those of some pairs (resident, other) that reach the threshold."""
+        found = [NO_PAIRS]
+        for start in range(0, len(first), _CONFIRM_PAIRS):
+            part = slice(start, start + _CONFIRM_PAIRS)
+            left, row = np.unique(first[part], return_inverse=True)
+            right, column = np.unique(second[part], return_inverse=True)
+            cosine = exact_cosines(
+                self.products.fetch(left), self.products.fetch(right),
+                torch.from_numpy(row), torch.from_numpy(column),
+            )  # fmt: skip
+            kept = cosine >= np.float32(self.min_cosine)
+            found.append((first[part][kept], second[part][kept], cosine[kept]))
+        return joined(found)
+
+    def all_pairs(
+        self, residents: NDArray[np.int64], visitors: NDArray[np.int64]
+    ) -> tuple[PlacedPairs, NDArray[np.int64]]:
+        """The listed pairs of a cell, whatever was compared before, and who is dense.
+
+        Args:
+            residents: int64, by place.
+            visitors: int64, likewise, all of them.
+
+        Returns:
+            The pairs; the places of dense members, int64.
+        """
+        members = np.concatenate([residents, visitors])
+        dense = self._dense(members, len(residents))
+        is_dense, is_visitor = dense[: len(residents)], dense[len(residents) :]
+        rows, others = residents[~is_dense], residents[is_dense]
+        found = [NO_PAIRS]
+        for tile in self.products.tiles(rows, np.concatenate([rows, others, visitors])):
+            found.append(self._pairs(tile))
+        for tile in self.products.tiles(others, visitors[~is_visitor], apart=True):
+            found.append(self._pairs(tile))
+        return joined(found), members[dense]
+
+    def _dense(self, members: NDArray[np.int64], n_residents: int) -> NDArray[np.bool_]:
+        """Bool [M], who has more than the limit of near neighbours.
 
         Pairs are left uncounted only once both are known to be dense, so none is missed.
         """
-        degree = np.zeros(len(members), np.int64)
+        degree = np.zeros(1 + members.max(initial=-1), np.int64)  # by place
         to_compare = np.ones(len(members), np.bool_)
         while True:
-            rows = np.flatnonzero((to_compare & (degree <= limit))[:n_residents])[: self.tile_rows]
-            if not len(rows):
+            few = to_compare & (degree[members] <= self.limit)
+            chosen = np.flatnonzero(few[:n_residents])[: self.products.tile_rows]
+            if not len(chosen):
                 break
-            to_compare[rows] = False
-            columns = np.concatenate([rows, np.flatnonzero(to_compare)])
-            _count(degree, self._tiles(members, rows, columns))
-        rows = np.flatnonzero(to_compare[:n_residents])
-        visitors = n_residents + np.flatnonzero(degree[n_residents:] <= limit)
-        _count(degree, self._tiles(members, rows, visitors, apart=True))
-        return degree > limit
+            to_compare[chosen] = False
+            columns = np.concatenate([members[chosen], members[to_compare]])
+            _count(degree, self.products.tiles(members[chosen], columns))
+        rows = members[:n_residents][to_compare[:n_residents]]
+        visitors = members[n_residents:]
+        visitors = visitors[degree[visitors] <= self.limit]
+        _count(degree, self.products.tiles(rows, visitors, apart=True))
+        dense: NDArray[np.bool_] = degree[members] > self.limit
+        return dense
 
-    def _sparse(
-        self, members: NDArray[np.int64], n_residents: int, dense: NDArray[np.bool_]
-    ) -> Iterator[_Tile]:
-        """Tiles of all pairs but those of two dense members."""
-        places = np.arange(len(members))
-        residents, visitors = places[:n_residents], places[n_residents:]
-        rows, others = residents[~dense[residents]], residents[dense[residents]]
-        yield from self._tiles(members, rows, np.concatenate([rows, others, visitors]))
-        yield from self._tiles(members, others, visitors[~dense[visitors]], apart=True)
-
-    def _tiles(
-        self,
-        members: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        columns: NDArray[np.int64],
-        *,
-        apart: bool = False,
-    ) -> Iterator[_Tile]:
-        """Places ``rows`` against ``columns``, which begin with the rows unless ``apart``."""
-        for left in range(0, len(columns), self.tile_columns):
-            second = columns[left : left + self.tile_columns]
-            block = self._fetch(members[second])
-            reduced = block.to(getattr(torch, self.product_dtype))
-            stop = len(rows) if apart else min(len(rows), left + len(second))
-            for top in range(0, stop, self.tile_rows):
-                first = rows[top : min(top + self.tile_rows, stop)]
-                tile = self._fetch(members[first])
-                near = tile.to(reduced.dtype) @ reduced.T >= self._limit()
-                if not apart:
-                    near.triu_(top - left + 1)
-                yield _Tile(first, second, tile, block, near)
-
-    def _pairs(
-        self, tile: _Tile
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Places and cosines of a tile's pairs."""
+    def _pairs(self, tile: Tile) -> PlacedPairs:
         row, column = tile.near.nonzero(as_tuple=True)
         cosine = exact_cosines(tile.rows, tile.columns, row, column)
         kept = cosine >= np.float32(self.min_cosine)
         first, second = tile.first[row.cpu().numpy()], tile.second[column.cpu().numpy()]
         return first[kept], second[kept], cosine[kept]
 
-    def _fetch(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(self.embeddings[rows])).to(self.device)
 
-    def _limit(self) -> float:
-        """Product above which a pair may reach the threshold.
-
-        Rounding both factors, the product and this limit itself to the reduced type costs a unit
-        roundoff each; the sum is float32, truncated rather than rounded by tensor cores.
-        """
-        error = float32_product_error(self.embeddings.shape[1])
-        if self.product_dtype == "float32":
-            return self.min_cosine - error
-        return self.min_cosine - 4.0 * UNIT_ROUNDOFF[self.product_dtype] - 2.0 * error
+def joined(parts: Iterable[PlacedPairs]) -> PlacedPairs:
+    """All pairs of at least one part."""
+    first, second, cosine = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return first, second, cosine
 
 
-def _count(degree: NDArray[np.int64], tiles: Iterable[_Tile]) -> None:
-    """Add the near neighbours in ``tiles`` to ``degree``, int64 [M]."""
+def _count(degree: NDArray[np.int64], tiles: Iterable[Tile]) -> None:
+    """Add the near neighbours in ``tiles`` to ``degree``, int64 by place."""
     for tile in tiles:
         degree[tile.first] += tile.near.sum(dim=1, dtype=torch.int32).cpu().numpy()
         degree[tile.second] += tile.near.sum(dim=0, dtype=torch.int32).cpu().numpy()
-
-
-def exact_cosines(
-    left: torch.Tensor, right: torch.Tensor, row: torch.Tensor, column: torch.Tensor
-) -> NDArray[np.float32]:
-    """Dot products of chosen rows, rounded to float32 from the correctly rounded float64 sum.
-
-    A float64 product in any order is within ``D * 2**-52`` of the true one, so its float32
-    rounding is final unless it lies that close to the middle of two float32 numbers; those few
-    are summed by ``math.fsum``. Hence the same bits on every device and in every block.
-
-    Args:
-        left: float32 [n, D], rows of norm about 1.
-        right: float32 [m, D], likewise.
-        row: int64 [P], rows of ``left``.
-        column: int64 [P], rows of ``right``.
-
-    Returns:
-        float32 [P], at most 1.
-    """
-    if not len(row):
-        return np.zeros(0, np.float32)
-    rows, row_at = torch.unique(row, return_inverse=True)
-    columns, column_at = torch.unique(column, return_inverse=True)
-    if len(rows) * len(columns) <= _DENSE_ENTRIES_PER_PAIR * len(row):
-        products = (left[rows].double() @ right[columns].double().T)[row_at, column_at]
-    else:
-        chunks = zip(
-            torch.split(row, _RECHECK_ROWS), torch.split(column, _RECHECK_ROWS), strict=True
-        )
-        products = torch.cat([(left[i].double() * right[j].double()).sum(dim=1) for i, j in chunks])
-    value = products.cpu().numpy()
-    rounded = value.astype(np.float32)
-    error = 4.0 * left.shape[1] * 2.0**-53
-    above = (rounded + np.nextafter(rounded, np.float32(2.0)).astype(np.float64)) / 2.0
-    below = (rounded + np.nextafter(rounded, np.float32(-2.0)).astype(np.float64)) / 2.0
-    for at in np.flatnonzero(np.minimum(np.abs(value - above), np.abs(value - below)) <= error):
-        exact = left[row[at]].double() * right[column[at]].double()
-        rounded[at] = np.float32(math.fsum(exact.tolist()))
-    return np.minimum(rounded, np.float32(1.0))

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cell_search import exact_cosines
 from curator_assets.kernels.cells import float32_product_error, full_float32_products
 from curator_assets.kernels.edges import Edges, joined, strongest
+from curator_assets.kernels.exact import exact_cosines
 from curator_assets.kernels.found_pairs import DenseMembers
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]

@@ -6,10 +6,12 @@ Legend: *N images, D embedding width, Q queries, P pairs*.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from curator_assets.kernels.cells import float32_product_error, full_float32_products
 from curator_assets.kernels.found_pairs import Pairs
@@ -53,38 +55,56 @@ class Recall:
         return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def sampled_recall(
-    embeddings: np.ndarray,
-    pairs: Pairs,
-    *,
-    min_cosine: float,
-    n_queries: int,
-    seed: int,
-    device: str,
-) -> Recall:
-    """Recall of `pairs` on a seeded sample of queries.
+def draw_queries(
+    n_rows: int, new: NDArray[np.int64], *, n_queries: int, seed: int
+) -> NDArray[np.int64]:
+    """int64, ascending: a seeded sample of rows, as many of new ones as of others.
 
     Args:
-        embeddings: float32 [N, D], unit L2 norm; an array or a memory map.
-        pairs: what the search found at `min_cosine`, of all N images.
+        n_rows: of all.
+        new: int64, the rows that were searched last.
+        n_queries: at most so many; where there are too few of one kind, more of the other.
+        seed: of the choice.
+    """
+    order = np.random.default_rng(seed).permutation(n_rows)
+    is_new = np.zeros(n_rows, np.bool_)
+    is_new[new] = True
+    new, others = order[is_new[order]], order[~is_new[order]]
+    n_new = min(len(new), max(n_queries // 2, n_queries - len(others)))
+    return np.sort(np.concatenate([new[:n_new], others[: n_queries - n_new]]))
+
+
+def sampled_recall(
+    queries: NDArray[np.int64],
+    asked: NDArray[np.float32],
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]],
+    pairs: Pairs,
+    *,
+    n_rows: int,
+    min_cosine: float,
+    device: str,
+) -> Recall:
+    """Recall of ``pairs`` between queries and other images.
+
+    Args:
+        queries: int64 [Q], rows, ascending; copies of a vector are not asked for.
+        asked: float32 [Q, D], unit L2 norm, their vectors.
+        blocks: rows int64 [n] of other images, ascending, and their vectors float32 [n, D].
+        pairs: what the search found at ``min_cosine``, of all images.
+        n_rows: above all rows.
         min_cosine: threshold of the search.
-        n_queries: at most so many queries.
-        seed: of their choice.
         device: torch device of the products; holds the queries and one block of images at a time.
     """
-    first = np.arange(len(embeddings))
-    first[pairs.b[pairs.identical]] = pairs.a[pairs.identical]
-    distinct = np.flatnonzero(first == np.arange(len(embeddings)))
-    rng = np.random.default_rng(seed)
-    queries = np.sort(rng.permutation(distinct)[:n_queries])
-    known = _Known.of(pairs, len(embeddings))
+    is_copy = np.zeros(n_rows, np.bool_)
+    is_copy[pairs.b[pairs.identical]] = True
+    one_each = np.flatnonzero(~is_copy[queries])
+    queries = queries[one_each]
+    vectors = torch.from_numpy(np.ascontiguousarray(asked[one_each])).to(device)
+    known = _Known.of(pairs, n_rows)
     n_true = n_found = n_ties = 0
-    asked = _fetch(embeddings, queries, device)
-    for left in range(0, len(distinct), _TILE_COLUMNS):
-        others = distinct[left : left + _TILE_COLUMNS]
-        block = _fetch(embeddings, others, device)
+    for others, block in _tiles(blocks, is_copy, device):
         for top in range(0, len(queries), _QUERY_ROWS):
-            row, column, margin = _near(asked[top : top + _QUERY_ROWS], block, min_cosine)
+            row, column, margin = _near(vectors[top : top + _QUERY_ROWS], block, min_cosine)
             query, other = queries[top + row], others[column]
             another = query != other
             n_ties += int((another & (np.abs(margin) <= TIE)).sum())
@@ -94,8 +114,18 @@ def sampled_recall(
     return Recall(len(queries), n_true, n_found, n_ties)
 
 
-def _fetch(embeddings: np.ndarray, rows: np.ndarray, device: str) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(embeddings[rows])).to(device)
+def _tiles(
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]],
+    is_copy: NDArray[np.bool_],
+    device: str,
+) -> Iterator[tuple[NDArray[np.int64], torch.Tensor]]:
+    """Rows and vectors of different images, some at a time, on the device."""
+    for rows, vectors in blocks:
+        one_each = np.flatnonzero(~is_copy[rows])
+        for left in range(0, len(one_each), _TILE_COLUMNS):
+            chosen = one_each[left : left + _TILE_COLUMNS]
+            block = torch.from_numpy(np.ascontiguousarray(vectors[chosen]))
+            yield rows[chosen], block.to(device)
 
 
 def _near(

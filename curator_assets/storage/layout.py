@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 CENTROIDS = "clusters/centroids.npy"
+PREFIX_DIRECTIONS = "clusters/prefix_directions.npy"
 DUPLICATE_GROUPS = "duplicates/groups.parquet"
 ARRIVALS = "arrivals"
 LEASE = "lease"
@@ -108,6 +109,16 @@ def assignments(shard: str) -> str:
     return f"clusters/assignments/{shard}.parquet"
 
 
+def cell_rows(shard: str) -> str:
+    """The images of `cluster_assignments` by cell group."""
+    return f"clusters/rows/{shard}.arrow"
+
+
+def cell_vectors(shard: str) -> str:
+    """The embeddings of these images, by cell."""
+    return f"clusters/vectors/{shard}.bin"
+
+
 def pairs(cell_group: str) -> str:
     """The table of `near_duplicate_pairs`."""
     return f"duplicates/pairs/{cell_group}.parquet"
@@ -116,6 +127,11 @@ def pairs(cell_group: str) -> str:
 def dense_members(cell_group: str) -> str:
     """The table beside `near_duplicate_pairs` of the images too many to list pairwise."""
     return f"duplicates/dense/{cell_group}.parquet"
+
+
+def searched(cell_group: str) -> str:
+    """The table beside `near_duplicate_pairs` of the images that were compared."""
+    return f"duplicates/searched/{cell_group}.parquet"
 
 
 def duplicate_ids(shard: str) -> str:

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator_assets.kernels import dense
+from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.dense import DensePools
 from curator_assets.kernels.duplicates import rank_of
@@ -26,7 +27,9 @@ def search(rows, centroids, min_cosine, *, calls=1, visits=EXACT, device="cpu", 
     assignment = visit_cells(rows, centroids, min_cosine=min_cosine, device=device, **visits)
     settled = {"min_cosine": min_cosine, "product_dtype": "float32", "device": device, **changes}
     parts = [
-        find_pairs(rows, assignment, cells=np.arange(start, len(centroids), calls), **settled)
+        find_pairs(
+            CellGroup.of(rows, assignment, range(start, len(centroids), calls)), **settled
+        ).pairs
         for start in range(calls)
     ]
     return Pairs.concatenate(parts), assignment.home

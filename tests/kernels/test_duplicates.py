@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator_assets.kernels import duplicates
+from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.duplicates import (
     arrival_order,
@@ -73,14 +74,12 @@ def test_blobs_lose_as_many_as_nemo_curator_removes(device, monkeypatch, policy,
     assert abs(removed - n_removed) <= tolerance
 
     pairs = find_pairs(
-        rows,
-        cells,
-        cells=np.arange(5),
+        CellGroup.of(rows, cells, range(5)),
         min_cosine=min_cosine,
         product_dtype="float32",
         device=device,
         dense_degree=None,
-    )
+    ).pairs
     result = resolve_semdedup(
         pairs,
         home=cells.home,

@@ -4,11 +4,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator_assets.kernels.cell_search import CellSearch, exact_cosines
-from curator_assets.kernels.cells import visit_cells
+from curator_assets.kernels.cell_group import CellGroup
+from curator_assets.kernels.cell_members import Cell
+from curator_assets.kernels.cell_search import CellSearch
+from curator_assets.kernels.cells import float32_product_error, visit_cells
+from curator_assets.kernels.exact import exact_cosines
 from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import train_centroids
 from curator_assets.kernels.pairs import find_pairs
+from curator_assets.kernels.products import Products
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}
 FLOAT32 = {"product_dtype": "float32", "device": "cpu"}
@@ -23,7 +27,8 @@ def search(rows, centroids, min_cosine, *, cells=None, device="cpu", **changes):
     assignment = visit_cells(rows, centroids, min_cosine=min_cosine, device=device, **EXACT)
     cells = np.arange(len(centroids)) if cells is None else np.asarray(cells)
     settled = {**FLOAT32, "device": device, **changes}
-    return find_pairs(rows, assignment, cells=cells, min_cosine=min_cosine, **settled)
+    group = CellGroup.of(rows, assignment, cells)
+    return find_pairs(group, min_cosine=min_cosine, **settled).pairs
 
 
 def brute_force(rows, min_cosine):
@@ -238,8 +243,15 @@ def test_dense_are_those_above_the_limit_and_only_their_pairs_are_left_out(
 ):
     rows = clumped(seed, n_residents + n_visitors, 6, 0.2)
     members = np.random.default_rng(seed).permutation(len(rows))
-    cell_search = CellSearch(rows, 0.9, "float32", "cpu", limit, *tile)
-    first, second, _, dense = cell_search.cell(members, n_residents)
+    products = Products(rows.__getitem__, 0.9, float32_product_error(6), "float32", "cpu", *tile)
+    cell_search = CellSearch(products, 0.9, limit)
+    residents, visitors = members[:n_residents], members[n_residents:]
+    cell = Cell(0, residents, visitors, len(rows), np.ones(len(rows), np.bool_))
+    pairs, pooled = cell_search.new_pairs(cell, 0), members[:0]
+    if pairs is None:
+        pairs, pooled = cell_search.all_pairs(residents, visitors)
+    place = np.argsort(members)
+    first, second, dense = place[pairs[0]], place[pairs[1]], place[pooled]
     near = np.zeros((len(rows), len(rows)), np.bool_)
     for a, b in brute_force(rows[members], 0.9):
         near[a, b] = near[b, a] = a < n_residents
@@ -268,8 +280,7 @@ def test_bad_arguments_are_named():
     assignment = visit_cells(rows, rows, min_cosine=0.9, device="cpu", **EXACT)
     cells = np.arange(3)
     with pytest.raises(ValueError, match="2 embeddings but 3 cell assignments"):
-        find_pairs(rows[:2], assignment, cells=cells, min_cosine=0.9, **FLOAT32)
+        CellGroup.of(rows[:2], assignment, cells)
+    group = CellGroup.of(rows, assignment, cells)
     with pytest.raises(ValueError, match="product_dtype"):
-        find_pairs(
-            rows, assignment, cells=cells, min_cosine=0.9, product_dtype="int8", device="cpu"
-        )
+        find_pairs(group, min_cosine=0.9, product_dtype="int8", device="cpu")

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from curator_assets.kernels import recall
+from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.pairs import find_pairs
-from curator_assets.kernels.recall import Recall, sampled_recall
+from curator_assets.kernels.recall import Recall, draw_queries, sampled_recall
 
 
 def unit(rows):
@@ -27,19 +28,25 @@ def search(images, *, device="cpu", dense_degree=64, **changes):
     centroids = unit(np.random.default_rng(1).normal(size=(8, images.shape[1])))
     assignment = visit_cells(images, centroids, **(keywords | changes))
     return find_pairs(
-        images,
-        assignment,
-        cells=np.arange(8),
+        CellGroup.of(images, assignment, range(8)),
         min_cosine=0.95,
         product_dtype="float32",
         device=device,
         dense_degree=dense_degree,
-    )
+    ).pairs
 
 
-def measure(images, pairs, n_queries=1000, device="cpu"):
+def measure(images, pairs, n_queries=5000, device="cpu", n_blocks=3):
+    queries = draw_queries(len(images), np.arange(0), n_queries=n_queries, seed=0)
+    blocks = np.array_split(np.arange(len(images)), n_blocks)
     return sampled_recall(
-        images, pairs, min_cosine=0.95, n_queries=n_queries, seed=0, device=device
+        queries,
+        images[queries],
+        ((rows, images[rows]) for rows in blocks),
+        pairs,
+        n_rows=len(images),
+        min_cosine=0.95,
+        device=device,
     )
 
 
@@ -66,10 +73,19 @@ def test_within_cell_search_alone_misses_some(images):
     assert measure(images, search(images, max_visits=0)).recall < 1
 
 
-def test_a_sample_is_seeded_and_bounded(images):
-    pairs = search(images)
-    assert measure(images, pairs, 50) == measure(images, pairs, 50)
-    assert measure(images, pairs, 50).n_queries == 50
+def test_a_sample_is_seeded_bounded_and_of_old_and_new():
+    new = np.array([3, 50, 51, 52, 53])
+    drawn = draw_queries(100, new, n_queries=8, seed=0)
+    assert (
+        drawn.tolist()
+        == sorted({*drawn.tolist()})
+        == draw_queries(100, new, n_queries=8, seed=0).tolist()
+    )
+    assert np.isin(drawn, new).sum() == 4
+    assert np.isin(draw_queries(100, new, n_queries=20, seed=0), new).sum() == 5
+    assert np.isin(draw_queries(6, new[:1], n_queries=5, seed=0), new).sum() == 1
+    assert draw_queries(6, new[:1], n_queries=40, seed=0).tolist() == [0, 1, 2, 3, 4, 5]
+    assert len(draw_queries(6, new[:1], n_queries=0, seed=0)) == 0
 
 
 def test_pools_count_as_found(device):
@@ -91,7 +107,7 @@ def test_counts_are_the_same_on_every_device_in_any_blocks_and_by_brute_force(de
     assert expected.n_true == (exact > recall.TIE).sum() > 10_000
     assert expected.n_ties == (np.abs(exact) <= recall.TIE).sum() > 0
     assert expected.n_found < expected.n_true
-    assert measure(rows, pairs, 4000, device) == expected
+    assert measure(rows, pairs, 4000, device, n_blocks=1) == expected
     monkeypatch.setattr(recall, "_TILE_COLUMNS", 777)
     monkeypatch.setattr(recall, "_QUERY_ROWS", 500)
     monkeypatch.setattr(recall, "_RECHECK_ROWS", 3)
@@ -100,24 +116,6 @@ def test_counts_are_the_same_on_every_device_in_any_blocks_and_by_brute_force(de
         assert measure(rows, pairs, 4000, device) == expected
     finally:
         torch.set_float32_matmul_precision("highest")
-
-
-def test_each_image_goes_to_the_device_once_and_once_as_a_query(images, monkeypatch):
-    asked = []
-
-    class Recorded(np.ndarray):
-        def __getitem__(self, rows):
-            asked.append(rows)
-            return np.asarray(self)[rows]
-
-    monkeypatch.setattr(recall, "_TILE_COLUMNS", 70)
-    monkeypatch.setattr(recall, "_QUERY_ROWS", 20)
-    pairs = search(images)
-    expected = measure(images, pairs, 100)
-    assert measure(images.view(Recorded), pairs, 100) == expected
-    queries, *blocks = asked
-    assert len(queries) == 100
-    assert np.concatenate(blocks).tolist() == list(range(300))
 
 
 def test_nothing_to_find_is_full_recall():

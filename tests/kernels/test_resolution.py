@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.duplicates import rank_of
 from curator_assets.kernels.found_pairs import Pairs
@@ -37,13 +38,11 @@ def search(rows, centroids, min_cosine, device="cpu"):
         rows, centroids, min_cosine=min_cosine, max_visits=None, bound_fraction=1.0, device=device
     )
     pairs = find_pairs(
-        rows,
-        assignment,
-        cells=np.arange(len(centroids)),
+        CellGroup.of(rows, assignment, range(len(centroids))),
         min_cosine=min_cosine,
         product_dtype="float32",
         device=device,
-    )
+    ).pairs
     return pairs, assignment.home
 
 

@@ -26,6 +26,9 @@ SKEW = 2.5
 VISITS = 4.0
 MIN_IMAGES_PER_CLUSTER = 16
 
+PREFIX_SAMPLE = 8192
+"""Images that tell along which directions those of one cell differ."""
+
 THINNED_AT_COSINE = 0.95
 """Images this near to each other count as one in the sample, whatever `max_eps` is."""
 
@@ -49,6 +52,7 @@ def _inputs(work: Work, _: str) -> Inputs:
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
     from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
+    from curator_assets.kernels.prefix import principal_directions
 
     settings, store = work.settings, work.store
 
@@ -71,8 +75,8 @@ def _open(work: Work) -> Iterator[Make]:
             n_iterations=settings.clusters.n_iterations,
             seed=seed,
         )
-        with store.write(layout.CENTROIDS) as file:
-            np.save(file, trained)
+        basis = principal_directions(sparse[:PREFIX_SAMPLE], trained)
+        _write(store, trained, None if basis is None else basis.directions)
         mean_cosine = float((sparse @ trained.T).max(axis=1).mean())
         metadata = {
             "n_clusters": len(trained),
@@ -97,12 +101,12 @@ CENTROIDS = Stage(
     kinds=frozenset({"faiss", "numpy"}),
     description="K unit vectors: spherical k-means on a seeded, de-duplicated sample of the "
     "embeddings. Trained once a model; new images don't make it stale, only less well fit.",
-    version="1",
+    version="2",
     covers=lambda settings: [
         settings.model.name,
         settings.clusters.model_dump(include={"n_clusters", "seed", "sample_size", "n_iterations"}),
     ],
-    files=lambda _: (layout.CENTROIDS,),
+    files=lambda _: (layout.CENTROIDS, layout.PREFIX_DIRECTIONS),
     inputs=_inputs,
     making=OneByOne(_open),
     unit="codebooks",
@@ -117,8 +121,7 @@ def _has_images(work: Work) -> bool:
 def _placeholder(work: Work, embedding_dim: int) -> Made:
     """One cell for everything, until there is an image to train on."""
     store = work.store
-    with store.write(layout.CENTROIDS) as file:
-        np.save(file, np.eye(1, embedding_dim, dtype=np.float32))
+    _write(store, np.eye(1, embedding_dim, dtype=np.float32), None)
     metadata = {
         "n_clusters": 1,
         "n_images": 0,
@@ -131,6 +134,14 @@ def _placeholder(work: Work, embedding_dim: int) -> Made:
         state={"mean_cosine_to_centroid": 1.0},
         inputs={WEIGHTS: weights_in_force(work), IMAGES: NO_IMAGES},
     )
+
+
+def _write(store: Store, centroids: np.ndarray, directions: np.ndarray | None) -> None:
+    """The codebook, and what prefixes are taken along: float32 [D, p], p = 0 for none."""
+    with store.write(layout.CENTROIDS) as file:
+        np.save(file, centroids)
+    with store.write(layout.PREFIX_DIRECTIONS) as file:
+        np.save(file, centroids.T[:, :0] if directions is None else directions)
 
 
 def _n_clusters(settings: Settings, n_images: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +16,21 @@ from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.assignments import (
-    GroupDigests,
     assignment_table,
+    group_digest,
     read_centroids,
+    read_prefix_directions,
 )
-from curator_assets.storage.tables.parquet import embedding_matrix, read_row_groups, write_table
+from curator_assets.storage.tables.cell_files import CellFilesWriter
+from curator_assets.storage.tables.parquet import (
+    read_row_groups,
+    stored_embeddings,
+    unit_rows,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.prefix import PrefixBasis
 
 # Of the cells within the exact bound, the fast search visits those well inside it, the nearest
 # first; docs/log.md has the recall of both constants.
@@ -38,10 +49,14 @@ def _inputs(work: Work, shard: str) -> Inputs:
 
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
+    from curator_assets.kernels.prefix import PrefixBasis
+
     codebook, centroids = work.require(CENTROIDS), read_centroids(work.store)
+    directions = read_prefix_directions(work.store)
+    basis = None if directions is None else PrefixBasis(directions)
 
     def make(shard: str) -> Made:
-        return _assign_shard(shard, centroids, codebook, work)
+        return _assign_shard(shard, centroids, basis, codebook, work)
 
     yield make
 
@@ -54,12 +69,16 @@ CLUSTER_ASSIGNMENTS = Stage(
     kinds=frozenset({"torch", "parquet"}),
     description="One row an embedding: its nearest centroid's cell, and the other cells that "
     "could hold a near-duplicate of it.",
-    version="1",
+    version="2",
     covers=lambda settings: [
         settings.duplicates.model_dump(include={"max_eps", "search"}),
         settings.clusters.n_cell_groups,
     ],
-    files=lambda shard: (layout.assignments(shard),),
+    files=lambda shard: (
+        layout.assignments(shard),
+        layout.cell_rows(shard),
+        layout.cell_vectors(shard),
+    ),
     inputs=_inputs,
     making=OneByOne(_open),
     checks=(
@@ -75,28 +94,44 @@ CLUSTER_ASSIGNMENTS = Stage(
 )
 
 
-def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work) -> Made:
+def _assign_shard(
+    shard: str, centroids: np.ndarray, basis: "PrefixBasis | None", codebook: Entry, work: Work
+) -> Made:
+    from curator_assets.kernels.cell_group import search_keys
     from curator_assets.kernels.cells import visit_cells
     from curator_assets.kernels.device import resolve_device
 
     settings, store = work.settings, work.store
     columns = ["image_id", "shard", "position", "embedding"]
     fast = settings.duplicates.search == "fast"
-    digests = GroupDigests(cell_group_of(len(centroids), settings.clusters.n_cell_groups))
+    group_of = cell_group_of(len(centroids), settings.clusters.n_cell_groups)
     tables, n_samples, n_visits = list[pa.Table](), 0, 0
-    for samples in read_row_groups(store, layout.embeddings(shard), columns):
-        embeddings, rows = embedding_matrix(samples)
-        assignment = visit_cells(
-            embeddings,
-            centroids,
-            min_cosine=1 - settings.duplicates.max_eps,
-            max_visits=FAST_MAX_VISITS if fast else None,
-            bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
-            device=resolve_device(settings.model.device),
-        )
-        tables.append(assignment_table(samples, rows, assignment))
-        digests.update(embeddings, n_samples + rows, assignment)
-        n_samples, n_visits = n_samples + len(samples), n_visits + len(assignment.visits)
+    vectors_name, rows_name = layout.cell_vectors(shard), layout.cell_rows(shard)
+    with store.write(vectors_name) as vectors, store.write(rows_name) as rows_file:
+        writer = CellFilesWriter(vectors, group_of)
+        for samples in read_row_groups(store, layout.embeddings(shard), columns):
+            stored, rows = stored_embeddings(samples)
+            embeddings = unit_rows(stored)
+            assignment = visit_cells(
+                embeddings,
+                centroids,
+                min_cosine=1 - settings.duplicates.max_eps,
+                max_visits=FAST_MAX_VISITS if fast else None,
+                bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
+                device=resolve_device(settings.model.device),
+            )
+            tables.append(assignment_table(samples, rows, assignment))
+            writer.append(
+                stored,
+                position=samples["position"].to_numpy()[rows],
+                key=search_keys(embeddings, assignment),
+                home=assignment.home,
+                n_visits=np.diff(assignment.visit_offsets),
+                visits=assignment.visits,
+                prefix=_prefixes(embeddings, basis),
+            )
+            n_samples, n_visits = n_samples + len(samples), n_visits + len(assignment.visits)
+        by_group = writer.finish(rows_file)
     table, name = pa.concat_tables(tables), layout.assignments(shard)
     write_table(store, name, table, schemas.ASSIGNMENTS)
     drift = _drift(table["centroid_cosine"].to_numpy(), codebook)
@@ -115,10 +150,19 @@ def _assign_shard(shard: str, centroids: np.ndarray, codebook: Entry, work: Work
         checks=fits if drift["drift"] <= MAX_DRIFT else {},
         warnings=fits if drift["drift"] > MAX_DRIFT else {},
         state={
-            "groups": digests.hexdigests(),
+            "groups": {str(group): group_digest(rows) for group, rows in by_group.items()},
+            "n_members": {str(group): len(rows.home) for group, rows in by_group.items()},
             "n_samples": n_samples,
+            "n_images": len(table),
+            "n_visits": n_visits,
             "n_clusters": len(centroids),
         },
+    )
+
+
+def _prefixes(embeddings: np.ndarray, basis: "PrefixBasis | None") -> np.ndarray:
+    return (
+        np.zeros((len(embeddings), 0), np.float32) if basis is None else basis.prefixes(embeddings)
     )
 
 

@@ -1,25 +1,31 @@
 """`near_duplicate_pairs`: every pair of images at cosine >= 1 - max_eps, by cell group."""
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
-from curator_assets.defs.deduplicate.pair_search import PairSearch, open_search
+from curator_assets.defs.deduplicate.measured_recall import measured_recall
+from curator_assets.defs.deduplicate.pair_search import PairSearch
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
+from curator_assets.engine.freshness import why_other_code
 from curator_assets.engine.partitioning import MissingInputError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, Observed, OneByOne, Stage
 from curator_assets.engine.work import Work
-from curator_assets.settings import Settings
+from curator_assets.errors import DamagedFileError
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_of
-from curator_assets.storage.store import Store
+from curator_assets.storage.ledger import Entry, hash_of, stored_files
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.parquet import write_table
+from curator_assets.storage.tables.pair_tables import earlier_of
+from curator_assets.storage.tables.parquet import read_table, write_table
+
+if TYPE_CHECKING:
+    from curator_assets.kernels.join import Earlier
 
 SMALL_SEARCH = 50_000
 """Images below which any search is cheap."""
@@ -27,6 +33,7 @@ SMALL_SEARCH = 50_000
 MIN_RECALL = {"exact": 1.0, "fast": 0.9999}
 
 _RECALL = "recall"
+_SCHEMAS = schemas.PAIRS, schemas.DENSE_MEMBERS, schemas.SEARCHED
 
 
 def _inputs(work: Work, group: str) -> Inputs:
@@ -35,35 +42,37 @@ def _inputs(work: Work, group: str) -> Inputs:
 
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
-    settings, search = work.settings, _search(work)
-    cost = search.cost()
-    warning = _too_costly(cost, search.n_images, settings)
-    if warning:
-        work.log.warning(warning)
+    search, costs = _search(work), list[float]()
 
     def make(group: str) -> Made:
-        return _search_group(work.store, search, group, cost, settings)
+        made = _search_group(work, search, group)
+        costs.append(made.metadata["share_of_brute_force"])
+        if len(costs) == 1 and (warning := _too_costly(costs[0], search.n_images, work)):
+            work.log.warning(warning)
+        return made
 
     yield make
 
 
 def _search(work: Work) -> PairSearch:
-    """A search over all images, which are read once for the pairs and for their recall."""
+    """A search over all images, which knows what it searched when its recall is observed."""
     assigned = assigned_shards(work)
     versions = [(shard, entry.fingerprint) for shard, entry in assigned.items()]
-    opened = partial(open_search, work.store, assigned, work.settings)
+
+    def opened() -> AbstractContextManager[PairSearch]:
+        return nullcontext(PairSearch(work.store, work.settings, assigned))
+
     return work.held.get((_search, versions), opened)
 
 
 def _observe(work: Work) -> Iterator[Observed]:
     """The recall of all groups together."""
     duplicates = work.settings.duplicates
-    if not duplicates.recall_queries:
-        return
     search = _search(work)
-    if not search.n_images:
+    if not duplicates.recall_queries or not search.n_images:
         return
-    recall = search.recall(work.cell_groups, n_queries=duplicates.recall_queries)
+    began = time.process_time()
+    recall = measured_recall(search, work.cell_groups)
     low, high = recall.interval()
     found = {
         "recall": recall.recall,
@@ -74,8 +83,13 @@ def _observe(work: Work) -> Iterator[Observed]:
         "n_missed": recall.n_true - recall.n_found,
         "n_ties": recall.n_ties,
         "search": duplicates.search,
+        "cpu_seconds": time.process_time() - began,
     }
     yield Observed(_RECALL, recall.recall >= MIN_RECALL[duplicates.search], found)
+
+
+def _files(group: str) -> tuple[str, str, str]:
+    return layout.pairs(group), layout.dense_members(group), layout.searched(group)
 
 
 NEAR_DUPLICATE_PAIRS = Stage(
@@ -86,9 +100,9 @@ NEAR_DUPLICATE_PAIRS = Stage(
     kinds=frozenset({"torch", "parquet"}),
     description="Every pair at cosine >= 1 - max_eps whose search falls to a group of cells. "
     "Stored once, so that a smaller eps or another policy needs no new search.",
-    version="1",
+    version="2",
     covers=lambda settings: settings.duplicates.max_eps,
-    files=lambda group: (layout.pairs(group), layout.dense_members(group)),
+    files=_files,
     inputs=_inputs,
     making=OneByOne(_open),
     checks=(
@@ -137,33 +151,60 @@ def group_members(group: str, assigned: Mapping[str, Entry]) -> list[tuple[str, 
     return [(shard, digest) for shard, digest in digests.items() if digest]
 
 
-def _search_group(
-    store: Store, search: PairSearch, group: str, cost: dict[str, float], settings: Settings
-) -> Made:
-    pairs, dense = search.tables(group)
-    names = layout.pairs(group), layout.dense_members(group)
-    write_table(store, names[0], pairs, schemas.PAIRS)
-    write_table(store, names[1], dense, schemas.DENSE_MEMBERS)
-    n_identical = pc.sum(pairs["identical"]).as_py() or 0
+def _search_group(work: Work, search: PairSearch, group: str) -> Made:
+    store, settings = work.store, work.settings
+    names, earlier = _files(group), _earlier(work, group)
+    found = search.tables(group, earlier)
+    tables, kinds = (found.pairs, found.dense, found.searched), _SCHEMAS
+    for name, table, schema in zip(names, tables, kinds, strict=True):
+        write_table(store, name, table, schema)
+    n_identical = pc.sum(found.pairs["identical"]).as_py() or 0
     metadata = {
-        "dagster/row_count": len(pairs),
-        "n_pairs": len(pairs) - n_identical,
+        "dagster/row_count": len(found.pairs),
+        "n_pairs": len(found.pairs) - n_identical,
         "n_identical": n_identical,
-        "n_across_cells": len(pairs) - (pc.sum(pairs["same_cell"]).as_py() or 0),
-        "n_in_dense_clumps": len(dense),
-        **cost,
+        "n_in_dense_clumps": len(found.dense),
+        **found.told,
         "max_eps": settings.duplicates.max_eps,
         "url": store.url(names[0]),
     }
-    return Made(group, metadata)
+    return Made(group, metadata, state=_same_cells(work))
 
 
-def _too_costly(cost: dict[str, float], n_images: int, settings: Settings) -> str | None:
-    share = cost["share_of_brute_force"]
-    if n_images < SMALL_SEARCH or share <= settings.duplicates.max_search_share:
+def _same_cells(work: Work) -> dict[str, Any]:
+    """What makes two searches of a group searches of the same cells."""
+    n_groups = work.settings.clusters.n_cell_groups
+    return {"centroids": work.version(CENTROIDS), "n_cell_groups": n_groups}
+
+
+def _earlier(work: Work, group: str) -> "Earlier | None":
+    """What the last search of a group found, if it was of these cells and is there as it was."""
+    entry, names = work.entry(NEAR_DUPLICATE_PAIRS, group), _files(group)
+    is_same = entry is not None and entry.state == _same_cells(work)
+    if entry is None or not is_same or work.is_forced:
+        return None
+    if why_other_code(NEAR_DUPLICATE_PAIRS, work, group):
+        return None
+    try:
+        if stored_files(work.store, names) != entry.files:
+            raise ValueError("not as they were recorded")
+        return earlier_of(*(read_table(work.store, name) for name in names))
+    except (FileNotFoundError, DamagedFileError, ValueError) as error:
+        work.log.warning(
+            "cell group %s is searched from scratch: what was found before can't be used (%s)",
+            group,
+            error,
+        )
+        return None
+
+
+def _too_costly(share: float, n_images: int, work: Work) -> str | None:
+    """A warning, by the share of all pairs that the first group compares."""
+    settings, expected = work.settings.duplicates, share * len(work.cell_groups)
+    if n_images < SMALL_SEARCH or expected <= settings.max_search_share:
         return None
     return (
-        f"searching to max_eps {settings.duplicates.max_eps} compares {share:.0%} of all pairs of "
-        f"{n_images} images, above duplicates.max_search_share "
-        f"{settings.duplicates.max_search_share:.0%}; a smaller max_eps or search: fast costs less"
+        f"searching to max_eps {settings.max_eps} compares about {expected:.0%} of all pairs of "
+        f"{n_images} images, above duplicates.max_search_share {settings.max_search_share:.0%}; "
+        "a smaller max_eps or search: fast costs less"
     )

@@ -1,36 +1,58 @@
-"""All embeddings and cell assignments side by side: what a search for pairs works on.
+"""The search for pairs, a cell group at a time, and the check of its recall.
 
-*Sample*: row number among all samples of the shards; *image*: among those with an embedding.
+*Sample*: row number among all samples of the shards; *image*: one of them with an embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.deduplicate.cluster_assignments import cell_group_of
 from curator_assets.settings import Settings
-from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables.assignments import assignment_of, read_centroids
+from curator_assets.storage.tables.assignments import read_centroids, read_prefix_directions
+from curator_assets.storage.tables.cell_groups import BYTES_OF_ROW, BYTES_OF_VISIT, GroupFiles
 from curator_assets.storage.tables.pair_tables import (
     RowNumbers,
     dense_table,
     pair_table,
-    read_pairs,
+    searched_table,
 )
-from curator_assets.storage.tables.parquet import read_table
-from curator_assets.storage.tables.scratch import all_embeddings
 
 if TYPE_CHECKING:
-    from curator_assets.kernels.cells import CellAssignment
-    from curator_assets.kernels.recall import Recall
+    from curator_assets.kernels.join import Earlier
+    from curator_assets.kernels.pairs import Found
+
+_VECTORS_SHARE = 0.25
+"""Of a search's memory, for whole vectors."""
+
+_ON_CPU: dict[str, Any] = {"product_dtype": "float32", "tile_rows": 256, "tile_columns": 8192}
+_ON_GPU: dict[str, Any] = {"product_dtype": "float16", "tile_rows": 4096, "tile_columns": 16_384}
+"""Of the products that propose pairs; they change no result."""
+
+
+@dataclass(frozen=True)
+class GroupTables:
+    """What was found in a cell group.
+
+    Attributes:
+        pairs: table of `near_duplicate_pairs`.
+        dense: beside it, the members whose pairs are not listed.
+        searched: beside it, the images that were compared.
+        told: counts, for metadata.
+    """
+
+    pairs: pa.Table
+    dense: pa.Table
+    searched: pa.Table
+    told: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,106 +60,113 @@ class PairSearch:
     """A search over all images of some shards.
 
     Attributes:
-        embeddings: float32 [N, D], unit norm.
-        assignment: of the N images.
-        sample_of_image: int64 [N], ascending.
-        numbers: names of samples.
-        group_of: int64 [K], the cell group of each cell.
+        assigned: the shards, in order of arrival, with the entries of their assignments.
     """
 
     store: Store
     settings: Settings
-    device: str
-    embeddings: np.ndarray
-    assignment: CellAssignment
-    sample_of_image: np.ndarray
-    numbers: RowNumbers
-    group_of: np.ndarray
+    assigned: Mapping[str, Entry]
+    _new: list[np.ndarray] = field(default_factory=list)
 
     @property
+    def new(self) -> np.ndarray:
+        """int64: samples that were compared with others, and never before."""
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *self._new]))
+
+    @cached_property
+    def device(self) -> str:
+        """Torch device of the products."""
+        from curator_assets.kernels.device import resolve_device
+
+        return resolve_device(self.settings.model.device)
+
+    @cached_property
+    def numbers(self) -> RowNumbers:
+        """Names of samples."""
+        return RowNumbers({shard: e.state["n_samples"] for shard, e in self.assigned.items()})
+
+    @cached_property
     def n_images(self) -> int:
         """How many images are searched."""
-        return len(self.sample_of_image)
+        return sum(entry.state["n_images"] for entry in self.assigned.values())
 
-    def tables(self, group: str) -> tuple[pa.Table, pa.Table]:
-        """The pairs that fall to a cell group, and the members whose pairs are not listed."""
-        from curator_assets.kernels.pairs import find_pairs
+    @cached_property
+    def _centroids(self) -> tuple[int, int]:
+        """How many cells there are, and the width of embeddings."""
+        n_cells, width = read_centroids(self.store).shape
+        return n_cells, width
 
-        found = find_pairs(
-            self.embeddings,
-            self.assignment,
-            cells=np.flatnonzero(self.group_of == int(group)),
-            min_cosine=1 - self.settings.duplicates.max_eps,
-            product_dtype="float32",
-            device=self.device,
-        )
-        same_cell = self.assignment.home[found.a] == self.assignment.home[found.b]
-        sample = self.sample_of_image
-        dense = replace(found.dense, row=sample[found.dense.row])
-        named = replace(found, a=sample[found.a], b=sample[found.b], dense=dense)
-        return pair_table(named, same_cell, self.numbers), dense_table(dense, self.numbers)
+    @cached_property
+    def cells_of(self) -> np.ndarray:
+        """int64 [K]: the cell group of each cell."""
+        return cell_group_of(self._centroids[0], self.settings.clusters.n_cell_groups)
 
-    def cost(self) -> dict[str, float]:
-        """The share of all pairs that the search compares, and how uneven the cells are."""
-        n_cells = len(self.group_of)
-        residents = np.bincount(self.assignment.home, minlength=n_cells).astype(np.float64)
-        visitors = np.bincount(self.assignment.visits, minlength=n_cells)
-        compared = (residents * (residents - 1) / 2 + residents * visitors).sum()
-        n = float(self.n_images)
-        return {
-            "share_of_brute_force": min(1.0, float(compared) / max(n * (n - 1) / 2, 1.0)),
-            "skew": float((residents**2).sum() / max(n**2 / n_cells, 1.0)),
-            "visits_per_image": len(self.assignment.visits) / max(n, 1.0),
-        }
+    @cached_property
+    def _prefix(self) -> tuple[int, float]:
+        """Numbers of a prefix, 0 without prefixes, and their slack."""
+        from curator_assets.kernels.prefix import PrefixBasis
 
-    def recall(self, groups: Sequence[str], *, n_queries: int) -> Recall:
-        """Recall of the stored pairs of all groups, on a seeded sample of queries."""
-        from curator_assets.kernels.recall import sampled_recall
+        directions = read_prefix_directions(self.store)
+        if directions is None:
+            return 0, 0.0
+        return directions.shape[1] + 1, PrefixBasis(directions).slack
 
-        pairs = read_pairs(self.store, groups, self.numbers)
-        image = self._image_of
-        return sampled_recall(
-            self.embeddings,
-            replace(
-                pairs,
-                a=image(pairs.a),
-                b=image(pairs.b),
-                dense=replace(pairs.dense, row=image(pairs.dense.row)),
-            ),
-            min_cosine=1 - self.settings.duplicates.max_eps,
-            n_queries=n_queries,
-            seed=self.settings.duplicates.seed,
-            device=self.device,
-        )
+    def tables(self, group: str, earlier: Earlier | None) -> GroupTables:
+        """The pairs that fall to a cell group.
 
-    def _image_of(self, sample: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.sample_of_image, sample)
+        Args:
+            group: its name.
+            earlier: what an earlier search of the same cells found, if there was one.
+        """
+        from curator_assets.kernels.pairs import Found, find_pairs
 
-
-@contextmanager
-def open_search(
-    store: Store, assigned: Mapping[str, Entry], settings: Settings
-) -> Iterator[PairSearch]:
-    """A search over all images of the shards in `assigned`, with their ledger entries."""
-    from curator_assets.kernels.cells import CellAssignment
-    from curator_assets.kernels.device import resolve_device
-
-    tables = [read_table(store, layout.assignments(shard)) for shard in assigned]
-    numbers = RowNumbers({shard: entry.state["n_samples"] for shard, entry in assigned.items()})
-    rows = [
-        numbers.rows_of(shard).start + table["position"].to_numpy()
-        for shard, table in zip(assigned, tables, strict=True)
-    ]
-    sample_of_image = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-    n_clusters, width = read_centroids(store).shape
-    with all_embeddings(store, assigned, len(sample_of_image), width) as embeddings:
-        yield PairSearch(
-            store=store,
-            settings=settings,
-            device=resolve_device(settings.model.device),
-            embeddings=embeddings,
-            assignment=CellAssignment.concatenate([assignment_of(table) for table in tables]),
-            sample_of_image=sample_of_image,
+        settings, numbers, number = self.settings, self.numbers, int(group)
+        device, memory = self.device, self._memory
+        files = GroupFiles(
+            self.store,
+            [s for s, entry in self.assigned.items() if str(number) in entry.state["n_members"]],
+            number,
+            cells=np.flatnonzero(self.cells_of == number).astype(np.int32),
             numbers=numbers,
-            group_of=cell_group_of(n_clusters, settings.clusters.n_cell_groups),
+            width=self._centroids[1],
+            prefix_slack=self._prefix[1],
         )
+        found = Found.concatenate(
+            [
+                find_pairs(
+                    run,
+                    min_cosine=1 - settings.duplicates.max_eps,
+                    device=device,
+                    earlier=earlier,
+                    block_bytes=int(memory * _VECTORS_SHARE),
+                    **(_ON_CPU if device == "cpu" else _ON_GPU),
+                )
+                for run in files.within(memory * (1 - _VECTORS_SHARE), self._expected_bytes(number))
+            ]
+        )
+        self._new.append(found.new)
+        return GroupTables(
+            pair_table(found.pairs, found.cell, numbers),
+            dense_table(found.pairs.dense, numbers),
+            searched_table(found.searched, found.key, numbers),
+            self._told(found),
+        )
+
+    @property
+    def _memory(self) -> float:
+        gib: float = self.settings.duplicates.search_memory_gib
+        return gib * 2**30
+
+    def _expected_bytes(self, group: int) -> float:
+        """Of a group's images in memory, but for their vectors; twice while they are joined."""
+        entries = self.assigned.values()
+        n_members = sum(entry.state["n_members"].get(str(group), 0) for entry in entries)
+        n_visits = sum(entry.state["n_visits"] for entry in entries) / max(self.n_images, 1)
+        return 2 * n_members * (BYTES_OF_ROW + 4 * self._prefix[0] + BYTES_OF_VISIT * n_visits)
+
+    def _told(self, found: Found) -> dict[str, Any]:
+        counts, n = found.counts, float(self.n_images)
+        return counts._asdict() | {
+            "n_new": len(found.new),
+            "share_of_brute_force": min(1.0, counts.n_comparable / max(n * (n - 1) / 2, 1.0)),
+        }

@@ -15,9 +15,9 @@ from curator_assets.storage import layout
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.dense_vectors import DenseVectors
 from curator_assets.storage.tables.pair_tables import RowNumbers, read_pairs
 from curator_assets.storage.tables.parquet import read_table
-from curator_assets.storage.tables.scratch import DenseVectors
 
 if TYPE_CHECKING:
     from curator_assets.kernels.found_pairs import Pairs

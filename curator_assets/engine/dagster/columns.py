@@ -7,7 +7,7 @@ import pyarrow as pa
 
 _MEANINGS = {
     "aspect_ratio": "width / height",
-    "cell": "number of the nearest centroid",
+    "cell": "number of the nearest centroid; of a pair, where it was found",
     "centroid_cosine": "to the nearest centroid",
     "constant_rows_fraction": "0-1, share of rows at the bottom each of which has one colour",
     "content_hash": "first 128 bits of the SHA-256 of the image file",
@@ -33,7 +33,6 @@ _MEANINGS = {
     "position_a": "of the one image in its tar",
     "position_b": "of the other image in its tar",
     "reason": "of the verdict; null if the sample is kept",
-    "same_cell": "whether both images have one nearest centroid",
     "shard": "path of the tar below the source, without .tar",
     "shard_a": "of the one image",
     "shard_b": "of the other image",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
+from curator_assets.storage.tables.cell_files import CellRows
 from curator_assets.storage.tables.parquet import named_damage
 
 if TYPE_CHECKING:
@@ -33,6 +33,24 @@ def read_centroids(store: Store) -> np.ndarray:
         if centroids.dtype != np.float32 or not off <= _MAX_NORM_ERROR:
             raise ValueError(f"{centroids.dtype} vectors off unit norm by {off:.2g}")
     return centroids
+
+
+def read_prefix_directions(store: Store) -> np.ndarray | None:
+    """float32 [D, p]: what the prefixes of the search are taken along; None without prefixes.
+
+    Raises:
+        FileNotFoundError: there is no codebook.
+        DamagedFileError: they are not nearly orthonormal.
+    """
+    with (
+        named_damage(store, layout.PREFIX_DIRECTIONS),
+        store.open(layout.PREFIX_DIRECTIONS) as file,
+    ):
+        directions: np.ndarray = np.load(file)
+        off = np.abs(directions.T @ directions - np.eye(directions.shape[1])).max(initial=0)
+        if directions.dtype != np.float32 or not off <= _MAX_NORM_ERROR:
+            raise ValueError(f"{directions.dtype} directions off orthonormal by {off:.2g}")
+    return directions if directions.shape[1] else None
 
 
 def assignment_table(samples: pa.Table, rows: np.ndarray, assignment: CellAssignment) -> pa.Table:
@@ -57,48 +75,9 @@ def assignment_table(samples: pa.Table, rows: np.ndarray, assignment: CellAssign
     )
 
 
-def assignment_of(table: pa.Table) -> CellAssignment:
-    """The inverse: the assignment of the images of a table."""
-    from curator_assets.kernels.cells import CellAssignment
-
-    visits = table["visits"].combine_chunks()
-    counts = visits.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    return CellAssignment(
-        home=table["cell"].to_numpy(),
-        cosine=table["centroid_cosine"].to_numpy(),
-        visit_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        visits=visits.flatten().to_numpy(),
-    )
-
-
-class GroupDigests:
-    """Hashes of what a shard brings to each cell group, residents and visitors.
-
-    Args:
-        group_of: int64 [K], the group of each cell.
-    """
-
-    def __init__(self, group_of: np.ndarray) -> None:
-        self._group_of = group_of
-        self._digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
-
-    def update(self, embeddings: np.ndarray, rows: np.ndarray, assignment: CellAssignment) -> None:
-        """Add images, in the order of the shard.
-
-        Args:
-            embeddings: float32 [N, D].
-            rows: int64 [N], positions in the shard.
-            assignment: of the N images.
-        """
-        offsets = assignment.visit_offsets
-        for i, row in enumerate(rows.tolist()):
-            visits = assignment.visits[offsets[i] : offsets[i + 1]]
-            member = hashlib.sha256(embeddings[i].tobytes())
-            member.update(np.array([row, assignment.home[i], *visits], dtype=np.int64).tobytes())
-            groups = {int(self._group_of[assignment.home[i]]), *self._group_of[visits].tolist()}
-            for group in groups:
-                self._digests[str(group)].update(member.digest())
-
-    def hexdigests(self) -> dict[str, str]:
-        """Group number, as text -> 128-bit hex hash, for the groups that any image touches."""
-        return {group: digest.hexdigest()[:32] for group, digest in self._digests.items()}
+def group_digest(rows: CellRows) -> str:
+    """128-bit hex hash of what a shard brings to a cell group, residents and visitors."""
+    order = np.argsort(rows.position)
+    digest = hashlib.sha256(np.ascontiguousarray(rows.position[order]).data)
+    digest.update(np.ascontiguousarray(rows.key[order]).data)
+    return digest.hexdigest()[:32]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.kernels.found_pairs import DenseMembers, Pairs
+from curator_assets.kernels.join import Earlier
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
@@ -56,8 +57,8 @@ class RowNumbers:
         return np.where(index < 0, -1, rows)
 
 
-def pair_table(pairs: Pairs, same_cell: np.ndarray, numbers: RowNumbers) -> pa.Table:
-    """The table of `near_duplicate_pairs`; `same_cell` is bool [P]."""
+def pair_table(pairs: Pairs, cell: np.ndarray, numbers: RowNumbers) -> pa.Table:
+    """The table of `near_duplicate_pairs`; `cell` is int32 [P]."""
     shard_a, position_a = numbers.names(pairs.a)
     shard_b, position_b = numbers.names(pairs.b)
     return pa.table(
@@ -67,7 +68,7 @@ def pair_table(pairs: Pairs, same_cell: np.ndarray, numbers: RowNumbers) -> pa.T
             "shard_b": shard_b,
             "position_b": position_b,
             "cosine": pairs.cosine,
-            "same_cell": same_cell,
+            "cell": cell,
             "identical": pairs.identical,
         },
         schema=schemas.PAIRS,
@@ -79,6 +80,63 @@ def dense_table(dense: DenseMembers, numbers: RowNumbers) -> pa.Table:
     shard, position = numbers.names(dense.row)
     columns = {"shard": shard, "position": position, "cell": dense.cell, "resident": dense.resident}
     return pa.table(columns, schema=schemas.DENSE_MEMBERS)
+
+
+def searched_table(rows: np.ndarray, key: np.ndarray, numbers: RowNumbers) -> pa.Table:
+    """The table of the images that were compared: rows int64 [S], and uint64 [S, 2] keys."""
+    shard, position = numbers.names(rows)
+    keys = pa.FixedSizeListArray.from_arrays(pa.array(key.reshape(-1)), 2)
+    return pa.table({"shard": shard, "position": position, "key": keys}, schema=schemas.SEARCHED)
+
+
+def earlier_of(pairs: pa.Table, dense: pa.Table, searched: pa.Table) -> Earlier:
+    """What an earlier search found, whatever shards there were then."""
+    shards = searched["shard"].unify_dictionaries().combine_chunks()
+    numbers = _Places(shards, searched["position"].to_numpy())
+    listed = pairs.filter(pc.invert(pairs["identical"]))
+    key = searched["key"].combine_chunks().flatten().to_numpy().reshape(-1, 2)
+    return Earlier(
+        key=key,
+        first=numbers.of(listed["shard_a"], listed["position_a"]),
+        second=numbers.of(listed["shard_b"], listed["position_b"]),
+        cosine=listed["cosine"].to_numpy(),
+        cell=listed["cell"].to_numpy(),
+        pooled=numbers.of(dense["shard"], dense["position"]),
+        pool=dense["cell"].to_numpy(),
+    )
+
+
+class _Places:
+    """Which row of a table of (shard, position), ascending by it or not, has each."""
+
+    def __init__(self, shards: pa.DictionaryArray, positions: np.ndarray) -> None:
+        self._shards = shards.dictionary
+        codes = _codes(shards.indices.to_numpy(), positions)
+        self._order = np.argsort(codes, kind="stable")
+        self._codes = codes[self._order]
+
+    def of(self, shards: pa.ChunkedArray, positions: pa.ChunkedArray) -> np.ndarray:
+        """int64 [n].
+
+        Raises:
+            ValueError: one is not in the table.
+        """
+        index = np.zeros(0, np.int64)
+        if len(shards):
+            names = shards.unify_dictionaries().combine_chunks()
+            known = pc.fill_null(pc.index_in(names.dictionary, self._shards), -1).to_numpy()
+            index = known[names.indices.to_numpy()]
+        codes = _codes(index, positions.to_numpy())
+        at = np.searchsorted(self._codes, codes)
+        at[at == len(self._codes)] = 0
+        if len(codes) and (not len(self._codes) or (self._codes[at] != codes).any()):
+            raise ValueError("pairs of images that were not searched")
+        return self._order[at]
+
+
+def _codes(shard: np.ndarray, position: np.ndarray) -> np.ndarray:
+    codes: np.ndarray = shard.astype(np.int64) << 32 | position.astype(np.int64)
+    return codes
 
 
 def pairs_of(pairs: pa.Table, dense: pa.Table, numbers: RowNumbers) -> Pairs:

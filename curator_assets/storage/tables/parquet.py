@@ -263,13 +263,24 @@ def embedding_matrix(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         float32 [N, D], unit norm; and int64 [N], the row of the table that each came from.
     """
+    stored, rows = stored_embeddings(table)
+    return unit_rows(stored), rows
+
+
+def stored_embeddings(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """The embeddings as they are stored, float32 or float16 [N, D], and int64 [N], their rows."""
     column = table["embedding"].combine_chunks()
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     stored = np.array(column.drop_null().flatten())  # a copy: Arrow's own memory is read-only
-    matrix = stored.astype(np.float32, copy=False).reshape(len(rows), column.type.list_size)
+    return stored.reshape(len(rows), column.type.list_size), rows
+
+
+def unit_rows(stored: np.ndarray) -> np.ndarray:
+    """float32 [N, D], unit norm, of embeddings as they are stored."""
+    matrix: np.ndarray = stored.astype(np.float32, copy=False)
     if stored.dtype == np.float16:
         matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)  # rounding took it off unit norm
-    return matrix, rows
+    return matrix
 
 
 def embedding_column(

@@ -80,12 +80,23 @@ PAIRS = pa.schema(
         pa.field("shard_b", _SHARD, nullable=False),
         pa.field("position_b", pa.int32(), nullable=False),
         pa.field("cosine", pa.float32(), nullable=False),
-        pa.field("same_cell", pa.bool_(), nullable=False),
+        pa.field("cell", pa.int32(), nullable=False),
         pa.field("identical", pa.bool_(), nullable=False),
     ]
 )
 """`near_duplicate_pairs`: (shard, position) names a sample; `identical` rows tie an image to the
-one that stands for all with its very embedding, which alone was searched."""
+one that stands for all with its very embedding, which alone was searched; `cell` is where the two
+were compared."""
+
+SEARCHED = pa.schema(
+    [
+        pa.field("shard", _SHARD, nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("key", pa.list_(pa.uint64(), 2), nullable=False),
+    ]
+)
+"""Beside `near_duplicate_pairs`: the images that were compared with each other, of those with one
+embedding the first; `key` is equal where embedding, cell and visits are."""
 
 DENSE_MEMBERS = pa.schema(
     [

@@ -10,12 +10,7 @@ from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.assignments import (
-    GroupDigests,
-    assignment_of,
-    assignment_table,
-    read_centroids,
-)
+from curator_assets.storage.tables.assignments import assignment_table, read_centroids
 from curator_assets.storage.tables.pair_tables import (
     RowNumbers,
     dense_table,
@@ -130,26 +125,9 @@ def test_assignments_round_trip(tmp_path):
     write_table(store, "t.parquet", table, schemas.ASSIGNMENTS)
     loaded = read_table(store, "t.parquet")
     assert loaded["image_id"].to_pylist() == ["a", "c", "d"]
-    back = assignment_of(loaded)
-    for name in ("home", "cosine", "visit_offsets", "visits"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(assignment(), name))
-
-
-def test_a_group_digest_covers_residents_and_visitors_and_no_others():
-    embeddings = np.eye(3, dtype=np.float32)
-
-    def digests(embeddings):
-        found = GroupDigests(np.array([0, 0, 1, 1]))
-        found.update(embeddings, np.array([0, 1, 2]), assignment())
-        return found.hexdigests()
-
-    before = digests(embeddings)
-    assert set(before) == {"0", "1"}
-    changed = embeddings.copy()
-    changed[1] = [0, 0, 1]  # lives in cell 1, visits nothing: group 0 alone
-    after = digests(changed)
-    assert after["0"] != before["0"]
-    assert after["1"] == before["1"]
+    assert loaded["cell"].to_pylist() == [0, 1, 3]
+    assert loaded["centroid_cosine"].to_numpy().tolist() == assignment().cosine.tolist()
+    assert loaded["visits"].to_pylist() == [[1, 3], [], [0]]
 
 
 def test_pairs_round_trip_by_shard_and_position_and_forget_removed_shards(tmp_path):
@@ -163,7 +141,7 @@ def test_pairs_round_trip_by_shard_and_position_and_forget_removed_shards(tmp_pa
     )
     dense = DenseMembers(np.array([1, 4]), np.array([7, 7], np.int32), np.array([True, False]))
     write_table(
-        store, "p.parquet", pair_table(pairs, np.array([True, False]), numbers), schemas.PAIRS
+        store, "p.parquet", pair_table(pairs, np.array([7, 0], np.int32), numbers), schemas.PAIRS
     )
     write_table(store, "d.parquet", dense_table(dense, numbers), schemas.DENSE_MEMBERS)
     tables = read_table(store, "p.parquet"), read_table(store, "d.parquet")

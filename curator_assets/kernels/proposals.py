@@ -1,0 +1,122 @@
+"""Pairs that may be near by the bound of their prefixes, and which of them are.
+
+Legend: D embedding width, p directions of a prefix, P pairs.
+
+Whole vectors are read of proposed pairs only. A pair costs as much to confirm as 24 products in a
+matrix (docs/log.md), so where too many pass the bound, the vectors are compared at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curator_assets.kernels.cell_group import CellGroup, Vectors
+from curator_assets.kernels.cell_members import Cell
+from curator_assets.kernels.cells import float32_product_error
+from curator_assets.kernels.products import Products
+
+_CONFIRMING = 24
+_WORTH_IT = 0.5
+_TRIAL_PAIRS = 2**22
+_FEW_PAIRS = 2**12
+_CONFIRM_ROWS = 1024
+
+
+class Held:
+    """Vectors of some places in memory; those of others are read when they are asked for.
+
+    Args:
+        vectors: of places.
+        max_rows: held at a time.
+    """
+
+    def __init__(self, vectors: Vectors, max_rows: int) -> None:
+        self.max_rows = max_rows
+        self._vectors = vectors
+        self._places = np.zeros(0, np.int64)
+        self._matrix = np.zeros((0, 0), np.float32)
+
+    def hold(self, places: NDArray[np.int64]) -> None:
+        """Hold the vectors of ``places`` instead, ascending; none if they are too many."""
+        self._places = places if len(places) <= self.max_rows else places[:0]
+        self._matrix = self._vectors(self._places)
+
+    def __call__(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 [n, D] of int64 [n]."""
+        if not len(self._places):
+            return self._vectors(places)
+        at = np.searchsorted(self._places, places)
+        at[at == len(self._places)] = 0
+        if (self._places[at] != places).any():
+            return self._vectors(places)
+        return self._matrix[at]
+
+
+class Proposals:
+    """What the prefixes of a group propose.
+
+    Args:
+        group: whose prefixes are compared; without any, nothing is proposed.
+        min_cosine: 1 - eps.
+        products: makes products of the vectors it is given.
+    """
+
+    def __init__(
+        self, group: CellGroup, min_cosine: float, products: Callable[..., Products]
+    ) -> None:
+        self._n_in_vain = 0
+        self._products: Products | None = None
+        if group.prefix is not None:
+            self._products = products(
+                vectors=group.prefix.__getitem__,
+                threshold=min_cosine - group.prefix_slack,
+                error=float32_product_error(group.prefix.shape[1]),
+            )
+
+    @property
+    def n_compared(self) -> int:
+        """Pairs of which the bound was taken."""
+        return 0 if self._products is None else self._products.n_compared
+
+    def of(self, cell: Cell) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Places (resident, other) of the pairs that may be near and were not compared before.
+
+        Returns:
+            int64 [P], int64 [P]; None if whole vectors had better be compared.
+        """
+        if self._products is None or not self._pays():
+            return None
+        before, found = self.n_compared, [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        n_found = 0
+        for tile in cell.tiles(self._products):
+            row, column = tile.near.nonzero(as_tuple=True)
+            n_found += len(row)
+            n_compared = self.n_compared - before
+            if n_found > max(_FEW_PAIRS, n_compared // _CONFIRMING):
+                self._n_in_vain += n_compared
+                return None
+            found.append((tile.first[row.cpu().numpy()], tile.second[column.cpu().numpy()]))
+        first, second = (np.concatenate(part) for part in zip(*found, strict=True))
+        return first, second
+
+    def _pays(self) -> bool:
+        """Not once most of the bounds were taken in vain."""
+        is_tried = self.n_compared > _TRIAL_PAIRS
+        return not is_tried or self._n_in_vain < _WORTH_IT * self.n_compared
+
+
+def near_pairs(
+    first: NDArray[np.int64], second: NDArray[np.int64], products: Products
+) -> NDArray[np.bool_]:
+    """Bool [P]: which pairs of places may be near by a float32 product of whole vectors."""
+    near = [np.zeros(0, np.bool_)]
+    for start in range(0, len(first), _CONFIRM_ROWS):
+        part = slice(start, start + _CONFIRM_ROWS)
+        left, right = products.fetch(first[part]), products.fetch(second[part])
+        product = torch.linalg.vecdot(left, right)
+        near.append((product >= products.threshold - products.error).cpu().numpy())
+    return np.concatenate(near)
