@@ -22,11 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cells import float32_product_error
+from curator_assets.kernels.products import exact_cosines, float32_product_error
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-_DENSE_ENTRIES_PER_PAIR = 64
-_RECHECK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -163,43 +161,3 @@ def _count(degree: NDArray[np.int64], tiles: Iterable[_Tile]) -> None:
     for tile in tiles:
         degree[tile.first] += tile.near.sum(dim=1, dtype=torch.int32).cpu().numpy()
         degree[tile.second] += tile.near.sum(dim=0, dtype=torch.int32).cpu().numpy()
-
-
-def exact_cosines(
-    left: torch.Tensor, right: torch.Tensor, row: torch.Tensor, column: torch.Tensor
-) -> NDArray[np.float32]:
-    """Dot products of chosen rows, rounded to float32 from the correctly rounded float64 sum.
-
-    A float64 product in any order is within ``D * 2**-52`` of the true one, so its float32
-    rounding is final unless it lies that close to the middle of two float32 numbers; those few
-    are summed by ``math.fsum``. Hence the same bits on every device and in every block.
-
-    Args:
-        left: float32 [n, D], rows of norm about 1.
-        right: float32 [m, D], likewise.
-        row: int64 [P], rows of ``left``.
-        column: int64 [P], rows of ``right``.
-
-    Returns:
-        float32 [P], at most 1.
-    """
-    if not len(row):
-        return np.zeros(0, np.float32)
-    rows, row_at = torch.unique(row, return_inverse=True)
-    columns, column_at = torch.unique(column, return_inverse=True)
-    if len(rows) * len(columns) <= _DENSE_ENTRIES_PER_PAIR * len(row):
-        products = (left[rows].double() @ right[columns].double().T)[row_at, column_at]
-    else:
-        chunks = zip(
-            torch.split(row, _RECHECK_ROWS), torch.split(column, _RECHECK_ROWS), strict=True
-        )
-        products = torch.cat([(left[i].double() * right[j].double()).sum(dim=1) for i, j in chunks])
-    value = products.cpu().numpy()
-    rounded = value.astype(np.float32)
-    error = 4.0 * left.shape[1] * 2.0**-53
-    above = (rounded + np.nextafter(rounded, np.float32(2.0)).astype(np.float64)) / 2.0
-    below = (rounded + np.nextafter(rounded, np.float32(-2.0)).astype(np.float64)) / 2.0
-    for at in np.flatnonzero(np.minimum(np.abs(value - above), np.abs(value - below)) <= error):
-        exact = left[row[at]].double() * right[column[at]].double()
-        rounded[at] = np.float32(math.fsum(exact.tolist()))
-    return np.minimum(rounded, np.float32(1.0))

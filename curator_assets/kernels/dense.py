@@ -18,10 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cell_search import exact_cosines
-from curator_assets.kernels.cells import float32_product_error, full_float32_products
 from curator_assets.kernels.edges import Edges, joined, strongest
 from curator_assets.kernels.found_pairs import DenseMembers
+from curator_assets.kernels.products import (
+    exact_cosines,
+    float32_product_error,
+    full_float32_products,
+)
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 

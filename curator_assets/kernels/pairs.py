@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator_assets.kernels.cell_search import UNIT_ROUNDOFF, CellSearch
-from curator_assets.kernels.cells import CellAssignment, full_float32_products
+from curator_assets.kernels.cells import CellAssignment
 from curator_assets.kernels.duplicates import identical_rows
 from curator_assets.kernels.found_pairs import DenseMembers, Pairs
+from curator_assets.kernels.products import full_float32_products
 
 
 def find_pairs(

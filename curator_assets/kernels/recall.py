@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from curator_assets.kernels.cells import float32_product_error, full_float32_products
 from curator_assets.kernels.found_pairs import Pairs
+from curator_assets.kernels.products import float32_product_error, full_float32_products
 
 TIE = 1e-6
 _TILE_COLUMNS = 65_536

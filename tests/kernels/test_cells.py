@@ -5,12 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator_assets.kernels import cells
-from curator_assets.kernels.cells import (
-    CellAssignment,
-    float32_product_error,
-    full_float32_products,
-    visit_cells,
-)
+from curator_assets.kernels.cells import CellAssignment, visit_cells
+from curator_assets.kernels.products import float32_product_error
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}
 ON_CPU = {**EXACT, "device": "cpu"}
@@ -170,22 +166,6 @@ def test_what_the_process_allows_of_float32_is_set_aside_and_given_back(device, 
         torch.set_float32_matmul_precision("highest")
     for name in ("home", "cosine", "visit_offsets", "visits"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-
-
-def test_products_are_summed_in_float32_whichever_switch_was_used():
-    cublas = torch.backends.cuda.matmul
-    before = cublas.fp32_precision
-    cublas.fp32_precision = "tf32"  # get_float32_matmul_precision raises from here on
-    try:
-        with full_float32_products():
-            assert torch.get_float32_matmul_precision() == "highest"
-            assert not cublas.allow_tf32
-            assert not cublas.allow_fp16_reduced_precision_reduction
-            assert not cublas.allow_bf16_reduced_precision_reduction
-        assert cublas.fp32_precision == "tf32"
-        assert cublas.allow_fp16_reduced_precision_reduction
-    finally:
-        cublas.fp32_precision = before
 
 
 def test_no_image_and_one_image(device):
