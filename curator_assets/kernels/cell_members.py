@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator_assets.kernels.cell_group import CellGroup
-from curator_assets.kernels.products import Products, Tile
+from curator_assets.kernels.tiles import Tile, TiledProducts
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Cell:
     n_members: int
     is_new: NDArray[np.bool_]
 
-    def tiles(self, products: Products) -> Iterator[Tile]:
+    def tiles(self, products: TiledProducts) -> Iterator[Tile]:
         """New residents against all, and the others against new visitors."""
         is_new = self.is_new[self.residents]
         new, others = self.residents[is_new], self.residents[~is_new]
@@ -104,10 +104,10 @@ class CellMembers:
     def visitors_of(self, number: int) -> NDArray[np.int64]:
         """int64: all visitors of a cell, by place."""
         index = int(np.searchsorted(self._group.cells, number))
-        return self._visitor[self._visited == index]
+        return np.asarray(self._visitor[self._visited == index])
 
 
 def _stable_order(values: NDArray[np.integer], limit: int) -> NDArray[np.int64]:
     """Stable argsort of values in [0, limit): of 16 bits it is linear."""
     narrow = values.astype(np.uint16) if limit <= 2**16 else values
-    return np.asarray(np.argsort(narrow, kind="stable"))
+    return np.argsort(narrow, kind="stable")

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from curator_assets.kernels.cell_members import Cell
-from curator_assets.kernels.exact import exact_cosines
-from curator_assets.kernels.products import Products, Tile
+from curator_assets.kernels.products import exact_cosines
+from curator_assets.kernels.tiles import Tile, TiledProducts
 
 PlacedPairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """Places int64 [P] of a resident and of another member, and float32 [P] cosine."""
@@ -44,7 +44,7 @@ class CellSearch:
         dense_degree: see above; None to list all pairs.
     """
 
-    products: Products
+    products: TiledProducts
     min_cosine: float
     dense_degree: int | None
 

@@ -7,40 +7,42 @@ visitors. Which cells must an image visit so that no pair is missed? Let x live 
 cell b, with angle(x, y) <= theta, and let n be the unit vector along c_a - c_b. The signed angles
 ``asin(x.n)`` and ``asin(-y.n)`` to the plane between the two cells add up to at most theta, so one
 of them is at most theta / 2. Visiting every cell b with ``h_x(b) = asin(x.n) <= theta / 2``
-therefore brings each such pair together in b (x visits) or in a (y visits). The proof does not
-need the home to be the nearest cell, so a rounded product cannot break it.
+therefore brings each such pair together in b (x visits) or in a (y visits).
 
-The rule is tested as ``x.c_a - x.c_b <= sin(theta / 2) * |c_a - c_b|``, without a division, and
-every rounding is taken on the safe side: a float32 dot product of unit vectors, summed in any
-order, is within ``gamma = D u / (1 - D u)`` of the true one (u = 2**-24; Higham, Accuracy and
-Stability, section 3.1), norms may be off by ``UNIT_TOLERANCE``. So a few cells too many are
+The rule is tested as ``x.c_b >= x.c_a - sin(theta / 2) * |c_a - c_b|``, and every rounding is taken
+on the safe side. The left side is a float32 product of unit vectors; summed in any order, it is
+within ``gamma = D u / (1 - D u)`` of the true one (u = 2**-24; Higham, Accuracy and Stability,
+section 3.1). ``x.c_a`` is correctly rounded (`exact_products`), the distance an upper bound. What
+remains are the roundings of ``x.c_a``, of the last term and its factor, and of two subtractions of
+numbers below 4: at most 12 u in all, under the 1e-6 by which `float32_product_error` exceeds gamma.
+Norms may be off by ``UNIT_TOLERANCE``, which `_sine_bound` allows for. So a few cells too many are
 visited, none too few, and coincident centroids are always visited.
+
+What depends on the machine: neither homes nor cosines. The home is the cell of the greatest
+correctly rounded product with its centroid, ties to the lowest cell. Any such cell has a float32
+product within the error of the exact one of the cell that seemed nearest, hence is among that
+cell's visits; only rivals that near are computed exactly. Visits may differ where a product lies
+within its error of the limit. No result of the exact search can: with any products a pair within
+theta meets, and the search finds the pairs that meet by exact cosines. The fast search may then
+find or miss a pair at its limit, within the recall that is measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curator_assets.kernels.codebook import Codebook, all_margins
+from curator_assets.kernels.products import exact_products, float32_product_error
+
 UNIT_TOLERANCE = 1e-5
-_MAX_TILE_ROWS = 1024
-_MIN_TILE_ROWS = 64
-_TILE_ELEMENTS = 2**24
-_HOME_ROWS = 256
 _TABLE_ELEMENTS = 2**26
-_REDUCED_SUMS = (
-    "allow_fp16_reduced_precision_reduction",
-    "allow_bf16_reduced_precision_reduction",
-    "allow_fp16_accumulation",
-)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class CellAssignment:
 
     Attributes:
         home: int32 [N], nearest centroid, each in [0, K).
-        cosine: float32 [N], cosine similarity to that centroid.
+        cosine: float32 [N], cosine similarity to that centroid, correctly rounded, at most 1.
         visit_offsets: int64 [N + 1]; image i's visits are those from ``visit_offsets[i]`` up to
             ``visit_offsets[i + 1]``.
         visits: int32 [V], cells, ascending within an image, never its home.
@@ -70,34 +72,6 @@ class CellAssignment:
             visit_offsets=_offsets(np.concatenate(counts)),
             visits=np.concatenate([np.zeros(0, np.int32), *(part.visits for part in parts)]),
         )
-
-
-@contextmanager
-def full_float32_products() -> Iterator[None]:
-    """Products inside are summed in float32, and those of float32 take no TF32 or bfloat16."""
-    cublas, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    backends = cublas.fp32_precision, mkldnn.fp32_precision
-    sums = {name: getattr(cublas, name) for name in _REDUCED_SUMS}
-    try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # a backend has a precision of its own; this one is as it was at first
-        before = "highest"
-    torch.set_float32_matmul_precision("highest")
-    for name in sums:
-        setattr(cublas, name, False)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-        cublas.fp32_precision, mkldnn.fp32_precision = backends
-        for name, value in sums.items():
-            setattr(cublas, name, value)
-
-
-def float32_product_error(width: int) -> float:
-    """Bound of |float32 dot product - true one| for two unit vectors of ``width`` D."""
-    rounding = width * 2.0**-24
-    return rounding / (1.0 - rounding) + 1e-6
 
 
 def visit_cells(
@@ -134,26 +108,26 @@ def visit_cells(
     """
     _check(embeddings, centroids, min_cosine, max_visits, bound_fraction)
     n_images, width = embeddings.shape
+    if not n_images:
+        return CellAssignment.concatenate([])
     home = np.empty(n_images, np.int32)
     cosine = np.empty(n_images, np.float32)
     counts = np.zeros(n_images, np.int64)
     visits = [np.zeros(0, np.int32)]
-    reach = _sine_bound(min_cosine, bound_fraction)
-    codebook = torch.from_numpy(np.ascontiguousarray(centroids)).to(device)
-    tile_rows = _TILE_ELEMENTS // max(1, len(centroids))
-    tile = torch.zeros((min(max(tile_rows, _MIN_TILE_ROWS), _MAX_TILE_ROWS), width), device=device)
-    distances = None
-    if len(codebook) ** 2 <= _TABLE_ELEMENTS:
-        distances = _all_distances(centroids.tobytes(), len(centroids), device)
+    sine = _sine_bound(min_cosine, bound_fraction)
+    codebook = Codebook.of(centroids, device)
+    margins = None
+    if len(centroids) ** 2 <= _TABLE_ELEMENTS:
+        margins = all_margins(centroids.tobytes(), len(centroids), sine, device)
+    tile = torch.zeros((codebook.tile_rows, width), device=device)
     for start in range(0, n_images, len(tile)):
         block = np.ascontiguousarray(embeddings[start : start + len(tile)])
         n_rows = len(block)
         tile[:n_rows] = torch.from_numpy(block).to(device)
         tile[n_rows:] = 0.0
-        with full_float32_products():
-            tile_home, tile_cosine, row, cell, nearness = _tile_visits(
-                tile, codebook, distances, n_rows=n_rows, reach=reach
-            )
+        tile_home, tile_cosine, row, cell, nearness = _assign_tile(
+            tile, codebook, margins, n_rows=n_rows, sine=sine
+        )
         if max_visits is not None:
             row, cell = _nearest(row, cell, nearness, max_visits)
         home[start : start + n_rows] = tile_home
@@ -163,72 +137,76 @@ def visit_cells(
     return CellAssignment(home, cosine, _offsets(counts), np.concatenate(visits))
 
 
-@dataclass(frozen=True)
-class _Distances:
-    """Upper bounds of |c_a - c_b|, for some home cells a and all cells b."""
-
-    table: torch.Tensor  # float32 [U, K], never 0
-    farthest: torch.Tensor  # float32 [U]
-
-    @classmethod
-    def between(cls, codebook: torch.Tensor, homes: torch.Tensor) -> _Distances:
-        """For ``homes`` int64 [U], in products of one fixed shape."""
-        error = float32_product_error(codebook.shape[1])
-        squared_norm = (codebook * codebook).sum(dim=1)
-        n_padding = -len(homes) % _HOME_ROWS
-        padded = torch.cat([homes, homes.new_zeros(n_padding)])
-        blocks = []
-        for chunk in torch.split(padded, _HOME_ROWS):
-            squared = squared_norm[chunk, None] + squared_norm
-            squared -= 2.0 * (codebook[chunk] @ codebook.T)
-            blocks.append((squared.clamp_min_(0.0) + 4.0 * error).sqrt_())
-        table = torch.cat(blocks)[: len(homes)]
-        return cls(table, table.amax(dim=1))
-
-
-@lru_cache(maxsize=1)
-def _all_distances(codebook: bytes, n_cells: int, device: str) -> _Distances:
-    """Between all cells; made once for the shards that are assigned one after another.
-
-    Args:
-        codebook: float32 [K, D], as bytes.
-        n_cells: K.
-        device: where the table lies.
-    """
-    rows = np.frombuffer(codebook, np.float32).reshape(n_cells, -1)
-    with full_float32_products():
-        centroids = torch.from_numpy(rows.copy()).to(device)
-        return _Distances.between(centroids, torch.arange(n_cells, device=device))
-
-
-def _tile_visits(
+def _assign_tile(
     tile: torch.Tensor,
-    codebook: torch.Tensor,
-    distances: _Distances | None,
+    codebook: Codebook,
+    margins: torch.Tensor | None,
     *,
     n_rows: int,
-    reach: float,
+    sine: float,
 ) -> tuple[NDArray[Any], ...]:
-    """Homes and cosines [n_rows] of a tile [T, D]; row, cell and sin(h) of each of its visits."""
-    slack = 2.0 * float32_product_error(tile.shape[1])
-    products = tile @ codebook.T
-    cosine, home = products.max(dim=1)
-    position = home
-    if distances is None:
-        homes, position = torch.unique(home, return_inverse=True)
-        distances = _Distances.between(codebook, homes)
-    floor = cosine - distances.farthest[position] * reach - 1.5 * slack
-    floor[n_rows:] = torch.inf
-    row, cell = (products >= floor[:, None]).nonzero(as_tuple=True)
-    excess, distance = cosine[row] - products[row, cell], distances.table[position[row], cell]
-    visited = (excess <= distance * reach + slack) & (cell != home[row])
-    return (
-        home[:n_rows].cpu().numpy(),
-        cosine[:n_rows].cpu().numpy(),
-        row[visited].cpu().numpy(),
-        cell[visited].cpu().numpy(),
-        (excess / distance)[visited].cpu().numpy(),
-    )
+    """Homes and exact products [n_rows] of a tile; row, cell and about sin(h) of each visit."""
+    error = float32_product_error(tile.shape[1])
+    products = codebook.products(tile)[:n_rows]
+    everyone = torch.arange(n_rows, device=tile.device)
+    home = _largest(products)
+    while True:
+        exact = exact_products(tile, codebook.centroids, everyone, home)
+        cosine = torch.from_numpy(exact).to(tile.device)
+        table, position = margins, home
+        if table is None:
+            homes, position = torch.unique(home, return_inverse=True)
+            table = codebook.margins(homes, sine)
+        limit = table.index_select(0, position)
+        torch.sub((cosine - error)[:, None], limit, out=limit)
+        row, cell = _at_least(products, limit)
+        product = products[row, cell]
+        rival = (product >= cosine[row] - error) & (cell != home[row])
+        if not _move(home, cosine, tile, codebook.centroids, row[rival], cell[rival]):
+            break
+    away = cell != home[row]
+    row, cell, product = row[away], cell[away], product[away]
+    nearness = (cosine[row] - product) / table[position[row], cell]
+    return tuple(x.cpu().numpy() for x in (home, cosine, row, cell, nearness))
+
+
+def _largest(products: torch.Tensor) -> torch.Tensor:
+    """int64 [n], the place of the largest of each row."""
+    if products.is_cpu:  # numpy's takes a tenth of the time
+        return torch.from_numpy(products.numpy().argmax(axis=1))
+    return products.argmax(dim=1)
+
+
+def _at_least(products: torch.Tensor, limit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """int64 rows and columns, ascending, of the products that reach their limit."""
+    if products.is_cpu:  # numpy's takes a quarter of the time
+        place = torch.from_numpy(np.flatnonzero(products.numpy() >= limit.numpy()))
+    else:
+        place = (products >= limit).flatten().nonzero()[:, 0]
+    n_columns = products.shape[1]
+    return place // n_columns, place % n_columns
+
+
+def _move(
+    home: torch.Tensor,
+    cosine: torch.Tensor,
+    tile: torch.Tensor,
+    centroids: torch.Tensor,
+    row: torch.Tensor,
+    rival: torch.Tensor,
+) -> bool:
+    """Whether a rival is nearer than the home of its row, by exact products; ``home`` follows."""
+    if not len(row):
+        return False
+    value = exact_products(tile, centroids, row, rival)
+    current, rows, cells = cosine[row].cpu().numpy(), row.cpu().numpy(), rival.cpu().numpy()
+    nearer = (value > current) | ((value == current) & (cells < home[row].cpu().numpy()))
+    order = np.lexsort((cells, -value, rows))
+    order = order[nearer[order]]
+    moved, first = np.unique(rows[order], return_index=True)
+    target = torch.from_numpy(moved).to(home.device)
+    home[target] = torch.from_numpy(cells[order[first]]).to(home.device)
+    return bool(len(moved))
 
 
 def _nearest(

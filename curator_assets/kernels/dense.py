@@ -11,19 +11,21 @@ a float32 product proposes, and what lies within its error bound of the threshol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cells import float32_product_error, full_float32_products
+from curator_assets.kernels.cell_group import Vectors
 from curator_assets.kernels.edges import Edges, joined, strongest
-from curator_assets.kernels.exact import exact_cosines
 from curator_assets.kernels.found_pairs import DenseMembers
-
-Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+from curator_assets.kernels.products import (
+    exact_cosines,
+    float32_product_error,
+    full_float32_products,
+)
 
 _FIRST_ROWS = 16
 _TILE_ROWS = 256

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from curator_assets.kernels.cells import full_float32_products
+from curator_assets.kernels.products import full_float32_products
 
 EXECUTIONS = ("eager", "graph", "compiled")
 """How a tower runs: kernel by kernel; replayed as one CUDA graph, with the same bits; fused by

@@ -33,11 +33,11 @@ from numpy.typing import NDArray
 from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cell_members import Cell, CellMembers
 from curator_assets.kernels.cell_search import NO_PAIRS, CellSearch, PlacedPairs, joined
-from curator_assets.kernels.cells import float32_product_error, full_float32_products
 from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 from curator_assets.kernels.join import Carried, Earlier
-from curator_assets.kernels.products import UNIT_ROUNDOFF, Products
+from curator_assets.kernels.products import float32_product_error, full_float32_products
 from curator_assets.kernels.proposals import Held, Proposals, near_pairs
+from curator_assets.kernels.tiles import UNIT_ROUNDOFF, TiledProducts
 
 
 class Counts(NamedTuple):
@@ -145,7 +145,7 @@ def find_pairs(
     carried = (earlier or Earlier.nothing()).among(group, leader)
     held = Held(group.vectors, max(tile_columns, block_bytes // (4 * group.width)))
     products = partial(
-        Products,
+        TiledProducts,
         dtype=product_dtype,
         device=device,
         tile_rows=tile_rows,

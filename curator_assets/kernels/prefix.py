@@ -26,11 +26,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cells import (
-    UNIT_TOLERANCE,
-    float32_product_error,
-    full_float32_products,
-)
+from curator_assets.kernels.cells import UNIT_TOLERANCE
+from curator_assets.kernels.products import float32_product_error, full_float32_products
 
 N_DIRECTIONS = 48
 _MIN_WIDTH = 4 * N_DIRECTIONS

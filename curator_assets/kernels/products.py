@@ -1,87 +1,109 @@
-"""Which pairs of images may be near: blocked products of bounded size, on any device.
+"""Dot products of unit rows: float32 ones with the bound of their error, and exact ones.
 
-Legend: D width of the vectors, T rows and C columns of a tile.
+Legend: D embedding width, n and m rows, P pairs.
+
+A float64 product in any order is within ``D * 2**-52`` of the true one, so its float32 rounding is
+final unless it lies that close to the middle of two float32 numbers; those few are summed by
+``math.fsum``. Hence an exact product is the same bits on every machine and in every block.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cell_group import Vectors
-
-UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Some images against some others: which pairs may be near."""
-
-    first: NDArray[np.int64]  # places of the rows, [T]
-    second: NDArray[np.int64]  # places of the columns, [C]
-    rows: torch.Tensor  # float32 [T, D]
-    columns: torch.Tensor  # float32 [C, D]
-    near: torch.Tensor  # bool [T, C]
+_DENSE_ENTRIES_PER_PAIR = 8
+_CHUNK_ROWS = 128  # in float64 they and their factors fit the cache of a core
+_GPU_CHUNK_ROWS = 4096
+_REDUCED_SUMS = (
+    "allow_fp16_reduced_precision_reduction",
+    "allow_bf16_reduced_precision_reduction",
+    "allow_fp16_accumulation",
+)
 
 
-@dataclass
-class Products:
-    """Products of vectors, and how many were taken.
+@contextmanager
+def full_float32_products() -> Iterator[None]:
+    """Products inside are summed in float32, and those of float32 take no TF32 or bfloat16."""
+    cublas, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    backends = cublas.fp32_precision, mkldnn.fp32_precision
+    sums = {name: getattr(cublas, name) for name in _REDUCED_SUMS}
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # a backend has a precision of its own; this one is as it was at first
+        before = "highest"
+    torch.set_float32_matmul_precision("highest")
+    for name in sums:
+        setattr(cublas, name, False)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        cublas.fp32_precision, mkldnn.fp32_precision = backends
+        for name, value in sums.items():
+            setattr(cublas, name, value)
 
-    Attributes:
-        vectors: of places.
-        threshold: that the true product of a near pair reaches.
-        error: bound of a float32 product's error.
-        dtype: that the products are taken in, of ``UNIT_ROUNDOFF``.
-        device: torch device.
-        tile_rows: of one product.
-        tile_columns: of one product.
-        n_compared: pairs so far.
+
+def float32_product_error(width: int) -> float:
+    """Bound of |float32 dot product - true one| for two unit vectors of ``width`` D."""
+    rounding = width * 2.0**-24
+    return rounding / (1.0 - rounding) + 1e-6
+
+
+def exact_cosines(
+    left: torch.Tensor, right: torch.Tensor, row: torch.Tensor, column: torch.Tensor
+) -> NDArray[np.float32]:
+    """Cosine similarities of chosen rows: ``exact_products``, at most 1.
+
+    Returns:
+        float32 [P], at most 1.
     """
+    return np.minimum(exact_products(left, right, row, column), np.float32(1.0))
 
-    vectors: Vectors
-    threshold: float
-    error: float
-    dtype: str
-    device: str
-    tile_rows: int
-    tile_columns: int
-    n_compared: int = 0
 
-    def tiles(
-        self, rows: NDArray[np.int64], columns: NDArray[np.int64], *, apart: bool = False
-    ) -> Iterator[Tile]:
-        """Places ``rows`` against ``columns``, which begin with the rows unless ``apart``.
+def exact_products(
+    left: torch.Tensor, right: torch.Tensor, row: torch.Tensor, column: torch.Tensor
+) -> NDArray[np.float32]:
+    """Dot products of chosen rows, correctly rounded to float32.
 
-        Rounding both factors, the product and the limit itself to a reduced type costs a unit
-        roundoff each; the sum is float32, truncated rather than rounded by tensor cores.
-        """
-        if not len(rows):
-            return
-        limit, dtype = self.threshold - self.error, getattr(torch, self.dtype)
-        if dtype is not torch.float32:
-            limit -= 4.01 * UNIT_ROUNDOFF[self.dtype] + self.error
-        for left in range(0, len(columns), self.tile_columns):
-            second = columns[left : left + self.tile_columns]
-            block = self.fetch(second)
-            reduced = block.to(dtype)
-            stop = len(rows) if apart else min(len(rows), left + len(second))
-            for top in range(0, stop, self.tile_rows):
-                first = rows[top : min(top + self.tile_rows, stop)]
-                tile = self.fetch(first)
-                near = tile.to(dtype) @ reduced.T >= limit
-                self.n_compared += near.numel()
-                if not apart:
-                    near.triu_(top - left + 1)
-                    behind = top - left + 1 + np.arange(len(first))  # themselves, and those before
-                    self.n_compared -= int(np.clip(behind, 0, len(second)).sum())
-                yield Tile(first, second, tile, block, near)
+    Args:
+        left: float32 [n, D], rows of norm about 1.
+        right: float32 [m, D], likewise.
+        row: int64 [P], rows of ``left``.
+        column: int64 [P], rows of ``right``.
 
-    def fetch(self, places: NDArray[np.int64]) -> torch.Tensor:
-        """float32 [n, D] of places, on the device."""
-        rows = np.ascontiguousarray(self.vectors(places), dtype=np.float32)
-        return torch.from_numpy(rows).to(self.device)
+    Returns:
+        float32 [P].
+    """
+    value = _float64_products(left, right, row, column).cpu().numpy()
+    rounded = value.astype(np.float32)
+    error = 4.0 * left.shape[1] * 2.0**-53
+    above = (rounded + np.nextafter(rounded, np.float32(2.0)).astype(np.float64)) / 2.0
+    below = (rounded + np.nextafter(rounded, np.float32(-2.0)).astype(np.float64)) / 2.0
+    for at in np.flatnonzero(np.minimum(np.abs(value - above), np.abs(value - below)) <= error):
+        exact = left[row[at]].double() * right[column[at]].double()
+        rounded[at] = np.float32(math.fsum(exact.tolist()))
+    return rounded
+
+
+def _float64_products(
+    left: torch.Tensor, right: torch.Tensor, row: torch.Tensor, column: torch.Tensor
+) -> torch.Tensor:
+    """float64 [P], of few rows with each other all at once, else pair by pair."""
+    rows, row_at = torch.unique(row, return_inverse=True)
+    columns, column_at = torch.unique(column, return_inverse=True)
+    if len(rows) * len(columns) <= _DENSE_ENTRIES_PER_PAIR * len(row):
+        return (left[rows].double() @ right[columns].double().T)[row_at, column_at]
+    n_rows = _CHUNK_ROWS if left.is_cpu else _GPU_CHUNK_ROWS
+    chunks = zip(torch.split(row, n_rows), torch.split(column, n_rows), strict=True)
+    return torch.cat(
+        [
+            left.index_select(0, i).double().mul_(right.index_select(0, j).double()).sum(dim=1)
+            for i, j in chunks
+        ]
+    )

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from curator_assets.kernels.cell_group import CellGroup, Vectors
 from curator_assets.kernels.cell_members import Cell
-from curator_assets.kernels.cells import float32_product_error
-from curator_assets.kernels.products import Products
+from curator_assets.kernels.products import float32_product_error
+from curator_assets.kernels.tiles import TiledProducts
 
 _CONFIRMING = 24
 _WORTH_IT = 0.5
@@ -66,10 +66,10 @@ class Proposals:
     """
 
     def __init__(
-        self, group: CellGroup, min_cosine: float, products: Callable[..., Products]
+        self, group: CellGroup, min_cosine: float, products: Callable[..., TiledProducts]
     ) -> None:
         self._n_in_vain = 0
-        self._products: Products | None = None
+        self._products: TiledProducts | None = None
         if group.prefix is not None:
             self._products = products(
                 vectors=group.prefix.__getitem__,
@@ -110,7 +110,7 @@ class Proposals:
 
 
 def near_pairs(
-    first: NDArray[np.int64], second: NDArray[np.int64], products: Products
+    first: NDArray[np.int64], second: NDArray[np.int64], products: TiledProducts
 ) -> NDArray[np.bool_]:
     """Bool [P]: which pairs of places may be near by a float32 product of whole vectors."""
     near = [np.zeros(0, np.bool_)]

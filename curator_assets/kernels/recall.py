@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator_assets.kernels.cells import float32_product_error, full_float32_products
 from curator_assets.kernels.found_pairs import Pairs
+from curator_assets.kernels.products import float32_product_error, full_float32_products
 
 TIE = 1e-6
 _TILE_COLUMNS = 65_536

@@ -27,7 +27,8 @@ from curator_assets.kernels.edges import Edges, joined, strongest
 from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 
 if TYPE_CHECKING:
-    from curator_assets.kernels.dense import DensePools, Vectors
+    from curator_assets.kernels.cell_group import Vectors
+    from curator_assets.kernels.dense import DensePools
 
 _LOOP_CHUNK = 1_000_000
 

@@ -1,3 +1,5 @@
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -5,12 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator_assets.kernels import cells
-from curator_assets.kernels.cells import (
-    CellAssignment,
-    float32_product_error,
-    full_float32_products,
-    visit_cells,
-)
+from curator_assets.kernels.cells import CellAssignment, visit_cells
+from curator_assets.kernels.codebook import Codebook
+from curator_assets.kernels.products import exact_products
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}
 ON_CPU = {**EXACT, "device": "cpu"}
@@ -18,6 +17,10 @@ ON_CPU = {**EXACT, "device": "cpu"}
 
 def unit(rows):
     rows = np.asarray(rows, np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def unit64(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -33,6 +36,20 @@ def cos_deg(angle):
 def visits_of(assignment, image):
     start, stop = assignment.visit_offsets[image : image + 2]
     return assignment.visits[start:stop].tolist()
+
+
+@contextmanager
+def any_products(width):
+    """Products as far from the true ones as a float32 sum of ``width`` terms may be."""
+
+    def products(self, tile):
+        exact = tile.double() @ self.centroids.double().T
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], exact.shape)
+        return (exact + torch.from_numpy(signs).to(tile.device) * (width - 1) * 2.0**-24).float()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Codebook, "products", products)
+        yield
 
 
 def test_visits_exactly_the_cells_within_half_the_angle(device):
@@ -81,13 +98,15 @@ def test_coincident_centroids_always_visit_each_other(device):
     width=st.integers(2, 8),
     n_cells=st.integers(1, 20),
     eps=st.floats(0.0, 0.5),
+    products=st.sampled_from([nullcontext, any_products]),
 )
-def test_every_pair_meets_in_a_cell(device, seed, width, n_cells, eps):
+def test_every_pair_meets_in_a_cell(device, seed, width, n_cells, eps, products):
     rng = np.random.default_rng(seed)
     rows = unit(rng.normal(size=(60, width)))
     rows = np.concatenate([rows, unit(rows + rng.normal(size=rows.shape) * eps)])
     centroids = unit(rng.normal(size=(n_cells, width)))
-    assignment = visit_cells(rows, centroids, min_cosine=1 - eps, device=device, **EXACT)
+    with products(width):
+        assignment = visit_cells(rows, centroids, min_cosine=1 - eps, device=device, **EXACT)
     seen = np.zeros((len(rows), n_cells), bool)
     seen[np.arange(len(rows)), assignment.home] = True
     seen[np.repeat(np.arange(len(rows)), np.diff(assignment.visit_offsets)), assignment.visits] = 1
@@ -116,44 +135,112 @@ def test_a_row_does_not_depend_on_its_neighbours(device, monkeypatch, table_elem
         assert visits_of(whole, copy) == visits_of(whole, 0)
 
 
-def agreeing(rows, centroids, min_cosine, device):
-    """The assignments on CPU and on a device, once their rounding is seen to be all that differs.
-
-    Two float32 products of a row, each within the error bound of the true one, decide its home: so
-    homes may differ where two centroids are within twice the bound, cosines by twice the bound.
-    """
-    on_cpu = visit_cells(rows, centroids, min_cosine=min_cosine, **ON_CPU)
-    there = visit_cells(rows, centroids, min_cosine=min_cosine, device=device, **EXACT)
-    error = float32_product_error(rows.shape[1])
-    exact = rows.astype(np.float64) @ centroids.T.astype(np.float64)
-    everyone = np.arange(len(rows))
-    for assignment in (on_cpu, there):
-        assert (exact.max(axis=1) - exact[everyone, assignment.home] <= 2 * error).all()
-        assert (np.abs(exact[everyone, assignment.home] - assignment.cosine) <= error).all()
-    return on_cpu, there
+@contextmanager
+def plain_products():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+        yield
 
 
-def test_homes_and_visits_differ_between_devices_by_rounding_only(device):
+@contextmanager
+def small_tiles():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curator_assets.kernels.codebook._MAX_TILE_ROWS", 64)
+        yield
+
+
+@contextmanager
+def threads(number):
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def between_centroids(width, n_cells):
+    """Rows at, between and around centroids, of which some are equal or 1e-7 apart."""
+    rng = np.random.default_rng(0)
+    centroids = unit(rng.normal(size=(n_cells, width)))
+    centroids[1::4] = centroids[::4][: len(centroids[1::4])]
+    near = centroids[2::4]
+    centroids[2::4] = unit(centroids[::4][: len(near)] + 1e-7 * rng.normal(size=near.shape))
+    left, right = rng.integers(n_cells, size=(2, 200))
+    middle = centroids[left] + centroids[right]
+    middle = unit(np.where(np.linalg.norm(middle, axis=1, keepdims=True) < 0.1, 1.0, middle))
+    return np.concatenate([centroids, middle, unit(rng.normal(size=(50, width)))]), centroids
+
+
+def exact_homes(rows, centroids):
+    """Home and cosine by correctly rounded products of each row with each centroid."""
+    grid = np.indices((len(rows), len(centroids))).reshape(2, -1)
+    sides = torch.from_numpy(rows), torch.from_numpy(centroids)
+    products = exact_products(*sides, *torch.from_numpy(grid)).reshape(len(rows), -1)
+    return products.argmax(axis=1), np.minimum(products.max(axis=1), np.float32(1.0))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 17, 64, 768, 1536])
+@pytest.mark.parametrize("n_cells", [1, 6, 150])
+def test_homes_and_cosines_do_not_depend_on_who_multiplies(device, width, n_cells):
+    rows, centroids = between_centroids(width, n_cells)
+    home, cosine = exact_homes(rows, centroids)
+    everyone = [nullcontext(), plain_products(), any_products(width), small_tiles(), threads(3)]
+    for who in everyone:
+        with who:
+            found = visit_cells(rows, centroids, min_cosine=0.97, device=device, **EXACT)
+        np.testing.assert_array_equal(found.home, home)
+        np.testing.assert_array_equal(found.cosine, cosine)
+
+
+def test_the_nearer_of_two_cells_is_home_though_both_cosines_round_to_one(device):
+    rows = degrees(0, 0)
+    centroids = np.concatenate([degrees(0), np.float32(1 + 9e-6) * degrees(0), degrees(90)])
+    found = visit_cells(rows, centroids, min_cosine=0.9, device=device, **EXACT)
+    assert found.home.tolist() == [1, 1]
+    assert found.cosine.tolist() == [1.0, 1.0]
+
+
+def test_the_codebook_is_packed_where_onednn_is_there():
+    packed = Codebook.of(np.eye(8, dtype=np.float32), "cpu").packed
+    assert (packed is not None) == torch.backends.mkldnn.is_available()
+    with plain_products():
+        assert Codebook.of(np.eye(8, dtype=np.float32), "cpu").packed is None
+
+
+@pytest.mark.parametrize("table_elements", [cells._TABLE_ELEMENTS, 0])
+@pytest.mark.parametrize("products", [nullcontext, any_products])
+def test_rows_at_the_limit_visit_whatever_the_rounding(
+    device, monkeypatch, table_elements, products
+):
+    monkeypatch.setattr(cells, "_TABLE_ELEMENTS", table_elements)
+    width, n_pairs, half_angle = 1536, 100, np.arccos(0.97) / 2
+    rng = np.random.default_rng(0)
+    centroids = unit(rng.normal(size=(2 * n_pairs, width))).astype(np.float64)
+    home, other = centroids[:n_pairs], centroids[n_pairs:]
+    across, along = unit64(home - other), unit64(home + other)
+    angle = half_angle - 1e-6  # more than a row is moved by being rounded to float32
+    rows = (np.sin(angle) * across + np.cos(angle) * along).astype(np.float32)
+    with products(width):
+        found = visit_cells(
+            rows, centroids.astype(np.float32), min_cosine=0.97, device=device, **EXACT
+        )
+    assert found.home.tolist() == list(range(n_pairs))
+    missed = [i for i in range(n_pairs) if n_pairs + i not in visits_of(found, i)]
+    assert not missed
+
+
+def test_visits_differ_between_devices_by_rounding_only(device):
     rng = np.random.default_rng(0)
     rows, centroids = unit(rng.normal(size=(4000, 64))), unit(rng.normal(size=(200, 64)))
-    on_cpu, there = agreeing(rows, centroids, 0.95, device)
-    assert (on_cpu.home == there.home).mean() > 0.999
+    with plain_products():
+        plain = visit_cells(rows, centroids, min_cosine=0.95, **ON_CPU)
+    there = visit_cells(rows, centroids, min_cosine=0.95, device=device, **EXACT)
     visits = [
         {(i, cell) for i in range(len(rows)) for cell in visits_of(assignment, i)}
-        for assignment in (on_cpu, there)
+        for assignment in (plain, there)
     ]
     assert len(visits[0] ^ visits[1]) <= len(visits[0]) // 1000
-
-
-def test_a_row_between_centroids_may_live_with_either(device):
-    rng = np.random.default_rng(0)
-    centroids = unit(rng.normal(size=(40, 64)))
-    rows = unit(np.repeat(centroids[::2] + centroids[1::2], 20, axis=0))
-    rows = unit(rows + 1e-7 * rng.normal(size=rows.shape))
-    for assignment in agreeing(rows, centroids, 0.95, device):
-        for image, pair in enumerate(np.repeat(np.arange(20), 20)):
-            homes = {int(assignment.home[image]), *visits_of(assignment, image)}
-            assert {2 * pair, 2 * pair + 1} <= homes
 
 
 @pytest.mark.parametrize("precision", ["high", "medium"])
@@ -170,22 +257,6 @@ def test_what_the_process_allows_of_float32_is_set_aside_and_given_back(device, 
         torch.set_float32_matmul_precision("highest")
     for name in ("home", "cosine", "visit_offsets", "visits"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-
-
-def test_products_are_summed_in_float32_whichever_switch_was_used():
-    cublas = torch.backends.cuda.matmul
-    before = cublas.fp32_precision
-    cublas.fp32_precision = "tf32"  # get_float32_matmul_precision raises from here on
-    try:
-        with full_float32_products():
-            assert torch.get_float32_matmul_precision() == "highest"
-            assert not cublas.allow_tf32
-            assert not cublas.allow_fp16_reduced_precision_reduction
-            assert not cublas.allow_bf16_reduced_precision_reduction
-        assert cublas.fp32_precision == "tf32"
-        assert cublas.allow_fp16_reduced_precision_reduction
-    finally:
-        cublas.fp32_precision = before
 
 
 def test_no_image_and_one_image(device):

@@ -1,18 +1,17 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cell_members import Cell
 from curator_assets.kernels.cell_search import CellSearch
-from curator_assets.kernels.cells import float32_product_error, visit_cells
-from curator_assets.kernels.exact import exact_cosines
+from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import train_centroids
 from curator_assets.kernels.pairs import find_pairs
-from curator_assets.kernels.products import Products
+from curator_assets.kernels.products import float32_product_error
+from curator_assets.kernels.tiles import TiledProducts
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}
 FLOAT32 = {"product_dtype": "float32", "device": "cpu"}
@@ -205,31 +204,6 @@ def test_few_or_only_identical_rows(device, n_rows):
     assert found.identical.all()
 
 
-def test_cosines_do_not_depend_on_block_path_or_device(device):
-    rng = np.random.default_rng(5)
-    sides = [torch.from_numpy(unit(rng.normal(size=(n, 300)))) for n in (40, 50)]
-    grid = torch.meshgrid(torch.arange(40), torch.arange(50), indexing="ij")
-    on_cpu = exact_cosines(*sides, *(places.ravel() for places in grid))
-    left, right = (side.to(device) for side in sides)
-    row, column = (places.ravel().to(device) for places in grid)
-    dense = exact_cosines(left, right, row, column)
-    lone = [exact_cosines(left, right, row[k : k + 1], column[k : k + 1])[0] for k in range(2000)]
-    swapped = exact_cosines(right, left, column, row)
-    np.testing.assert_array_equal(dense, on_cpu)
-    np.testing.assert_array_equal(dense, np.array(lone))
-    np.testing.assert_array_equal(dense, swapped)
-
-
-def test_cosines_in_the_middle_of_two_float32_numbers_are_summed_exactly(device):
-    terms = [[1, 1, 0, 0], [1, 1, 1, 1], [1, 3, 0, 0], [1, 3, -1, -1]]
-    left = torch.tensor(terms, dtype=torch.float32, device=device)
-    right = torch.tensor([[2.0**-1, 2.0**-25, 2.0**-54, 2.0**-54]], device=device)
-    row = torch.arange(4, device=device)
-    found = exact_cosines(left, right, row, torch.zeros_like(row))
-    step = 2.0**-24  # of float32 above one half; a float64 sum loses 2**-54 added to it twice
-    assert found.tolist() == [0.5, 0.5 + step, 0.5 + 2 * step, 0.5 + step]
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -243,7 +217,9 @@ def test_dense_are_those_above_the_limit_and_only_their_pairs_are_left_out(
 ):
     rows = clumped(seed, n_residents + n_visitors, 6, 0.2)
     members = np.random.default_rng(seed).permutation(len(rows))
-    products = Products(rows.__getitem__, 0.9, float32_product_error(6), "float32", "cpu", *tile)
+    products = TiledProducts(
+        rows.__getitem__, 0.9, float32_product_error(6), "float32", "cpu", *tile
+    )
     cell_search = CellSearch(products, 0.9, limit)
     residents, visitors = members[:n_residents], members[n_residents:]
     cell = Cell(0, residents, visitors, len(rows), np.ones(len(rows), np.bool_))

@@ -159,9 +159,9 @@ class PairSearch:
 
     def _expected_bytes(self, group: int) -> float:
         """Of a group's images in memory, but for their vectors; twice while they are joined."""
-        entries = self.assigned.values()
-        n_members = sum(entry.state["n_members"].get(str(group), 0) for entry in entries)
-        n_visits = sum(entry.state["n_visits"] for entry in entries) / max(self.n_images, 1)
+        states = [entry.state for entry in self.assigned.values()]
+        n_members: int = sum(state["n_members"].get(str(group), 0) for state in states)
+        n_visits: float = sum(state["n_visits"] for state in states) / max(self.n_images, 1)
         return 2 * n_members * (BYTES_OF_ROW + 4 * self._prefix[0] + BYTES_OF_VISIT * n_visits)
 
     def _told(self, found: Found) -> dict[str, Any]:
