@@ -38,9 +38,13 @@ arrival: what is told of each, and None for a check on the whole."""
 
 
 def write_settings(folder: Path, max_eps: float, n_cell_groups: int | None = None) -> None:
-    """Settings of a project: the product's own, but for the eps and, where given, the groups."""
+    """Settings of a project: the product's own, but for the eps and, where given, the groups.
+
+    Other projects may share the files that are there, which therefore aren't written to.
+    """
     (folder / "tars").mkdir(exist_ok=True)
-    (folder / "weights.bin").write_bytes(b"no image is embedded")
+    if not (folder / "weights.bin").exists():
+        (folder / "weights.bin").write_bytes(b"no image is embedded")
     settings: dict[str, Any] = {
         "source": "tars",
         "output": OUTPUT,
@@ -49,6 +53,7 @@ def write_settings(folder: Path, max_eps: float, n_cell_groups: int | None = Non
     }
     if n_cell_groups:
         settings["clusters"] = {"n_cell_groups": n_cell_groups}
+    (folder / "curator.yaml").unlink(missing_ok=True)
     (folder / "curator.yaml").write_text(yaml.safe_dump(settings))
 
 
