@@ -125,11 +125,9 @@ def visit_cells(
         n_rows = len(block)
         tile[:n_rows] = torch.from_numpy(block).to(device)
         tile[n_rows:] = 0.0
-        tile_home, tile_cosine, row, cell, nearness = _assign_tile(
-            tile, codebook, margins, n_rows=n_rows, sine=sine
+        tile_home, tile_cosine, row, cell = _assign_tile(
+            tile, codebook, margins, n_rows=n_rows, sine=sine, max_visits=max_visits
         )
-        if max_visits is not None:
-            row, cell = _nearest(row, cell, nearness, max_visits)
         home[start : start + n_rows] = tile_home
         cosine[start : start + n_rows] = np.minimum(tile_cosine, np.float32(1.0))
         counts[start : start + n_rows] = np.bincount(row, minlength=n_rows)
@@ -144,8 +142,9 @@ def _assign_tile(
     *,
     n_rows: int,
     sine: float,
+    max_visits: int | None,
 ) -> tuple[NDArray[Any], ...]:
-    """Homes and exact products [n_rows] of a tile; row, cell and about sin(h) of each visit."""
+    """Homes and exact products [n_rows] of a tile; row and cell of each visit."""
     error = float32_product_error(tile.shape[1])
     products = codebook.products(tile)[:n_rows]
     everyone = torch.arange(n_rows, device=tile.device)
@@ -165,9 +164,11 @@ def _assign_tile(
         if not _move(home, cosine, tile, codebook.centroids, row[rival], cell[rival]):
             break
     away = cell != home[row]
-    row, cell, product = row[away], cell[away], product[away]
-    nearness = (cosine[row] - product) / table[position[row], cell]
-    return tuple(x.cpu().numpy() for x in (home, cosine, row, cell, nearness))
+    row, cell = row[away], cell[away]
+    if max_visits is not None:
+        nearness = (cosine[row] - product[away]) / table[position[row], cell]
+        row, cell = _nearest(row, cell, nearness, max_visits)
+    return tuple(x.cpu().numpy() for x in (home, cosine, row, cell))
 
 
 def _largest(products: torch.Tensor) -> torch.Tensor:
@@ -210,12 +211,13 @@ def _move(
 
 
 def _nearest(
-    row: NDArray[np.int64], cell: NDArray[np.int64], nearness: NDArray[np.float32], limit: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    row: torch.Tensor, cell: torch.Tensor, nearness: torch.Tensor, limit: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Of each row's visits the ``limit`` nearest, ties by cell; ordered by row, then cell."""
-    order = np.lexsort((cell, nearness, row))
-    rank = np.arange(len(row)) - np.searchsorted(row, row)  # rows ascend, before and after
-    chosen = np.sort(order[rank < limit])
+    rows = row.cpu().numpy()
+    order = np.lexsort((cell.cpu().numpy(), nearness.cpu().numpy(), rows))
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)  # rows ascend, before and after
+    chosen = torch.from_numpy(np.sort(order[rank < limit])).to(row.device)
     return row[chosen], cell[chosen]
 
 

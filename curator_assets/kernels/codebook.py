@@ -34,7 +34,8 @@ class Codebook:
         """Of float32 [K, D] centroids of unit norm, K at least 1."""
         rows = torch.from_numpy(np.ascontiguousarray(centroids)).to(device)
         elements = _TILE_ELEMENTS if rows.is_cpu else _GPU_TILE_ELEMENTS
-        tile_rows = min(max(elements // len(rows), _MIN_TILE_ROWS), _MAX_TILE_ROWS)
+        most = min(max(elements // len(rows), _MIN_TILE_ROWS), _MAX_TILE_ROWS)
+        tile_rows = 1 << (most.bit_length() - 1)  # divides a table's row groups: less padding
         packed = None
         if rows.is_cpu and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             packed = torch.ops.mkldnn._reorder_linear_weight(rows, tile_rows)
@@ -61,6 +62,8 @@ class Codebook:
         Returns:
             float32 [U, K], above 0.
         """
+        # Each squared norm may be off by one error, twice the product by two; of these the part
+        # beyond the sum's bound, 4e-6, covers the roundings of what follows.
         error = float32_product_error(self.centroids.shape[1])
         tile = self.centroids.new_zeros((self.tile_rows, self.centroids.shape[1]))
         blocks = []

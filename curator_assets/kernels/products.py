@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 _DENSE_ENTRIES_PER_PAIR = 8
-_CHUNK_ROWS = 128  # in float64 they and their factors fit the cache of a core
+_CHUNK_ROWS = 128  # a thread; in float64 they and their factors fit the cache of a core
 _GPU_CHUNK_ROWS = 4096
 _REDUCED_SUMS = (
     "allow_fp16_reduced_precision_reduction",
@@ -99,7 +99,7 @@ def _float64_products(
     columns, column_at = torch.unique(column, return_inverse=True)
     if len(rows) * len(columns) <= _DENSE_ENTRIES_PER_PAIR * len(row):
         return (left[rows].double() @ right[columns].double().T)[row_at, column_at]
-    n_rows = _CHUNK_ROWS if left.is_cpu else _GPU_CHUNK_ROWS
+    n_rows = _CHUNK_ROWS * torch.get_num_threads() if left.is_cpu else _GPU_CHUNK_ROWS
     chunks = zip(torch.split(row, n_rows), torch.split(column, n_rows), strict=True)
     return torch.cat(
         [

@@ -118,7 +118,7 @@ def test_every_pair_meets_in_a_cell(device, seed, width, n_cells, eps, products)
 @pytest.mark.parametrize("table_elements", [cells._TABLE_ELEMENTS, 0])
 def test_a_row_does_not_depend_on_its_neighbours(device, monkeypatch, table_elements):
     monkeypatch.setattr(cells, "_TABLE_ELEMENTS", table_elements)
-    n_cells, width = (300, 32) if device == "cpu" else (2999, 768)  # as large as those of a search
+    n_cells, width = (1145, 256) if device == "cpu" else (2999, 768)  # as large as in a search
     rng = np.random.default_rng(0)
     rows, centroids = unit(rng.normal(size=(2100, width))), unit(rng.normal(size=(n_cells, width)))
     copies = [7, 500, 1023, 1024, 2099]
