@@ -26,6 +26,9 @@ SKEW = 2.5
 VISITS = 4.0
 MIN_IMAGES_PER_CLUSTER = 16
 
+SAMPLE_A_CELL = 64
+"""Images a cell that train the codebook: more move the centroids hardly any more (docs/log.md)."""
+
 THINNED_AT_COSINE = 0.95
 """Images this near to each other count as one in the sample, whatever `max_eps` is."""
 
@@ -48,6 +51,7 @@ def _inputs(work: Work, _: str) -> Inputs:
 
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
+    from curator_assets.kernels.cell_order import chain_of_neighbours
     from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
 
     settings, store = work.settings, work.store
@@ -57,20 +61,20 @@ def _open(work: Work) -> Iterator[Make]:
         if not embedded:
             raise MissingInputError(f"no shard is embedded; make {IMAGE_EMBEDDINGS.name} first")
         n_of_shard = {shard: n_images(entry) for shard, entry in embedded.items()}
-        sample, n_embedded = (
-            sample_embeddings(store, n_of_shard, settings),
-            sum(n_of_shard.values()),
-        )
+        n_embedded = sum(n_of_shard.values())
+        n_clusters, seed = _n_clusters(settings, n_embedded), settings.clusters.seed
+        n_wished = min(settings.clusters.sample_size, SAMPLE_A_CELL * n_clusters)
+        sample = sample_embeddings(store, n_of_shard, n_wished=n_wished, seed=seed)
         if not n_embedded:
             return _placeholder(work, sample.shape[1])
-        seed = settings.clusters.seed
         sparse = sample[deduplicate_sample(sample, min_cosine=THINNED_AT_COSINE, seed=seed)]
         trained = train_centroids(
             sparse,
-            n_clusters=_n_clusters(settings, n_embedded),
+            n_clusters=n_clusters,
             n_iterations=settings.clusters.n_iterations,
             seed=seed,
         )
+        trained = trained[chain_of_neighbours(trained)]
         with store.write(layout.CENTROIDS) as file:
             np.save(file, trained)
         mean_cosine = float((sparse @ trained.T).max(axis=1).mean())
@@ -97,7 +101,7 @@ CENTROIDS = Stage(
     kinds=frozenset({"faiss", "numpy"}),
     description="K unit vectors: spherical k-means on a seeded, de-duplicated sample of the "
     "embeddings. Trained once a model; new images don't make it stale, only less well fit.",
-    version="1",
+    version="2",
     covers=lambda settings: [
         settings.model.name,
         settings.clusters.model_dump(include={"n_clusters", "seed", "sample_size", "n_iterations"}),
@@ -144,23 +148,25 @@ def _n_clusters(settings: Settings, n_images: int) -> int:
 
 
 def sample_embeddings(
-    store: Store, n_of_shard: Mapping[str, int], settings: Settings
+    store: Store, n_of_shard: Mapping[str, int], *, n_wished: int, seed: int
 ) -> np.ndarray:
     """A seeded sample of the embeddings of some shards, each shard in proportion.
 
     Args:
         store: where they lie.
         n_of_shard: shard -> how many it has.
-        settings: of the clusters.
+        n_wished: how many to take.
+        seed: of the choice.
 
     Returns:
-        float32 [n, D], n about `clusters.sample_size` or all there are.
+        float32 [n, D], n about `n_wished` or all there are.
     """
-    share = min(1.0, settings.clusters.sample_size / max(sum(n_of_shard.values()), 1))
+    share = min(1.0, n_wished / max(sum(n_of_shard.values()), 1))
     parts = []
     for shard, n in n_of_shard.items():
         matrix, _ = embedding_matrix(read_table(store, layout.embeddings(shard), ["embedding"]))
-        seed = [settings.clusters.seed, *shard.encode()]
-        chosen = np.random.default_rng(seed).permutation(n)[: int(np.ceil(share * n))]
+        chosen = np.random.default_rng([seed, *shard.encode()]).permutation(n)[
+            : int(np.ceil(share * n))
+        ]
         parts.append(matrix[np.sort(chosen)])
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
