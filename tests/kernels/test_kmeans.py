@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from curator_assets.kernels import kmeans
-from curator_assets.kernels.kmeans import choose_n_clusters, deduplicate_sample, train_centroids
+from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
 
 
 def unit(rows):
@@ -30,15 +30,6 @@ def trainer(request):
 def objective(rows, centroids):
     """Mean cosine to the nearest centroid."""
     return (rows @ centroids.T).max(axis=1).mean()
-
-
-@pytest.mark.parametrize(
-    ("n_images", "expected"),
-    [(0, 1), (1, 1), (50, 1), (500, 10), (1_000_000, 3162), (1_000_000_000, 100_000)],
-)
-def test_number_of_clusters_follows_the_cost_model(n_images, expected):
-    n_clusters = choose_n_clusters(n_images, skew=2.5, visits=4, min_images_per_cluster=50)
-    assert n_clusters == expected
 
 
 @pytest.mark.usefixtures("trainer")
