@@ -3,7 +3,11 @@ import numpy as np
 import pytest
 
 from curator_assets.kernels import kmeans
-from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
+from curator_assets.kernels.kmeans import (
+    deduplicate_sample,
+    mean_cosine_to_nearest,
+    train_centroids,
+)
 
 
 def unit(rows):
@@ -118,3 +122,12 @@ def test_sample_of_none_one_and_all_identical():
         rows = np.repeat(row, n_rows, axis=0)
         kept = deduplicate_sample(rows, min_cosine=0.95, seed=0)
         assert kept.tolist() == [0][:n_rows]
+
+
+def test_mean_cosine_is_the_same_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    rows, centroids = unit(rng.normal(size=(50, 8))), unit(rng.normal(size=(7, 8)))
+    expected = objective(rows, centroids)
+    for n_products in (1, 7 * 20, 10**6):
+        monkeypatch.setattr(kmeans, "_PRODUCTS_AT_ONCE", n_products)
+        assert mean_cosine_to_nearest(rows, centroids) == pytest.approx(expected, abs=1e-6)

@@ -72,7 +72,11 @@ def fit_in_force(work: Work) -> CodebookFit | None:
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
     from curator_assets.kernels.cell_order import chain_of_neighbours
-    from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
+    from curator_assets.kernels.kmeans import (
+        deduplicate_sample,
+        mean_cosine_to_nearest,
+        train_centroids,
+    )
 
     settings, store = work.settings, work.store
 
@@ -97,13 +101,13 @@ def _open(work: Work) -> Iterator[Make]:
         trained = trained[chain_of_neighbours(trained)]
         with store.write(layout.CENTROIDS) as file:
             np.save(file, trained)
-        mean_cosine = float((sparse @ trained.T).max(axis=1).mean())
         metadata = {
             "n_clusters": len(trained),
             "n_images": n_embedded,
             "n_sampled": len(sample),
             "n_trained_on": len(sparse),
-            "mean_cosine_to_centroid": mean_cosine,
+            # of all that were drawn: images to come are not thinned either
+            "mean_cosine_to_centroid": mean_cosine_to_nearest(sample, trained),
             "seed": seed,
             "n_iterations": settings.clusters.n_iterations,
             "url": store.url(layout.CENTROIDS),
