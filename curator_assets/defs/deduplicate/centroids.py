@@ -29,7 +29,7 @@ IMAGES = "images to divide into cells"
 to be trained anew, of those that there are now."""
 
 SAMPLE_A_CELL = 64
-"""Images a cell that train the codebook: more move the centroids hardly any more (docs/log.md)."""
+"""Images a cell that train the codebook; more cost more than they save (docs/log.md)."""
 
 THINNED_AT_COSINE = 0.95
 """Images this near to each other count as one in the sample, whatever `max_eps` is."""
