@@ -168,9 +168,17 @@ class ClusterSettings(_Section):
     )
     seed: int = Field(42, ge=0, lt=2**31, description="of the training sample and of k-means")
     sample_size: int = Field(
-        1_000_000, ge=1, description="at most this many embeddings train the codebook"
+        1_000_000,
+        ge=1,
+        description="at most this many embeddings train the codebook, and at most 64 a cell",
     )
     n_iterations: int = Field(12, ge=1, le=300, description="k-means iterations")
+    retrain: bool = Field(
+        True,
+        description="with n_clusters auto, the codebook is trained anew where there are so many "
+        "more images that it would have more than twice as many cells, or these lie too far from "
+        "it; false: it stays, and searches cost more",
+    )
     n_cell_groups: int = Field(16, ge=1, le=4096, description="partitions of near_duplicate_pairs")
 
 

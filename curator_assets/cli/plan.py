@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from curator_assets.cli.codebook_lines import codebook_lines
 from curator_assets.cli.console import print_table, say
 from curator_assets.cli.forecast_lines import forecast_lines
 from curator_assets.cli.instance import looked_at_instance
@@ -97,6 +98,8 @@ def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
         for reason, n in found.reasons.most_common():
             partitions = [p for p, why in found.stale.items() if why == reason and p]
             say(f"{found.stage.name}: {n:,} {reason}" + f": {named(partitions)}" * bool(partitions))
+    for line in codebook_lines(plans, work):
+        say(line)
     undecided = {why for found in plans for why in found.undecided.values()}
     for why in sorted(undecided):
         say(why if why.startswith("undecided") else f"undecided: {why}")

@@ -1,4 +1,4 @@
-"""The codebook: how many cells, a training sample without near-duplicates, and their centroids.
+"""The codebook: a training sample without near-duplicates, and the centroids of its cells.
 
 Legend: N images, D embedding width, K cells.
 
@@ -19,30 +19,9 @@ from curator_assets.kernels.duplicates import identical_rows, semdedup_scores
 _PIVOT_CELL = 256
 _MAX_RUN = 2048
 _ASSIGN_ROWS = 8192
+_PRODUCTS_AT_ONCE = 2**26
 _SPREAD_START_PRODUCTS = 1_000_000_000
 _ROUNDING = 1e-5
-
-
-def choose_n_clusters(
-    n_images: int, *, skew: float, visits: float, min_images_per_cluster: int
-) -> int:
-    """Number of cells that makes assignment and search together cheapest.
-
-    Assignment costs ``N K`` products, the search ``skew * visits * N**2 / K``; they balance at
-    ``K = sqrt(skew * visits * N)``: about 3,000 at 1 M images and 100,000 at 1 B for
-    ``skew * visits = 10``.
-
-    Args:
-        n_images: N.
-        skew: mean squared cell size over the squared mean, 2 to 4 for CLIP vectors.
-        visits: cells that an image is compared in.
-        min_images_per_cluster: bounds K for small N.
-
-    Returns:
-        K, at least 1.
-    """
-    balanced = round(math.sqrt(skew * visits * n_images))
-    return max(1, min(balanced, n_images // min_images_per_cluster))
 
 
 def deduplicate_sample(
@@ -131,6 +110,21 @@ def train_centroids(
         start = _spread_start(vectors, n_clusters, seed)
     kmeans.train(vectors, init_centroids=start)
     return _distinct_unit_rows(np.asarray(kmeans.centroids))
+
+
+def mean_cosine_to_nearest(
+    embeddings: NDArray[np.float32], centroids: NDArray[np.float32]
+) -> float:
+    """Mean cosine similarity of embeddings to their nearest centroid.
+
+    Args:
+        embeddings: float32 [N, D], unit L2 norm, N at least 1.
+        centroids: float32 [K, D], unit L2 norm, K at least 1.
+    """
+    n_rows = max(1, _PRODUCTS_AT_ONCE // len(centroids))
+    blocks = (embeddings[start : start + n_rows] for start in range(0, len(embeddings), n_rows))
+    nearest = [(block @ centroids.T).max(axis=1) for block in blocks]
+    return float(np.concatenate(nearest).mean(dtype=np.float64))
 
 
 def _spread_start(vectors: NDArray[np.float32], n_clusters: int, seed: int) -> NDArray[np.float32]:

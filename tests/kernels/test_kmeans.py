@@ -3,7 +3,11 @@ import numpy as np
 import pytest
 
 from curator_assets.kernels import kmeans
-from curator_assets.kernels.kmeans import choose_n_clusters, deduplicate_sample, train_centroids
+from curator_assets.kernels.kmeans import (
+    deduplicate_sample,
+    mean_cosine_to_nearest,
+    train_centroids,
+)
 
 
 def unit(rows):
@@ -30,15 +34,6 @@ def trainer(request):
 def objective(rows, centroids):
     """Mean cosine to the nearest centroid."""
     return (rows @ centroids.T).max(axis=1).mean()
-
-
-@pytest.mark.parametrize(
-    ("n_images", "expected"),
-    [(0, 1), (1, 1), (50, 1), (500, 10), (1_000_000, 3162), (1_000_000_000, 100_000)],
-)
-def test_number_of_clusters_follows_the_cost_model(n_images, expected):
-    n_clusters = choose_n_clusters(n_images, skew=2.5, visits=4, min_images_per_cluster=50)
-    assert n_clusters == expected
 
 
 @pytest.mark.usefixtures("trainer")
@@ -127,3 +122,12 @@ def test_sample_of_none_one_and_all_identical():
         rows = np.repeat(row, n_rows, axis=0)
         kept = deduplicate_sample(rows, min_cosine=0.95, seed=0)
         assert kept.tolist() == [0][:n_rows]
+
+
+def test_mean_cosine_is_the_same_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    rows, centroids = unit(rng.normal(size=(50, 8))), unit(rng.normal(size=(7, 8)))
+    expected = objective(rows, centroids)
+    for n_products in (1, 7 * 20, 10**6):
+        monkeypatch.setattr(kmeans, "_PRODUCTS_AT_ONCE", n_products)
+        assert mean_cosine_to_nearest(rows, centroids) == pytest.approx(expected, abs=1e-6)

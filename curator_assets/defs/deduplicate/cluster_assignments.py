@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
+from curator_assets.defs.deduplicate.codebook_fit import ASSIGNED, MAX_DRIFT, training_distance
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.partitioning import ALL, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 FAST_MAX_VISITS = 16
 FAST_BOUND_FRACTION = 0.6
 
-MAX_DRIFT = 1.5
-"""Mean distance to the centroid, in multiples of the training sample's, above which to retrain."""
-
 _CODEBOOK_FITS = "codebook_fits"
 
 
@@ -62,7 +60,7 @@ def _open(work: Work) -> Iterator[Make]:
 
 
 CLUSTER_ASSIGNMENTS = Stage(
-    name="cluster_assignments",
+    name=ASSIGNED,
     by=Partitioning.SHARD,
     deps=(Dep(IMAGE_EMBEDDINGS), Dep(CENTROIDS)),
     group="deduplicate",
@@ -155,6 +153,7 @@ def _assign_shard(
             "n_samples": n_samples,
             "n_images": len(table),
             "n_visits": n_visits,
+            "mean_distance_to_centroid": drift["mean_distance_to_centroid"],
             "n_clusters": len(centroids),
         },
     )
@@ -169,11 +168,11 @@ def _prefixes(embeddings: np.ndarray, basis: "PrefixBasis | None") -> np.ndarray
 def _drift(cosine: np.ndarray, codebook: Entry) -> dict[str, float]:
     """How much farther from their centroids a shard's images lie than the training sample."""
     distance = float(1 - cosine.mean()) if len(cosine) else 0.0
-    trained = 1 - codebook.state["mean_cosine_to_centroid"]
+    trained = training_distance(codebook)
     return {
         "mean_distance_to_centroid": distance,
         "training_distance_to_centroid": trained,
-        "drift": distance / max(trained, 1e-6),
+        "drift": distance / trained,
     }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.rates import Observation, encoder_words, observed
@@ -40,7 +41,11 @@ class ExpectedSeconds:
 
 
 def expected_seconds(
-    amounts: Mapping[Stage, Range], images: ExpectedImages | None, work: Work
+    amounts: Mapping[Stage, Range],
+    images: ExpectedImages | None,
+    work: Work,
+    *,
+    cells_grow: float = 1.0,
 ) -> ExpectedSeconds:
     """The time of all stages.
 
@@ -48,7 +53,13 @@ def expected_seconds(
         amounts: what is made of each, in bytes of tars.
         images: that are embedded; None if their number is not known.
         work: whose ledger keeps the rates.
+        cells_grow: the cells that a new codebook gets, in multiples of those that there are. Each
+            image is compared with more centroids then, and with as many fewer images at best.
     """
+    of_cells = {
+        CLUSTER_ASSIGNMENTS: Range(1, max(cells_grow, 1.0)),
+        NEAR_DUPLICATE_PAIRS: Range(min(1 / cells_grow, 1.0), 1),
+    }
     known, numbers, unknown = list[Range](), list[int](), list[str]()
     for stage, amount in amounts.items():
         found, seconds = observed(stage, work), None
@@ -67,7 +78,7 @@ def expected_seconds(
         if seconds is None:
             unknown.append(stage.name)
         else:
-            known.append(seconds)
+            known.append(seconds * of_cells.get(stage, Range.of(1)))
             numbers.append(len(found))
     total = Range.sum(known) if known else None
     return ExpectedSeconds(total, min(numbers, default=0), tuple(unknown))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from curator_assets.defs.deduplicate.centroids import CENTROIDS
+from curator_assets.defs.deduplicate.centroids import CENTROIDS, fit_in_force
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
@@ -112,7 +112,7 @@ def forecast(
         n_to_embed=len(shards),
         search=_search(plans, work, stored, shards, images),
         n_bytes=expected_bytes(amounts, work, stored, images, per_byte),
-        time=expected_seconds(amounts, images, work),
+        time=expected_seconds(amounts, images, work, cells_grow=_cells_grow(plans, work)),
         machine=machine(work.encoder.device_type()),
     )
 
@@ -127,6 +127,12 @@ def _due(stage: Stage, plans: Iterable[StagePlan]) -> set[Partition]:
     """The partitions of a stage that are made, as far as it can be told."""
     (plan,) = (plan for plan in plans if plan.stage is stage)
     return plan.stale.keys() | plan.undecided.keys()
+
+
+def _cells_grow(plans: Iterable[StagePlan], work: Work) -> float:
+    """The cells of the codebook that is trained, in multiples of those that there are."""
+    fit = fit_in_force(work)
+    return fit.n_wished / fit.n_clusters if fit and _due(CENTROIDS, plans) else 1.0
 
 
 def _search(

@@ -147,3 +147,21 @@ def test_what_may_not_be_made_at_all_may_take_no_time(work, observed):
     assert expected_seconds({CURATION_REPORT: Range(0, 1000)}, None, work).seconds.low == 0
     nothing = expected_seconds({CURATION_REPORT: Range(0, 0)}, None, work)
     assert (nothing.seconds, nothing.unknown) == (None, ())
+
+
+def test_more_cells_may_take_longer_to_assign_and_less_to_search(work, observed):
+    stages = (CLUSTER_ASSIGNMENTS, NEAR_DUPLICATE_PAIRS, CURATION_REPORT)
+    for stage in stages:
+        observed(stage, {"n_bytes": 100, "seconds": 6})
+
+    def seconds(stage, cells_grow: float) -> Range:
+        amounts = {stage: Range.of(100)}
+        return expected_seconds(amounts, None, work, cells_grow=cells_grow).seconds
+
+    same, more = ([seconds(stage, by) for stage in stages] for by in (1.0, 3.0))
+    assert [found.low for found in more] == pytest.approx(
+        [same[0].low, same[1].low / 3, same[2].low]
+    )
+    assert [found.high for found in more] == pytest.approx(
+        [same[0].high * 3, same[1].high, same[2].high]
+    )
