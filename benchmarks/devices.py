@@ -274,14 +274,18 @@ def search(device: str, photos: list[bytes]) -> None:
     """131,072 x 768 synthetic vectors at eps .03: the device against the CPU."""
     from synthetic_vectors import clip_like
 
+    from curator_assets.kernels.cell_group import CellGroup
     from curator_assets.kernels.cells import visit_cells
     from curator_assets.kernels.pairs import find_pairs
-    from curator_assets.kernels.recall import sampled_recall
+    from curator_assets.kernels.prefix import principal_directions
+    from curator_assets.kernels.recall import draw_queries, sampled_recall
 
     n, k = (131_072, 2048) if device == "cuda" else (8192, 128)
     vectors = clip_like(n, 768, seed=0)
     rng = np.random.default_rng(0)
     centroids = vectors[np.sort(rng.choice(n, k, replace=False))].copy()
+    basis = principal_directions(vectors[:8192], centroids)
+    queries = draw_queries(n, np.arange(n), n_queries=2000, seed=0)
     found = {}
     for name in (device, device, "cpu"):
         started = time.perf_counter()
@@ -289,22 +293,19 @@ def search(device: str, photos: list[bytes]) -> None:
             vectors, centroids, min_cosine=0.97, max_visits=None, bound_fraction=1.0, device=name
         )
         assigned = time.perf_counter()
-        pairs = find_pairs(
-            vectors,
-            assignment,
-            cells=np.arange(k),
-            min_cosine=0.97,
-            product_dtype="float32",
-            device=name,
-        )
-        searched = time.perf_counter()
+        group = CellGroup.of(vectors, assignment, np.arange(k), basis)
+        grouped = time.perf_counter()
+        searched = find_pairs(group, min_cosine=0.97, product_dtype="float32", device=name)
+        pairs, ended = searched.pairs, time.perf_counter()
+        blocks = [(np.arange(n), vectors)]
         recall = sampled_recall(
-            vectors, pairs, min_cosine=0.97, n_queries=2000, seed=0, device=name
+            queries, vectors[queries], blocks, pairs, n_rows=n, min_cosine=0.97, device=name
         )
         print(
-            f"{name}: assign {assigned - started:.2f} s, find {searched - assigned:.2f} s, recall "
-            f"{time.perf_counter() - searched:.2f} s: {recall.recall} of {recall.n_true}; "
-            f"{len(assignment.visits)} visits, {len(pairs.a)} pairs"
+            f"{name}: assign {assigned - started:.2f} s, find {ended - grouped:.2f} s, recall "
+            f"{time.perf_counter() - ended:.2f} s: {recall.recall} of {recall.n_true}; "
+            f"{len(assignment.visits)} visits, {searched.counts.n_compared} compared, "
+            f"{len(pairs.a)} pairs"
         )
         found[name] = assignment, pairs
     (mine, my_pairs), (theirs, their_pairs) = found[device], found["cpu"]

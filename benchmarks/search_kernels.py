@@ -1,6 +1,6 @@
 """Cost and recall of the search's kernels against brute force: exact, fast, within cells alone.
 
-Legend: N images, D embedding width, K cells, P pairs, Q queries.
+Legend: N images, D embedding width, K cells.
 
     python benchmarks/search_kernels.py                    # N = 131,072, three eps
     python benchmarks/search_kernels.py --sizes 262144     # brute force on sampled queries
@@ -15,9 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +23,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from search_cost import ONE_THREAD, memory_mib, print_heads, print_row
+from search_truth import TIE, Clock, Reference, brute_force, found_of, timed
 from synthetic_vectors import around, clip_like, unit
 
+from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
-from curator_assets.kernels.pairs import find_pairs
+from curator_assets.kernels.pairs import Found, find_pairs
+from curator_assets.kernels.prefix import PrefixBasis, principal_directions
 from curator_assets.kernels.resolution import (
     Resolution,
     resolve,
@@ -48,97 +48,32 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "within-cluster only": {"max_visits": 0, "bound_fraction": 1.0},
 }
-TIE, CONTEXT_EPS = 1e-6, 0.1
-BRUTE_ROWS, BRUTE_COLUMNS = 1024, 2**16
-COLUMNS = ["eps", "method", "CPU-s", "wall s", "of brute force", "visits", "pair recall"]
-COLUMNS += ["removed recall", "resolve CPU-s", "pairs listed", "dense members"]
+CONTEXT_EPS = 0.1
+COLUMNS = ["eps", "method", "CPU-s", "wall s", "of brute force", "visits"]
+COLUMNS += [
+    "compared",
+    "pair recall",
+    "removed recall",
+    "resolve CPU-s",
+    "pairs listed",
+    "dense members",
+]
 WIDTH = 768
-CELLS_AT_131K, SAMPLE_A_CELL, ITERATIONS = 2048, 24, 10
+CELLS_AT_131K, SAMPLE_A_CELL, ITERATIONS, BASIS_SAMPLE = 2048, 24, 10, 8192
 
 Array = NDArray[Any]
 
 
-@dataclass
-class Clock:
-    """CPU and wall seconds of a block."""
-
-    cpu: float = 0.0
-    wall: float = 0.0
-
-
-@contextmanager
-def timed() -> Iterator[Clock]:
-    """A clock that holds the cost of the block once it is left."""
-    clock, cpu, wall = Clock(), time.process_time(), time.perf_counter()
-    yield clock
-    clock.cpu, clock.wall = time.process_time() - cpu, time.perf_counter() - wall
-
-
-def train_codebook(vectors: Array, seed: int) -> Array:
-    """float32 [K, D]: trained on a thinned sample; K grows with the root of N."""
+def train_codebook(vectors: Array, seed: int) -> tuple[Array, PrefixBasis | None]:
+    """float32 [K, D], trained on a thinned sample, and prefixes; K grows with the root of N."""
     n_images = len(vectors)
     n_cells = max(1, round(CELLS_AT_131K * (n_images / 2**17) ** 0.5))
     n_sampled = min(n_images, SAMPLE_A_CELL * n_cells)
     rng = np.random.default_rng(seed)
     sample = vectors[np.sort(rng.choice(n_images, n_sampled, replace=False))]
     sample = sample[deduplicate_sample(sample, min_cosine=0.95, seed=seed)]
-    return train_centroids(sample, n_clusters=n_cells, n_iterations=ITERATIONS, seed=seed)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Pairs of some query rows with all rows, by plain float32 products.
-
-    ``cpu`` is the cost of comparing all N rows, scaled where the queries are a sample.
-    """
-
-    queries: Array  # int64 [Q], ascending
-    a: Array  # int64 [P], a < b
-    b: Array
-    cosine: Array
-    cpu: float
-    complete: bool
-
-    def at(self, eps: float) -> tuple[Array, Array, int]:
-        """Pairs (a, b) above the threshold, ties left out, and the number of ties."""
-        tie = np.abs(self.cosine - (1 - eps)) <= TIE
-        near = (self.cosine >= 1 - eps) & ~tie
-        return self.a[near], self.b[near], int(tie.sum())
-
-
-def brute_force(vectors: Array, queries: Array, max_eps: float) -> Reference:
-    """Every pair of a query at cosine >= 1 - max_eps, once."""
-    n_images, threshold = len(vectors), 1 - max_eps - TIE
-    complete = len(queries) == n_images
-    everything = torch.from_numpy(vectors)
-    asked = np.zeros(n_images, np.bool_)
-    asked[queries] = True
-    found = []
-    with timed() as clock:
-        for start in range(0, len(queries), BRUTE_ROWS):
-            rows = queries[start : start + BRUTE_ROWS]
-            block = everything[rows]
-            for left in range(start if complete else 0, n_images, BRUTE_COLUMNS):
-                products = block @ everything[left : left + BRUTE_COLUMNS].T
-                row, column = (products >= threshold).nonzero(as_tuple=True)
-                a, b = rows[row.numpy()], left + column.numpy()
-                once = (a < b) | ((b < a) & ~asked[b])
-                value = products[row, column].numpy()[once]
-                found.append((np.minimum(a, b)[once], np.maximum(a, b)[once], value))
-    a, b, cosine = (np.concatenate(part) for part in zip(*found, strict=True))
-    cpu = clock.cpu if complete else clock.cpu * n_images / len(queries) / 2
-    return Reference(queries, a, b, cosine, cpu, complete)
-
-
-def found_of(pairs: Pairs, home: Array, a: Array, b: Array) -> NDArray[np.bool_]:
-    """Which pairs (a, b) are listed in ``pairs`` or lie in one of its pools."""
-    stride = int(max(home.max(), pairs.dense.cell.max(initial=0))) + 1
-    n_images = len(home)
-    listed = np.isin(a * n_images + b, pairs.a * n_images + pairs.b)
-    members = pairs.dense.row * stride + pairs.dense.cell
-    for x, y in ((a, b), (b, a)):  # x at home, y in the same pool
-        listed |= np.isin(x * stride + home[x], members) & np.isin(y * stride + home[x], members)
-    return listed
+    centroids = train_centroids(sample, n_clusters=n_cells, n_iterations=ITERATIONS, seed=seed)
+    return centroids, principal_directions(sample[:BASIS_SAMPLE], centroids)
 
 
 def orphans(removed: NDArray[np.bool_], reference: Reference, eps: float) -> str:
@@ -151,21 +86,32 @@ def orphans(removed: NDArray[np.bool_], reference: Reference, eps: float) -> str
     return f"{int((~covered[asked]).sum()):,} of {len(asked):,} removed"
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What the kernels found of all cells, where images live, and what it cost."""
+
+    found: Found
+    home: Array
+    n_visits: float  # mean of an image
+    cost: Clock
+
+    @property
+    def compared_share(self) -> float:
+        """Pairs of which a product was taken, of all."""
+        n_images = len(self.home)
+        return self.found.counts.n_compared / (n_images * (n_images - 1) / 2)
+
+
 def search(
-    vectors: Array, centroids: Array, eps: float, **visits: Any
-) -> tuple[Pairs, Array, float, Clock]:
-    """Pairs, homes [N], mean number of visits, and what it cost."""
+    vectors: Array, codebook: tuple[Array, PrefixBasis | None], eps: float, **visits: Any
+) -> Searched:
+    """Every pair that the cells meet."""
+    centroids, basis = codebook
     with timed() as clock:
         assignment = visit_cells(vectors, centroids, min_cosine=1 - eps, device="cpu", **visits)
-        pairs = find_pairs(
-            vectors,
-            assignment,
-            cells=np.arange(len(centroids)),
-            min_cosine=1 - eps,
-            product_dtype="float32",
-            device="cpu",
-        )
-    return pairs, assignment.home, len(assignment.visits) / len(vectors), clock
+        group = CellGroup.of(vectors, assignment, np.arange(len(centroids)), basis)
+        found = find_pairs(group, min_cosine=1 - eps, product_dtype="float32", device="cpu")
+    return Searched(found, assignment.home, len(assignment.visits) / len(vectors), clock)
 
 
 def settle(pairs: Pairs, vectors: Array, eps: float, home: Array | None = None) -> Resolution:
@@ -187,11 +133,11 @@ def compare(n_images: int, eps_values: list[float], args: argparse.Namespace) ->
     n_queries = n_images if n_images <= args.full_brute_force else args.queries
     queries = np.sort(np.random.default_rng(args.seed).permutation(n_images)[:n_queries])
     with timed() as training:
-        centroids = train_codebook(vectors, args.seed)
+        codebook = train_codebook(vectors, args.seed)
     reference = brute_force(vectors, queries, max(*eps_values, CONTEXT_EPS))
     n_pairs = len(reference.a) * n_images // n_queries // (1 if reference.complete else 2)
     sampled = "" if reference.complete else f", scaled from {n_queries:,} sampled queries"
-    print(f"\n## N = {n_images:,}, D = {WIDTH}, K = {len(centroids):,}, one thread\n")
+    print(f"\n## N = {n_images:,}, D = {WIDTH}, K = {len(codebook[0]):,}, one thread\n")
     mean = float((vectors[:2000] @ vectors[-2000:].T).mean())
     print(f"Mean cosine of two images: {mean:.3f}; about {n_pairs:,} pairs at cosine >= .90.")
     print(f"Codebook, shared by all methods with cells: {training.cpu:.1f} CPU-s.")
@@ -199,12 +145,14 @@ def compare(n_images: int, eps_values: list[float], args: argparse.Namespace) ->
     print_heads(*COLUMNS)
     notes = []
     for eps in eps_values:
-        notes.append(compare_cells(vectors, centroids, eps, reference))
+        notes.append(compare_cells(vectors, codebook, eps, reference))
     print("\n" + "\n".join(notes))
     print(f"\nPeak memory of the process: {memory_mib('VmHWM') / 1024:.1f} GiB.", flush=True)
 
 
-def compare_cells(vectors: Array, centroids: Array, eps: float, reference: Reference) -> str:
+def compare_cells(
+    vectors: Array, codebook: tuple[Array, PrefixBasis | None], eps: float, reference: Reference
+) -> str:
     """Print the rows of the methods with cells; return what is true of the data at this eps."""
     a, b, n_ties = reference.at(eps)
     truth, note = None, f"- eps {eps}: {len(a):,} true pairs, {n_ties} ties within {TIE:g} apart"
@@ -212,7 +160,8 @@ def compare_cells(vectors: Array, centroids: Array, eps: float, reference: Refer
         kept_by, _ = resolve_greedy(len(vectors), a, b, np.ones(len(a), np.float32))
         truth = kept_by >= 0
     for method, visits in METHODS.items():
-        pairs, home, n_visits, cost = search(vectors, centroids, eps, **visits)
+        searched = search(vectors, codebook, eps, **visits)
+        pairs, home, cost = searched.found.pairs, searched.home, searched.cost
         with timed() as settling:
             removed = settle(pairs, vectors, eps).removed
         truth = removed if truth is None else truth  # no full brute force: against exact
@@ -226,7 +175,8 @@ def compare_cells(vectors: Array, centroids: Array, eps: float, reference: Refer
             f"{cost.cpu:.1f}",
             f"{cost.wall:.1f}",
             f"{cost.cpu / reference.cpu:.3f}",
-            f"{n_visits:.1f}",
+            f"{searched.n_visits:.1f}",
+            f"{searched.compared_share:.4f}",
             f"{found_of(pairs, home, a, b).mean():.6f}",
             f"{(removed & truth).sum() / max(1, int(truth.sum())):.6f}",
             f"{settling.cpu:.1f}",
@@ -247,16 +197,17 @@ def clump(args: argparse.Namespace) -> None:
         ]
     )
     vectors = vectors[rng.permutation(len(vectors))]
-    centroids = train_codebook(vectors, args.seed)
+    codebook = train_codebook(vectors, args.seed)
     before = memory_mib("VmHWM")
-    print(f"\n## Clump: N = {len(vectors):,}, D = {width}, K = {len(centroids):,}, eps = {eps}\n")
-    pairs, home, n_visits, cost = search(vectors, centroids, eps, **METHODS["exact"])
+    print(f"\n## Clump: N = {len(vectors):,}, D = {width}, K = {len(codebook[0]):,}, eps = {eps}\n")
+    searched = search(vectors, codebook, eps, **METHODS["exact"])
+    pairs, home, cost = searched.found.pairs, searched.home, searched.cost
     with timed() as settling:
         removed = settle(pairs, vectors, eps).removed
     with timed() as peers:
         removed_by_peers = settle(pairs, vectors, eps, home).removed
     print_heads("figure", "value")
-    print_row("search", f"{cost.cpu:.1f} CPU-s, {cost.wall:.1f} s, {n_visits:.1f} visits")
+    print_row("search", f"{cost.cpu:.1f} CPU-s, {cost.wall:.1f} s, {searched.n_visits:.1f} visits")
     print_row("greedy resolution", f"{settling.cpu:.1f} CPU-s, {removed.sum():,} removed")
     print_row("semdedup resolution", f"{peers.cpu:.1f} CPU-s, {removed_by_peers.sum():,} removed")
     print_row("pairs listed", f"{len(pairs.a):,}: {len(pairs.a) / len(vectors):.2f} an image")
