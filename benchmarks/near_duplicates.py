@@ -29,7 +29,6 @@ from search_projects import CHILDREN, Projects, run
 WORDS = {"centroids": "codebook", "cluster_assignments": "assign", "near_duplicate_pairs": "find"}
 
 COUNTED = ("dagster/row_count", "n_in_dense_clumps")
-SHARED = ("share_of_brute_force", "skew", "visits_per_image")
 SIZES = {
     "peak MiB": ("peak_mib", 1),
     "MiB before": ("start_mib", 1),
@@ -102,7 +101,8 @@ def report_seconds(rounds: dict[str, list[Costs]]) -> None:
         for stage in SEARCHES
     }
     rows["**the whole**"] = lambda costs: sum(costs[s]["cpu_seconds"] for s in SEARCHES)
-    rows["recall check"] = lambda costs: costs[SEARCHES[-1]]["check_cpu_seconds"]
+    rows["recall check, as many queries"] = lambda costs: recall_checks(costs)[-1]["cpu_seconds"]
+    rows["recall check, each side's own"] = lambda costs: recall_checks(costs)[0]["cpu_seconds"]
     for name, seconds in rows.items():
         found = {side: [seconds(costs) for costs in made] for side, made in rounds.items()}
         cells = [f"{median(s):.1f} ({min(s):.1f}-{max(s):.1f})" for s in found.values()]
@@ -110,24 +110,38 @@ def report_seconds(rounds: dict[str, list[Costs]]) -> None:
         print_row(name, *cells, f"{ratio:.3f}" if "before" in found else "")
 
 
+def recall_checks(costs: Costs) -> list[dict[str, Any]]:
+    """By the product's own size first, then with the queries of before."""
+    checks: list[dict[str, Any]] = costs[SEARCHES[-1]]["checks"]
+    return checks
+
+
 def report_sizes(rounds: dict[str, list[Costs]]) -> None:
     """What was found, and memory and bytes by stage, of each side's last round."""
     print()
-    heads = ["", "cells", "pairs listed", "in dense clumps", "of brute force", "skew", "visits"]
-    print_heads(*heads, "recall", "queries")
+    heads = ["", "cells", "pairs listed", "in dense clumps", "comparable, of all pairs"]
+    print_heads(*heads, "products / comparable", "recall (queries), as many", "its own")
     for side, made in rounds.items():
         codebook, _, pairs = (made[-1][stage] for stage in SEARCHES)
-        groups, check = pairs["made"], pairs["check"]
+        groups, checks = pairs["made"], recall_checks(made[-1])
         cells = [f"{codebook['made'][0]['n_clusters']:,}"]
-        cells += [f"{sum(g.get(n, 0) for g in groups):,}" for n in COUNTED]
-        cells += [f"{groups[0].get(name, 0):.4g}" for name in SHARED]
-        print_row(side, *cells, f"{check['recall']:.6f}", f"{check['n_queries']:,}")
+        cells += [f"{total(groups, name):,}" for name in COUNTED]
+        cells += [f"{total(groups, 'share_of_brute_force'):.4g}"]
+        compared = total(groups, "n_compared") / max(total(groups, "n_comparable"), 1)
+        cells += [f"{compared:.3f}" if compared else "all"]
+        cells += [f"{c['recall']:.6f} ({c['n_queries']:,})" for c in (checks[-1], checks[0])]
+        print_row(side, *cells)
     print()
     print_heads("", "stage", *SIZES)
     for side, made in rounds.items():
         for stage in SEARCHES:
             cells = [f"{made[-1][stage][name] / unit:,.1f}" for name, unit in SIZES.values()]
             print_row(side, WORDS[stage], *cells)
+
+
+def total(groups: list[dict[str, Any]], name: str) -> Any:
+    """Of a figure that adds up over the cell groups, 0 where a side does not tell it."""
+    return sum(group.get(name, 0) for group in groups)
 
 
 def report_beside_peers(found: Costs, n_images: int) -> None:
@@ -137,7 +151,7 @@ def report_beside_peers(found: Costs, n_images: int) -> None:
     whole = of_index + pairs["cpu_seconds"]
     peak = max(found.values(), key=lambda costs: costs["peak_mib"])
     memory = f"{peak['peak_mib']:,.0f} ({peak['start_mib']:,.0f})"
-    recall = f"{pairs['check']['recall']:.6f}"
+    recall = f"{pairs['checks'][0]['recall']:.6f}"
     print_row("this search", f"{whole:.1f}", f"{of_index:.1f}", f"{n_images:,}", recall, memory)
 
 

@@ -24,7 +24,7 @@ def module(name: str) -> Any:
 
 
 stages, ledger, tables = map(module, ("defs.stage", "storage.ledger", "storage.tables"))
-EMBEDDINGS = "image_embeddings"
+EMBEDDINGS, SHARE = "image_embeddings", "share_of_brute_force"
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def write(folder: Path, shards: dict[str, Array]) -> None:
         work.ledger.write(EMBEDDINGS, shard, entry)
 
 
-def make_stage(name: str, folder: Path, shards: list[str]) -> Iterator[dict[str, Any] | None]:
+def make_stage(name: str, folder: Path, shards: list[str]) -> Iterator[dict[str, Any]]:
     """Make what is not fresh of a stage; what is told of each partition, and of the whole.
 
     Raises:
@@ -66,12 +66,16 @@ def make_stage(name: str, folder: Path, shards: list[str]) -> Iterator[dict[str,
     """
     work = work_on(folder, shards)
     stage = module(f"defs.{name}").stage(work)
-    partitions = {"centroids": [None], "cluster_assignments": shards}.get(name, work.cell_groups)
+    by: dict[str, list[Any]] = {"centroids": [None], "cluster_assignments": shards}
+    partitions = by.get(name, work.cell_groups)
     examined = stages.examine(stage, work.ledger, partitions)
     failed = list(examined.failed)
     for outcome in stages.outcomes(stage, examined.stale, work):
         if isinstance(outcome, stages.Recorded):
-            yield {"partition": outcome.made.partition, **outcome.made.metadata}
+            told = dict(outcome.made.metadata)
+            if SHARE in told:  # of the whole search, told by each partition
+                told[SHARE] /= len(partitions)
+            yield {"partition": outcome.made.partition, **told}
         elif isinstance(outcome, stages.Failed):
             failed.append(outcome)
         else:

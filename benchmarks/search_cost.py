@@ -32,13 +32,13 @@ Array = NDArray[Any]
 Write = Callable[[Path, dict[str, Array]], None]
 """Adds embedded shards, name -> float32 [n, D], to the project in a folder."""
 
-Make = Callable[[str, Path, list[str]], Iterator[dict[str, Any] | None]]
+Make = Callable[[str, Path, list[str]], Iterator[dict[str, Any]]]
 """Makes the partitions of a stage that are not fresh, of a project with these shards in order of
-arrival: what is told of each, and None for a check on the whole."""
+arrival: what is told of each, and then of each check on the whole."""
 
 
-def write_settings(folder: Path, max_eps: float, n_cell_groups: int | None = None) -> None:
-    """Settings of a project: the product's own, but for the eps and, where given, the groups.
+def write_settings(folder: Path, max_eps: float, **changed: dict[str, Any]) -> None:
+    """Settings of a project: the product's own, but for the eps and some others by section.
 
     Other projects may share the files that are there, which therefore aren't written to.
     """
@@ -51,8 +51,8 @@ def write_settings(folder: Path, max_eps: float, n_cell_groups: int | None = Non
         "model": {"device": "cpu", "pretrained": "weights.bin"},
         "duplicates": {"eps": max_eps, "max_eps": max_eps},
     }
-    if n_cell_groups:
-        settings["clusters"] = {"n_cell_groups": n_cell_groups}
+    for section, values in changed.items():
+        settings[section] = settings.get(section, {}) | values
     (folder / "curator.yaml").unlink(missing_ok=True)
     (folder / "curator.yaml").write_text(yaml.safe_dump(settings))
 
@@ -84,36 +84,36 @@ def measured(
 
     Returns:
         cpu_seconds, wall_seconds: of the partitions.
-        check_cpu_seconds: of what is observed of the whole, once they are made.
         read_bytes, written_bytes: by system calls; what is read of a mapped file is not in them.
         start_mib, peak_mib: resident memory before and at most.
         stored_bytes: by which the output grew.
-        made: what was told of each partition; `check` of the whole.
+        made: what was told of each partition.
+        checks: what was told of the whole, with cpu_seconds of each.
     """
     warm(write, make, stage)
     stored, (read, written), start_mib = stored_bytes(folder), transferred(), memory_mib("VmRSS")
     cpu, wall = cpu_seconds(), time.perf_counter()
-    made, check = list[dict[str, Any]](), {}
-    end_of_making, end_wall = cpu, wall
+    made, checks = list[dict[str, Any]](), list[dict[str, Any]]()
+    made_cpu, made_wall, before = cpu, wall, cpu
     for told in make(stage, folder, shards):
-        if "partition" in (told or {}):
-            made.append(told or {})
-            end_of_making, end_wall = cpu_seconds(), time.perf_counter()
+        now = cpu_seconds()
+        if "partition" in told:
+            made.append(told)
+            made_cpu, made_wall = now, time.perf_counter()
         else:
-            check = told or {}
-    end = cpu_seconds()
+            checks.append({**told, "cpu_seconds": now - before})
+        before = now
     read_after, written_after = transferred()
     return {
-        "cpu_seconds": end_of_making - cpu,
-        "wall_seconds": end_wall - wall,
-        "check_cpu_seconds": end - end_of_making,
+        "cpu_seconds": made_cpu - cpu,
+        "wall_seconds": made_wall - wall,
         "read_bytes": read_after - read,
         "written_bytes": written_after - written,
         "start_mib": start_mib,
         "peak_mib": memory_mib("VmHWM"),
         "stored_bytes": stored_bytes(folder) - stored,
         "made": made,
-        "check": check,
+        "checks": checks,
     }
 
 

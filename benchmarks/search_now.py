@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from search_cost import Array, embedding_rows, run_child
 
+from curator_assets.defs.deduplicate import measured_recall
+from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
 from curator_assets.defs.embed.embedding_weights import WEIGHTS, weights_in_force
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.stages import GRAPH
@@ -59,7 +61,7 @@ def write(folder: Path, shards: dict[str, Array]) -> None:
     record_arrivals(work.store, shards)
 
 
-def make_stage(name: str, folder: Path, shards: list[str]) -> Iterator[dict[str, Any] | None]:
+def make_stage(name: str, folder: Path, shards: list[str]) -> Iterator[dict[str, Any]]:
     """Make what is not fresh of a stage; what is told of each partition, and of the whole.
 
     Raises:
@@ -75,8 +77,25 @@ def make_stage(name: str, folder: Path, shards: list[str]) -> Iterator[dict[str,
             failed.append(outcome)
         else:
             yield dict(outcome.found)
+    if NEAR_DUPLICATE_PAIRS.name == name and not failed:
+        yield asked_as_before(work)
     if failed:
         raise RuntimeError(f"{name} could not be made: {failed[:3]}")
+
+
+def asked_as_before(work: Work) -> dict[str, Any]:
+    """The recall check with the number of queries of before; there is no setting that asks more.
+
+    Once it has shown what it is to show, the product asks no further.
+    """
+    assert NEAR_DUPLICATE_PAIRS.observe is not None
+    own = measured_recall.MIN_QUERIES
+    measured_recall.MIN_QUERIES = work.settings.duplicates.recall_queries
+    try:
+        (found,) = NEAR_DUPLICATE_PAIRS.observe(work)
+    finally:
+        measured_recall.MIN_QUERIES = own
+    return dict(found.found)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Projects:
 
     @contextmanager
     def project(
-        self, side: str, n_images: int, max_eps: float, n_cell_groups: int | None = None
+        self, side: str, n_images: int, max_eps: float, **changed: dict[str, Any]
     ) -> Iterator[Path]:
         """A project of embedded images; what is made of it is gone in the end."""
         vectors, starts = self.vectors(n_images), range(0, n_images, SHARD_ROWS)
@@ -85,7 +85,7 @@ class Projects:
         written = _once(self._folder / f"{side}-{n_images}", write)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="project-") as folder:
             subprocess.run(["cp", "-rl", f"{written}/.", folder], check=True)
-            write_settings(Path(folder), max_eps, n_cell_groups)
+            write_settings(Path(folder), max_eps, **changed)
             yield Path(folder)
 
     def run(self, side: str, *words: object) -> dict[str, Any]:
