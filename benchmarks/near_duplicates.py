@@ -4,6 +4,9 @@
     python benchmarks/near_duplicates.py --sizes 524288 --eps .05 --rounds 1
     python benchmarks/near_duplicates.py --sizes 1000000 --width 512 --now-only
     python benchmarks/near_duplicates.py --peers                  # FAISS, usearch, scikit-learn
+    python benchmarks/near_duplicates.py --drops                  # 1 % ten times, and a removal
+    python benchmarks/near_duplicates.py --grown                  # from a codebook of 10,000
+    python benchmarks/near_duplicates.py --groups 16 64 256       # memory and bytes of one of them
 
 Projects whose images are embedded are written from synthetic vectors (synthetic_vectors.py), in
 shards of 8,192; then the stages of the search are made, each in a process of its own on one thread,
@@ -22,7 +25,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from search_changes import report_drops, report_grown
 from search_cost import SEARCHES, print_heads, print_row
+from search_groups import report_groups
 from search_peers import compare_peers
 from search_projects import CHILDREN, Projects, run
 
@@ -50,6 +55,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--now-only", action="store_true", help="without the earlier commit")
     parser.add_argument("--peers", action="store_true", help="only these, at the first eps")
+    parser.add_argument("--drops", action="store_true", help="only these, of 1 %% each")
+    parser.add_argument("--grown", action="store_true", help="only a codebook of a few images")
+    parser.add_argument("--groups", type=int, nargs="+", help="only one group's search, of so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--folder", type=Path, help="where to work and to keep vectors; on a local disk"
@@ -61,13 +69,25 @@ def main() -> None:
         kept = (arguments.folder or Path(folder)).absolute()
         projects = Projects(Path(folder).absolute(), kept, arguments.width, arguments.seed)
         for n_images in arguments.sizes:
-            if arguments.peers:
-                eps = arguments.eps[0]
-                compare_peers(projects.vectors(n_images), n_images, eps, run)
-                report_beside_peers(search(projects, "now", n_images, eps), n_images)
-            else:
-                sides = list(CHILDREN)[arguments.now_only :]
-                compare_commits(projects, n_images, arguments.eps, sides, arguments.rounds)
+            report(projects, n_images, arguments)
+
+
+def report(projects: Projects, n_images: int, asked: argparse.Namespace) -> None:
+    """The tables of one size."""
+    if asked.peers:
+        eps = asked.eps[0]
+        compare_peers(projects.vectors(n_images), n_images, eps, run)
+        report_beside_peers(search(projects, "now", n_images, eps), n_images)
+    for eps in asked.eps:
+        if asked.drops:
+            report_drops(projects, n_images, eps)
+        if asked.grown:
+            report_grown(projects, n_images, eps)
+        if asked.groups:
+            report_groups(projects, n_images, eps, asked.groups)
+    if not (asked.peers or asked.drops or asked.grown or asked.groups):
+        sides = list(CHILDREN)[asked.now_only :]
+        compare_commits(projects, n_images, asked.eps, sides, asked.rounds)
 
 
 def search(projects: Projects, side: str, n_images: int, max_eps: float) -> Costs:
@@ -82,7 +102,7 @@ def search(projects: Projects, side: str, n_images: int, max_eps: float) -> Cost
 def compare_commits(
     projects: Projects, n_images: int, eps_values: list[float], sides: list[str], n_rounds: int
 ) -> None:
-    """The tables of one size."""
+    """Costs by stage, and what was found."""
     for eps in eps_values:
         rounds: dict[str, list[Costs]] = {side: [] for side in sides}
         for _ in range(n_rounds):

@@ -57,6 +57,18 @@ def write_settings(folder: Path, max_eps: float, **changed: dict[str, Any]) -> N
     (folder / "curator.yaml").write_text(yaml.safe_dump(settings))
 
 
+def read_shards(folder: Path) -> list[str]:
+    """The shards of a project, in order of arrival."""
+    path = folder / "shards.txt"
+    return path.read_text().split() if path.exists() else []
+
+
+def write_shards(folder: Path, shards: list[str]) -> None:
+    """Say which shards a project has; other projects may share the file, as that of settings."""
+    (folder / "shards.txt").unlink(missing_ok=True)
+    (folder / "shards.txt").write_text("\n".join(shards))
+
+
 def run_child(write: Write, make: Make) -> None:
     """The command line of a child: write shards, or make a stage and print a line of JSON."""
     parser = argparse.ArgumentParser()
@@ -68,7 +80,7 @@ def run_child(write: Write, make: Make) -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     if arguments.stage:
-        shards = (arguments.folder / "shards.txt").read_text().split()
+        shards = read_shards(arguments.folder)
         print(json.dumps(measured(write, make, arguments.stage, arguments.folder, shards)))
         return
     vectors = np.load(arguments.vectors, mmap_mode="r")

@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from search_cost import ONE_THREAD, write_settings
+from search_cost import ONE_THREAD, read_shards, write_settings, write_shards
 from synthetic_vectors import clip_like
 
 BEFORE = "d587dfb"
@@ -67,30 +67,56 @@ class Projects:
 
     @contextmanager
     def project(
-        self, side: str, n_images: int, max_eps: float, **changed: dict[str, Any]
+        self,
+        side: str,
+        n_images: int,
+        max_eps: float,
+        *,
+        rows: Iterable[range] = (),
+        **changed: dict[str, Any],
     ) -> Iterator[Path]:
-        """A project of embedded images; what is made of it is gone in the end."""
-        vectors, starts = self.vectors(n_images), range(0, n_images, SHARD_ROWS)
-        shards = {
-            f"{i:05d}": (start, min(start + SHARD_ROWS, n_images)) for i, start in enumerate(starts)
-        }
+        """A project of embedded images; what is made of it is gone in the end.
+
+        Args:
+            side: whose.
+            n_images: which vectors.
+            max_eps: of the search.
+            rows: of the vectors, a shard each; by default all, in shards of one size.
+            changed: settings by section.
+        """
+        ranges = list(rows) or shard_ranges(0, n_images)
 
         def write(path: Path) -> None:
             path.mkdir()
             write_settings(path, max_eps)
-            rows = [f"{name}:{start}:{stop}" for name, (start, stop) in shards.items()]
-            self.run(side, path, "--vectors", vectors, "--shards", *rows)
-            (path / "shards.txt").write_text("\n".join(shards))
+            self.add(side, path, n_images, {f"{i:05d}": r for i, r in enumerate(ranges)})
 
-        written = _once(self._folder / f"{side}-{n_images}", write)
+        written = _once(self._folder / f"{side}-{n_images}-{ranges[-1].stop}", write)
+        with self.copy(written) as folder:
+            write_settings(folder, max_eps, **changed)
+            yield folder
+
+    @contextmanager
+    def copy(self, project: Path) -> Iterator[Path]:
+        """A project of the same files, which are linked, as whatever changes one writes another."""
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="project-") as folder:
-            subprocess.run(["cp", "-rl", f"{written}/.", folder], check=True)
-            write_settings(Path(folder), max_eps, **changed)
+            subprocess.run(["cp", "-rl", f"{project}/.", folder], check=True)
             yield Path(folder)
+
+    def add(self, side: str, folder: Path, n_images: int, shards: dict[str, range]) -> None:
+        """Embedded shards of rows of the vectors, after those that a project has."""
+        rows = [f"{name}:{r.start}:{r.stop}" for name, r in shards.items()]
+        self.run(side, folder, "--vectors", self.vectors(n_images), "--shards", *rows)
+        write_shards(folder, [*read_shards(folder), *shards])
 
     def run(self, side: str, *words: object) -> dict[str, Any]:
         """What a side's child tells."""
         return run(CHILDREN[side], *words, path=self.package(side))
+
+
+def shard_ranges(start: int, stop: int) -> list[range]:
+    """Rows in shards of one size, but for the last."""
+    return [range(i, min(i + SHARD_ROWS, stop)) for i in range(start, stop, SHARD_ROWS)]
 
 
 def _once(path: Path, make: Callable[[Path], None]) -> Path:
