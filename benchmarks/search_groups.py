@@ -5,8 +5,8 @@ from __future__ import annotations
 from search_cost import SEARCHES, print_heads, print_row
 from search_projects import Projects, run
 
-BOUNDS_GIB = (2.0, 0.05)
-"""Of a group's search: the product's own, and one that a group does not fit into."""
+BOUNDS_GIB = (2.0, 0.05, 0.01)
+"""Of a group's search: the product's own, and what a large group does not fit into."""
 
 
 def report_groups(projects: Projects, n_images: int, eps: float, group_counts: list[int]) -> None:
