@@ -258,7 +258,7 @@ class _New:
         )
         cell = np.concatenate([carried.cell, group.home[first], group.home[copy]])
         is_copy = np.arange(len(a)) >= len(a) - len(copy)
-        order = np.argsort(a * (1 + b.max(initial=0)) + b)  # no two are equal
+        order = np.lexsort((b, a))
         pooled = np.concatenate([carried.pooled, *self.pools.values()])
         pool = np.concatenate(
             [carried.pool, *(np.full(len(p), n, np.int32) for n, p in self.pools.items())]
