@@ -200,7 +200,10 @@ class DuplicateSettings(_Section):
         0.25, description="warn if the search costs more than this share of brute force"
     )
     recall_queries: int = Field(
-        2_000, ge=0, description="images whose neighbours are searched by brute force as a check"
+        2_000,
+        ge=0,
+        description="at most so many images whose neighbours are searched by brute force as a "
+        "check; 0 for none",
     )
     keep: Literal["first", "best", "hard", "easy", "random"] = Field(
         "first", description="the order in which images claim to be kept"

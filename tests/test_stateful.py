@@ -297,7 +297,14 @@ class AnySequence(RuleBasedStateMachine):
             assert fresh.refresh()
         result, expected = self._files(), files_of(fresh.store)
         assert set(result) == set(expected)
-        codebook = "clusters/", "duplicates/pairs/", "duplicates/dense/", "report/"
+        codebook = (
+            "clusters/",
+            "duplicates/pairs/",
+            "duplicates/dense/",
+            "duplicates/searched/",
+            "report/",
+        )
+        assert named_pairs(result) == named_pairs(expected)
         for name in expected:
             if name.endswith(".tar") or name.startswith("embeddings/"):
                 assert result[name].read_bytes() == expected[name].read_bytes(), name
@@ -337,6 +344,12 @@ def files_of(store: Store, *, was_killed: bool = False) -> dict[str, Path]:
     by_name = {ENTRY.sub(".entry", name): made[name] for name in by_token}
     assert len(by_name) == len(made) or was_killed
     return by_name
+
+
+def named_pairs(files: dict[str, Path]) -> set[tuple[object, ...]]:
+    """All pairs, whatever cell each was found in."""
+    tables = [path for name, path in files.items() if name.startswith("duplicates/pairs/")]
+    return {row for path in tables for row in pl.read_parquet(path).drop("cell").iter_rows()}
 
 
 def test_any_sequence_of_changes_ends_where_a_fresh_run_does():

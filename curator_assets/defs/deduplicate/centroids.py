@@ -34,6 +34,9 @@ SAMPLE_A_CELL = 64
 PREFIX_SAMPLE = 8192
 """Images that tell along which directions those of one cell differ."""
 
+FIT_SAMPLE = 16_384
+"""Images that tell how far from their centroids images lie."""
+
 THINNED_AT_COSINE = 0.95
 """Images this near to each other count as one in the sample, whatever `max_eps` is."""
 
@@ -103,7 +106,7 @@ def _open(work: Work) -> Iterator[Make]:
             seed=seed,
         )
         trained = trained[chain_of_neighbours(trained)]
-        basis = principal_directions(sparse[:PREFIX_SAMPLE], trained)
+        basis = principal_directions(_spread(sparse, PREFIX_SAMPLE), trained)
         _write(store, trained, None if basis is None else basis.directions)
         metadata = {
             "n_clusters": len(trained),
@@ -111,7 +114,7 @@ def _open(work: Work) -> Iterator[Make]:
             "n_sampled": len(sample),
             "n_trained_on": len(sparse),
             # of all that were drawn: images to come are not thinned either
-            "mean_cosine_to_centroid": mean_cosine_to_nearest(sample, trained),
+            "mean_cosine_to_centroid": mean_cosine_to_nearest(_spread(sample, FIT_SAMPLE), trained),
             "seed": seed,
             "n_iterations": settings.clusters.n_iterations,
             "url": store.url(layout.CENTROIDS),
@@ -153,6 +156,11 @@ def _placeholder(work: Work, embedding_dim: int) -> Made:
         "url": store.url(layout.CENTROIDS),
     }
     return _made(work, metadata)
+
+
+def _spread(sample: np.ndarray, n_rows: int) -> np.ndarray:
+    """About so many rows of a sample, evenly spread over it."""
+    return sample[:: max(1, len(sample) // n_rows)]
 
 
 def _write(store: Store, centroids: np.ndarray, directions: np.ndarray | None) -> None:

@@ -101,7 +101,7 @@ class _Read:
 
     def of(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of some samples, int64, ascending, that have an embedding."""
-        rows, vectors = [np.zeros(0, np.int64)], list[np.ndarray]()
+        rows, vectors = list[np.ndarray](), list[np.ndarray]()
         for shard, wanted in self._by_shard(samples):
             there, matrix = found = self.shard(shard)
             if self._n_bytes + matrix.nbytes <= _KEPT_BYTES:

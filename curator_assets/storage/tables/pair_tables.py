@@ -42,11 +42,11 @@ class RowNumbers:
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
     def names(self, rows: np.ndarray) -> tuple[pa.DictionaryArray, np.ndarray]:
-        """Shard and int32 position of each row."""
+        """Shard and int32 position of each row; whatever shards there are besides."""
         shard = np.searchsorted(self.starts, rows, side="right") - 1
-        names = pa.DictionaryArray.from_arrays(
-            shard.astype(np.int32), pa.array(self.shards, pa.string())
-        )
+        named, index = np.unique(shard, return_inverse=True)
+        dictionary = pa.array([self.shards[i] for i in named.tolist()], pa.string())
+        names = pa.DictionaryArray.from_arrays(index.astype(np.int32), dictionary)
         return names, (rows - self.starts[shard]).astype(np.int32)
 
     def rows(self, shards: pa.ChunkedArray, positions: pa.ChunkedArray) -> np.ndarray:

@@ -1,120 +1,20 @@
 """The codebook stays until images have outgrown it or drifted from it, and is then trained anew."""
 
-import logging
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
 import pytest
+from embedded_project import STAGES, EmbeddedProject
 
-from curator_assets.cli.codebook_lines import codebook_lines
 from curator_assets.defs.deduplicate import centroids, codebook_fit
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
-from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
-from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
-from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
-from curator_assets.defs.source.tar_shards import TAR_SHARDS
-from curator_assets.engine.freshness import examine
-from curator_assets.engine.making import Recorded, make
-from curator_assets.engine.plan import plan
-from curator_assets.engine.work import Purpose, Work
-from curator_assets.settings import Settings
-from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry
 from curator_assets.storage.tables.assignments import read_centroids
-from curator_assets.storage.tables.parquet import write_table
-
-STAGES = (CENTROIDS, CLUSTER_ASSIGNMENTS, NEAR_DUPLICATE_PAIRS)
-DIM, BYTES_AN_IMAGE = 8, 100
-SCHEMA = pa.schema(
-    [
-        pa.field("image_id", pa.string(), nullable=False),
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("position", pa.int32(), nullable=False),
-        pa.field("embedding", pa.list_(pa.float32(), DIM)),
-    ]
-)
-
-
-@dataclass
-class Project:
-    """Shards of made-up embeddings, and the stages from the codebook to the pairs."""
-
-    folder: Path
-    clusters: dict = field(default_factory=dict)
-    tars: dict[str, int] = field(default_factory=dict)
-
-    def work(self, purpose: Purpose = Purpose.MAKE) -> Work:
-        settings = Settings(
-            source=str(self.folder / "tars"),
-            output=str(self.folder / "out"),
-            model={"device": "cpu"},
-            clusters={"n_cell_groups": 2} | self.clusters,
-            duplicates={"recall_queries": 0},
-        )
-        sizes = {shard: n * BYTES_AN_IMAGE for shard, n in self.tars.items()}
-        work = Work(settings, tuple(self.tars), logging.getLogger(), purpose, n_bytes=sizes)
-        work.weights.loaded("sha256:0")
-        return work
-
-    def embed(self, shard: str, n: int, *, towards: int | None = None, by: float = 0.3) -> None:
-        """A shard of random unit vectors, in all directions or about an axis."""
-        rng = np.random.default_rng(list(shard.encode()))
-        rows = rng.normal(size=(n, DIM))
-        if towards is not None:
-            rows = by * rows + np.eye(DIM)[towards]
-        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        table = pa.table(
-            {
-                "image_id": [f"{shard}/{i}" for i in range(n)],
-                "shard": [shard] * n,
-                "position": np.arange(n, dtype=np.int32),
-                "embedding": pa.FixedSizeListArray.from_arrays(rows.reshape(-1), DIM),
-            },
-            schema=SCHEMA,
-        )
-        work = self.work()
-        write_table(work.store, layout.embeddings(shard), table, SCHEMA)
-        entry = Entry("", f"of {shard}", state={"n_samples": n, "n_unreadable": 0})
-        work.ledger.write(IMAGE_EMBEDDINGS.name, shard, entry)
-        work.ledger.write(TAR_SHARDS.name, shard, Entry(f"size={n * BYTES_AN_IMAGE},", ""))
-        self.tars[shard] = n
-
-    def refresh(self, *, force: bool = False) -> dict[str, int]:
-        """How many partitions of each stage were made; afterwards all are fresh."""
-        work, made = self.work(), {}
-        for stage in STAGES:
-            found = examine(stage, work, work.partitions(stage), force=force)
-            outcomes = list(make(stage, found.stale, work))
-            assert not found.failed and not found.undecided
-            assert all(isinstance(outcome, Recorded) for outcome in outcomes), outcomes
-            made[stage.name] = len(outcomes)
-        assert not any(self.stale(purpose) for purpose in Purpose)
-        return made
-
-    def stale(self, purpose: Purpose = Purpose.PLAN) -> dict[str, str]:
-        """What a refresh would make first, and why."""
-        found = examine(CENTROIDS, self.work(purpose), [""])
-        return found.stale | found.undecided
-
-    def words(self) -> str:
-        work = self.work(Purpose.PLAN)
-        return "\n".join(codebook_lines(plan(STAGES[:1], work), work))
-
-    @property
-    def entry(self) -> Entry:
-        return self.work().require(CENTROIDS)
-
 
 NOTHING = dict.fromkeys([stage.name for stage in STAGES], 0)
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch) -> Project:
+def project(tmp_path, monkeypatch) -> EmbeddedProject:
     """64 images in 4 cells."""
     monkeypatch.setattr(codebook_fit, "FOLLOWS_FROM", 100)
-    project = Project(tmp_path)
+    project = EmbeddedProject(tmp_path)
     project.embed("a", 64)
     assert all(project.refresh().values())
     return project
@@ -251,7 +151,7 @@ def test_what_is_forced_is_trained_for_the_images_that_there_are(project):
 
 def test_a_codebook_of_no_image_waits_for_one(tmp_path, monkeypatch):
     monkeypatch.setattr(centroids, "all_fresh", lambda *_: True)
-    project = Project(tmp_path)
+    project = EmbeddedProject(tmp_path)
     project.embed("a", 0)
     project.refresh()
     assert project.entry.state == {
