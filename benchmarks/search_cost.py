@@ -95,7 +95,7 @@ def measured(
     """What making a stage costs in this process, once it has made the same of a tiny project.
 
     Returns:
-        cpu_seconds, wall_seconds: of the partitions.
+        cpu_seconds, wall_seconds: of the partitions, as all but the checks.
         read_bytes, written_bytes: by system calls; what is read of a mapped file is not in them.
         start_mib, peak_mib: resident memory before and at most.
         stored_bytes: by which the output grew.
@@ -103,29 +103,33 @@ def measured(
         checks: what was told of the whole, with cpu_seconds of each.
     """
     warm(write, make, stage)
-    stored, (read, written), start_mib = stored_bytes(folder), transferred(), memory_mib("VmRSS")
-    cpu, wall = cpu_seconds(), time.perf_counter()
+    stored, start_mib, begun = stored_bytes(folder), memory_mib("VmRSS"), spent()
     made, checks = list[dict[str, Any]](), list[dict[str, Any]]()
-    made_cpu, made_wall, before = cpu, wall, cpu
+    at_end, before = spent(), cpu_seconds()
     for told in make(stage, folder, shards):
-        now = cpu_seconds()
         if "partition" in told:
             made.append(told)
-            made_cpu, made_wall = now, time.perf_counter()
+            at_end = spent()
         else:
-            checks.append({**told, "cpu_seconds": now - before})
-        before = now
-    read_after, written_after = transferred()
+            checks.append({**told, "cpu_seconds": cpu_seconds() - before})
+        before = cpu_seconds()
     return {
-        "cpu_seconds": made_cpu - cpu,
-        "wall_seconds": made_wall - wall,
-        "read_bytes": read_after - read,
-        "written_bytes": written_after - written,
+        **{name: at_end[name] - begun[name] for name in begun},
         "start_mib": start_mib,
-        "peak_mib": memory_mib("VmHWM"),
+        "peak_mib": at_end["peak_mib"],
         "stored_bytes": stored_bytes(folder) - stored,
         "made": made,
         "checks": checks,
+    }
+
+
+def spent() -> dict[str, float]:
+    """Of this process so far."""
+    return {
+        "cpu_seconds": cpu_seconds(),
+        "wall_seconds": time.perf_counter(),
+        "peak_mib": memory_mib("VmHWM"),
+        **transferred(),
     }
 
 
@@ -153,10 +157,10 @@ def memory_mib(line: str) -> float:
     return next(int(s.split()[1]) for s in status if s.startswith(line)) / 1024
 
 
-def transferred() -> tuple[int, int]:
+def transferred() -> dict[str, int]:
     """Bytes that this process has read and written by system calls."""
     lines = dict(s.split(": ") for s in Path("/proc/self/io").read_text().splitlines())
-    return int(lines["rchar"]), int(lines["wchar"])
+    return {"read_bytes": int(lines["rchar"]), "written_bytes": int(lines["wchar"])}
 
 
 def stored_bytes(folder: Path) -> int:

@@ -97,7 +97,7 @@ def search_group(work: Work, which: str) -> dict[str, Any]:
     GroupFiles.of = counted  # type: ignore[method-assign, assignment]
     search = PairSearch(work.store, work.settings, assigned)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that of now
-    start_mib, before, cpu = memory_mib("VmRSS"), transferred()[0], cpu_seconds()
+    start_mib, before, cpu = memory_mib("VmRSS"), transferred()["read_bytes"], cpu_seconds()
     found = search.tables(f"{int(group):04d}", None)
     return {
         "n_members": members[group],
@@ -105,7 +105,7 @@ def search_group(work: Work, which: str) -> dict[str, Any]:
         "n_pairs": len(found.pairs),
         "start_mib": start_mib,
         "peak_mib": memory_mib("VmHWM"),
-        "read_bytes": transferred()[0] - before,
+        "read_bytes": transferred()["read_bytes"] - before,
         "cpu_seconds": cpu_seconds() - cpu,
     }
 
