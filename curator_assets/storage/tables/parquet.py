@@ -88,13 +88,13 @@ class TableWriter:
 def _format(schema: pa.Schema) -> dict[str, Any]:
     """How a table of these columns is written.
 
-    Of embeddings the first bytes of all numbers lie together, then the second bytes, and so on:
-    signs and exponents compress, and no dictionary is tried that would hold every number.
+    For lists of numbers no dictionary is tried, which would hold every number. Of embeddings the
+    first bytes of all numbers lie together, then the second bytes, and so on: signs and exponents
+    compress.
     """
-    if _EMBEDDING not in schema.names:
-        return _FORMAT
-    others = [name for name in schema.names if name != _EMBEDDING]
-    return {**_FORMAT, "use_dictionary": others, "use_byte_stream_split": [_EMBEDDING_PATH]}
+    others = [field.name for field in schema if not pa.types.is_fixed_size_list(field.type)]
+    split = [_EMBEDDING_PATH] if _EMBEDDING in schema.names else []
+    return {**_FORMAT, "use_dictionary": others, "use_byte_stream_split": split}
 
 
 def _conformed(name: str, table: pa.Table, schema: pa.Schema) -> pa.Table:
