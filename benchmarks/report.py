@@ -205,7 +205,7 @@ def random_pairs(numbers: RowNumbers, n: int, rng: np.random.Generator) -> pa.Ta
         "shard_b": shard_b,
         "position_b": position_b,
         "cosine": rng.uniform(0.95, 1, size=int(apart.sum())).astype(np.float32),
-        "same_cell": np.ones(int(apart.sum()), bool),
+        "cell": np.zeros(int(apart.sum()), np.int32),
         "identical": np.zeros(int(apart.sum()), bool),
     }
     return pa.table(columns)

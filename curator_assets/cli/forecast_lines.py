@@ -44,12 +44,17 @@ def _to_embed(cost: Forecast) -> str:
 def _pairs(search: ExpectedSearch | None) -> str:
     if search is None:
         return "none to compare"
-    extent = "a full search" if search.is_full else "a search of some groups of cells"
     images = _of(search.n_images, "image") if search.n_images else "all images"
     if search.share is None:
-        return f"{extent} of {images}; the share to compare is not known before it"
-    share = _words(search.share, lambda percent: f"{percent:.3g}", 100)
-    return f"{share} % of those of {images} to compare, as the last time: {extent}"
+        return f"a full search of {images}; the share to compare is not known before it"
+    share, compared = _percent(search.share), search.share * search.compared
+    if not compared.high:
+        return f"none of {images} to compare: all that stay were compared before"
+    return f"{_percent(compared)} of those of {images} to compare, of {share} in a full search"
+
+
+def _percent(share: Range) -> str:
+    return _words(share, lambda percent: f"{percent:.3g}", 100) + " %"
 
 
 def _time(cost: Forecast) -> str:

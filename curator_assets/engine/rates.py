@@ -37,6 +37,7 @@ class Observation:
         n_bytes: of the tars of these partitions; of all tars, of a stage that is made over all.
         n_encoded: images that went through the encoder, of the stage that has one.
         n_reused: images whose embeddings were copied instead, likewise.
+        share: of all that would be made from scratch, where what was made before is built on.
         seconds: by the clock, all that goes with it included.
     """
 
@@ -44,6 +45,7 @@ class Observation:
     n_bytes: int
     n_encoded: int
     n_reused: int
+    share: float
     seconds: float
 
     @property
@@ -90,6 +92,7 @@ def _observation(
         n_bytes=sum(work.n_bytes.get(shard, 0) for shard in shards),
         n_encoded=sum(state.get("n_encoded", 0) for state in states),
         n_reused=sum(state.get("n_reused", 0) for state in states),
+        share=sum(state.get("share", 1.0) for state in states) / max(len(states), 1),
         seconds=seconds,
     )
 

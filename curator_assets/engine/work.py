@@ -14,8 +14,9 @@ from curator_assets.engine.encoder import Encoder
 from curator_assets.engine.partitioning import ALL, MissingInputError, Partition, Partitioning
 from curator_assets.engine.progress import Watch
 from curator_assets.engine.weights import Weights
+from curator_assets.errors import DamagedFileError
 from curator_assets.settings import Settings
-from curator_assets.storage.ledger import Entry, Ledger
+from curator_assets.storage.ledger import Entry, Ledger, stored_files
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
@@ -179,6 +180,26 @@ class Work:
                 f"{stage.name}{which} has not been made; make it first: dagster asset materialize "
                 f"-m curator_assets.definitions --select {stage.name}{option}"
             )
+        return entry
+
+    def require_as_recorded(self, stage: HasPartitions, partition: Partition = ALL) -> Entry:
+        """The ledger entry of an input whose files hold what it vouches for, byte for byte.
+
+        A refresh that was killed may have left others of the same size.
+
+        Raises:
+            MissingInputError: it was never made; says which command makes it.
+            DamagedFileError: a file holds something else, or is not there.
+        """
+        entry = self.require(stage, partition)
+        for name, recorded in entry.files.items():
+            try:
+                is_same = stored_files(self.store, [name])[name] == recorded
+            except FileNotFoundError:
+                is_same = False
+            if not is_same:
+                why = "it is not the file that was recorded"
+                raise DamagedFileError(name, self.store.url(name), why)
         return entry
 
     def version(self, stage: HasPartitions, partition: Partition = ALL) -> str:

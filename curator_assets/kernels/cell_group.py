@@ -143,7 +143,7 @@ class CellGroup:
         reported = np.ones(len(resident), np.bool_)
         lower = np.flatnonzero(other_home < self.home[resident])
         if len(lower):
-            n_cells = np.int64(1 + self.home.max())
+            n_cells = np.int64(1 + max(self.home.max(), self.visits.max(initial=0)))
             asked, inverse = np.unique(resident[lower], return_inverse=True)
             starts, counts = self.visit_offsets[asked], np.diff(self.visit_offsets)[asked]
             at = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())

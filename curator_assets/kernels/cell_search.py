@@ -78,10 +78,9 @@ class CellSearch:
             part = slice(start, start + _CONFIRM_PAIRS)
             left, row = np.unique(first[part], return_inverse=True)
             right, column = np.unique(second[part], return_inverse=True)
-            cosine = exact_cosines(
-                self.products.fetch(left), self.products.fetch(right),
-                torch.from_numpy(row), torch.from_numpy(column),
-            )  # fmt: skip
+            rows, columns = self.products.fetch(left), self.products.fetch(right)
+            at = (torch.from_numpy(place).to(rows.device) for place in (row, column))
+            cosine = exact_cosines(rows, columns, *at)
             kept = cosine >= np.float32(self.min_cosine)
             found.append((first[part][kept], second[part][kept], cosine[kept]))
         return joined(found)

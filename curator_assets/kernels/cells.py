@@ -253,7 +253,7 @@ def _check(
     if not 0.0 < bound_fraction <= 1.0:
         raise ValueError(f"bound_fraction must lie in (0, 1], got {bound_fraction}")
     for name, rows in (("embeddings", embeddings), ("centroids", centroids)):
-        norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+        norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
         wrong = np.flatnonzero(~(np.abs(norms - 1.0) <= UNIT_TOLERANCE))
         if len(wrong):
             raise ValueError(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierSearch:
     """What a search of the same cells with the same threshold found.
 
     Attributes:
@@ -41,14 +41,14 @@ class Earlier:
     pool: NDArray[np.int32]
 
     @classmethod
-    def nothing(cls) -> Earlier:
+    def nothing(cls) -> EarlierSearch:
         """There was none."""
         none, cells = np.zeros(0, np.int64), np.zeros(0, np.int32)
         return cls(
             np.zeros((0, 2), np.uint64), none, none, np.zeros(0, np.float32), cells, none, cells
         )
 
-    def among(self, group: CellGroup, leader: NDArray[np.int64]) -> Carried:
+    def among(self, group: CellGroup, leader: NDArray[np.int64]) -> CarriedPairs:
         """What of it holds for a group.
 
         Args:
@@ -64,14 +64,14 @@ class Earlier:
         kept = here & (first >= 0) & (second >= 0)
         member = place[self.pooled]
         stays = np.isin(self.pool, group.cells) & (member >= 0)
-        return Carried(
+        return CarriedPairs(
             is_new, first[kept], second[kept], self.cosine[kept], self.cell[kept],
             member[stays], self.pool[stays],
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Carried:
+class CarriedPairs:
     """What of an earlier search holds, by place in a group.
 
     Attributes:
@@ -98,12 +98,12 @@ class Carried:
         counts: NDArray[np.int64] = np.bincount(self.cell, minlength=highest + 1)[cells]
         return counts
 
-    def outside(self, cells: list[int]) -> Carried:
+    def outside(self, cells: list[int]) -> CarriedPairs:
         """Without what was found in some cells, which are searched anew."""
         if not cells:
             return self
         stays, remains = ~np.isin(self.cell, cells), ~np.isin(self.pool, cells)
-        return Carried(
+        return CarriedPairs(
             self.is_new, self.first[stays], self.second[stays], self.cosine[stays],
             self.cell[stays], self.pooled[remains], self.pool[remains],
         )  # fmt: skip

@@ -34,9 +34,9 @@ from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cell_members import Cell, CellMembers
 from curator_assets.kernels.cell_search import NO_PAIRS, CellSearch, PlacedPairs, joined
 from curator_assets.kernels.found_pairs import DenseMembers, Pairs
-from curator_assets.kernels.join import Carried, Earlier
+from curator_assets.kernels.join import CarriedPairs, EarlierSearch
 from curator_assets.kernels.products import float32_product_error, full_float32_products
-from curator_assets.kernels.proposals import Held, Proposals, near_pairs
+from curator_assets.kernels.proposals import Proposals, VectorCache, near_pairs
 from curator_assets.kernels.tiles import UNIT_ROUNDOFF, TiledProducts
 
 
@@ -45,6 +45,7 @@ class Counts(NamedTuple):
 
     Attributes:
         n_across_cells: pairs whose images live in two cells.
+        n_carried: pairs that an earlier search had found.
         n_compared: pairs of which a product was taken.
         n_comparable: pairs that a search of all compares.
         n_cells_by_prefix: cells whose pairs were proposed by prefixes.
@@ -52,6 +53,7 @@ class Counts(NamedTuple):
     """
 
     n_across_cells: int
+    n_carried: int
     n_compared: int
     n_comparable: int
     n_cells_by_prefix: int
@@ -105,7 +107,7 @@ def find_pairs(
     min_cosine: float,
     product_dtype: str,
     device: str,
-    earlier: Earlier | None = None,
+    earlier: EarlierSearch | None = None,
     dense_degree: int | None = 64,
     tile_rows: int = 256,
     tile_columns: int = 8192,
@@ -142,8 +144,8 @@ def find_pairs(
     if dense_degree is not None and dense_degree < 1:
         raise ValueError(f"dense_degree must be None or at least 1, got {dense_degree}")
     leader = group.leaders()
-    carried = (earlier or Earlier.nothing()).among(group, leader)
-    held = Held(group.vectors, max(tile_columns, block_bytes // (4 * group.width)))
+    carried = (earlier or EarlierSearch.nothing()).among(group, leader)
+    held = VectorCache(group.vectors, max(tile_columns, block_bytes // (4 * group.width)))
     products = partial(
         TiledProducts,
         dtype=product_dtype,
@@ -157,11 +159,11 @@ def find_pairs(
     search = CellSearch(by_vectors, min_cosine, dense_degree)
     proposals = Proposals(group, min_cosine, products)
     cells = CellMembers(group, leader, carried.is_new)
-    new = _New(group, carried, cells, search, proposals, held)
+    searching = _GroupSearch(group, carried, cells, search, proposals, held)
     with full_float32_products():
         for batch in _batches(cells, held.max_rows):
-            new.compare(batch)
-    return new.found(leader)
+            searching.compare(batch)
+    return searching.found(leader)
 
 
 def _batches(cells: CellMembers, max_rows: int) -> Iterator[list[Cell]]:
@@ -178,15 +180,15 @@ def _batches(cells: CellMembers, max_rows: int) -> Iterator[list[Cell]]:
 
 
 @dataclass
-class _New:
+class _GroupSearch:
     """What is compared of a group, and found."""
 
     group: CellGroup
-    carried: Carried
+    carried: CarriedPairs
     cells: CellMembers
     search: CellSearch
     proposals: Proposals
-    held: Held
+    held: VectorCache
     pairs: list[PlacedPairs] = field(default_factory=lambda: [NO_PAIRS])
     pools: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     n_by_prefix: int = 0
@@ -211,12 +213,15 @@ class _New:
         self.n_by_prefix += len(proposed)
         self.n_by_vectors += len(by_vectors)
         self.held.hold(_places([cell for cell, _ in by_vectors]))
+        dense = list[Cell]()
         for cell, n in by_vectors:
             found = self.search.new_pairs(cell, n)
             if found is None:
-                self._search_whole(cell)
+                dense.append(cell)
             else:
                 self.pairs.append(found)
+        for cell in dense:
+            self._search_whole(cell)
 
     def _confirm(
         self,
@@ -239,6 +244,7 @@ class _New:
 
     def _search_whole(self, cell: Cell) -> None:
         visitors = self.cells.visitors_of(cell.number)
+        self.held.hold(np.union1d(cell.residents, visitors))
         pairs, self.pools[cell.number] = self.search.all_pairs(cell.residents, visitors)
         self.pairs.append(pairs)
 
@@ -271,6 +277,7 @@ class _New:
         searched = searched[np.argsort(group.row[searched])]
         counts = Counts(
             n_across_cells=int((group.home[one] != group.home[other]).sum()),
+            n_carried=len(carried.first),
             n_compared=self.search.products.n_compared + self.proposals.n_compared,
             n_comparable=self.cells.n_comparable,
             n_cells_by_prefix=self.n_by_prefix,

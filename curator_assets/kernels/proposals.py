@@ -26,7 +26,7 @@ _FEW_PAIRS = 2**12
 _CONFIRM_ROWS = 1024
 
 
-class Held:
+class VectorCache:
     """Vectors of some places in memory; those of others are read when they are asked for.
 
     Args:

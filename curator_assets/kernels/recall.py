@@ -66,12 +66,12 @@ def draw_queries(
         n_queries: at most so many; where there are too few of one kind, more of the other.
         seed: of the choice.
     """
-    order = np.random.default_rng(seed).permutation(n_rows)
-    is_new = np.zeros(n_rows, np.bool_)
-    is_new[new] = True
-    new, others = order[is_new[order]], order[~is_new[order]]
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(n_rows, min(n_rows, n_queries + len(new)), replace=False)
+    others = drawn[~np.isin(drawn, new)]
     n_new = min(len(new), max(n_queries // 2, n_queries - len(others)))
-    return np.sort(np.concatenate([new[:n_new], others[: n_queries - n_new]]))
+    chosen = rng.choice(new, n_new, replace=False)
+    return np.sort(np.concatenate([chosen, others[: n_queries - n_new]]))
 
 
 def sampled_recall(

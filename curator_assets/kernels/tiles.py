@@ -30,7 +30,7 @@ class Tile:
 
 @dataclass
 class TiledProducts:
-    """TiledProducts of vectors, and how many were taken.
+    """Products of vectors, a tile at a time, and of how many pairs.
 
     Attributes:
         vectors: of places.

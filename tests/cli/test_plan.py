@@ -96,16 +96,19 @@ def test_ranges_are_rounded_and_what_is_known_is_not():
     assert lines()["to write"] == "5.0 MB"
 
 
-def test_a_full_search_is_said_to_be_one():
+def test_a_search_is_said_to_be_full_or_of_what_is_new():
     assert lines()["pairs"] == "none to compare"
-    full = ExpectedSearch(Range.of(50_000), Range(0.031, 0.031), True)
-    assert lines(search=full)["pairs"] == (
-        "3.1 % of those of 50,000 images to compare, as the last time: a full search"
+    drop = ExpectedSearch(Range.of(50_000), Range.of(0.031), Range(0.02, 0.04))
+    assert lines(search=drop)["pairs"] == (
+        "0.062-0.124 % of those of 50,000 images to compare, of 3.1 % in a full search"
     )
-    part = ExpectedSearch(None, None, False)
-    assert lines(search=part)["pairs"] == (
-        "a search of some groups of cells of all images; the share to compare is not known before "
-        "it"
+    removal = ExpectedSearch(Range.of(50_000), Range.of(0.031), Range.of(0))
+    assert lines(search=removal)["pairs"] == (
+        "none of 50,000 images to compare: all that stay were compared before"
+    )
+    other = ExpectedSearch(None, None, Range.of(1))
+    assert lines(search=other)["pairs"] == (
+        "a full search of all images; the share to compare is not known before it"
     )
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cell_members import Cell
 from curator_assets.kernels.cell_search import CellSearch
-from curator_assets.kernels.cells import visit_cells
+from curator_assets.kernels.cells import CellAssignment, visit_cells
 from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import train_centroids
 from curator_assets.kernels.pairs import find_pairs
@@ -141,6 +141,32 @@ def test_disjoint_cell_groups_give_disjoint_pairs():
     together = Pairs.concatenate(parts)
     for name in ("a", "b", "cosine", "identical"):
         np.testing.assert_array_equal(getattr(together, name), getattr(whole, name))
+
+
+def test_visits_of_cells_without_an_image_make_no_other_pair_a_lower_cells():
+    """Row 0 visits cell 4, where nobody lives: that is not row 1's visit of cell 0."""
+    rows = unit([[1, 0.01], [1, 0], [0.01, 1], [0, 1]])
+    assignment = CellAssignment(
+        home=np.array([2, 0, 2, 1], np.int32),
+        cosine=np.ones(4, np.float32),
+        visit_offsets=np.array([0, 1, 2, 2, 3]),
+        visits=np.array([4, 2, 2], np.int32),
+    )
+    found = find_pairs(CellGroup.of(rows, assignment, range(5)), min_cosine=0.99, **FLOAT32)
+    assert as_dict(found.pairs).keys() == {(0, 1), (2, 3)}
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), n_cells=st.integers(2, 60), n_groups=st.integers(1, 60))
+def test_no_pair_is_lost_among_many_groups_and_empty_cells(seed, n_cells, n_groups):
+    rows = clumped(seed, 90, 3, 0.05)
+    centroids = unit(np.random.default_rng(seed).normal(size=(n_cells, 3)))
+    parts = [
+        search(rows, centroids, 0.98, cells=cells)
+        for cells in np.array_split(np.arange(n_cells), n_groups)
+        if len(cells)
+    ]
+    assert as_dict(Pairs.concatenate(parts)) == brute_force(rows, 0.98)
 
 
 def test_permuting_rows_permutes_pairs():

@@ -75,22 +75,23 @@ def test_directions_are_those_along_which_a_cell_spreads():
     assert principal_directions(rows[:, :191], centre[:, :191]) is None  # too narrow to gain
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    width=st.sampled_from([2, 5, 64, 200]),
+    width=st.sampled_from([1, 2, 5, 200, 768, 1536]),
     eps=st.sampled_from([0.001, 0.01, 0.05, 0.3]),
     tile=st.sampled_from([(3, 5), (256, 8192)]),
     dtype=st.sampled_from(["float32", "float16"]),
     block_bytes=st.sampled_from([1, 2**28]),
 )
 def test_pairs_at_the_threshold_are_those_of_brute_force_with_any_prefixes(
-    seed, width, eps, tile, dtype, block_bytes
+    device, seed, width, eps, tile, dtype, block_bytes
 ):
     rng = np.random.default_rng(seed)
     base = unit(rng.normal(size=(30, width)))
     across = rng.normal(size=base.shape)
-    across = unit(across - (across * base).sum(axis=1, keepdims=True) * base)
+    across -= (across * base).sum(axis=1, keepdims=True) * base
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
     cosine = 1 - eps + rng.choice([-1e-6, -1e-8, 0, 1e-8, 1e-6], (30, 1))  # nearly all undecided
     twins = unit(cosine * base + np.sqrt(1 - cosine**2) * across)
     rows = np.concatenate([base, twins, base[:5]])
@@ -103,7 +104,7 @@ def test_pairs_at_the_threshold_are_those_of_brute_force_with_any_prefixes(
         CellGroup.of(rows, assignment, range(6), basis),
         min_cosine=1 - eps,
         product_dtype=dtype,
-        device="cpu",
+        device=device,
         tile_rows=tile[0],
         tile_columns=tile[1],
         block_bytes=block_bytes,

@@ -22,7 +22,7 @@ from curator_assets.storage.tables.assignments import (
     read_centroids,
     read_prefix_directions,
 )
-from curator_assets.storage.tables.cell_files import CellFilesWriter
+from curator_assets.storage.tables.cell_rows import CellFilesWriter
 from curator_assets.storage.tables.parquet import (
     read_row_groups,
     stored_embeddings,
@@ -49,7 +49,7 @@ def _inputs(work: Work, shard: str) -> Inputs:
 def _open(work: Work) -> Iterator[Make]:
     from curator_assets.kernels.prefix import PrefixBasis
 
-    codebook, centroids = work.require(CENTROIDS), read_centroids(work.store)
+    codebook, centroids = work.require_as_recorded(CENTROIDS), read_centroids(work.store)
     directions = read_prefix_directions(work.store)
     basis = None if directions is None else PrefixBasis(directions)
 

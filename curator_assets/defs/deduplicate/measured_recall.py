@@ -21,39 +21,45 @@ if TYPE_CHECKING:
     from curator_assets.kernels.recall import Recall
 
 N_TRUE = 1_000
-"""Near-duplicates that the check of an exact search looks for: if none of them is missed, 95 % sure
-are recalls from .996 up. A fast search is asked as much as the settings allow."""
+"""Near-duplicates that the check of an exact search looks for: if none of them is missed, and they
+were independent, recalls from .996 up are 95 % sure. A fast search is asked as much as the settings
+allow."""
 
 MIN_QUERIES = 200
 MAX_OTHERS = 1_000_000
-"""Images that queries are compared with, by shards that are drawn; beyond, time grows and the
-certainty does not."""
+"""Images that queries are compared with: those of shards with new ones first, then of others that
+are drawn. Of more images fewer near-duplicates of a query are met; how many were is told."""
 
 _KEPT_BYTES = 2**28
 
 
-def measured_recall(search: PairSearch, groups: Sequence[str]) -> Recall:
+def measured_recall(search: PairSearch, groups: Sequence[str]) -> tuple[Recall, dict[str, int]]:
     """Recall of the stored pairs of all groups, on a seeded sample of images, old and new.
+
+    Half of the queries are new where there are as many, so it is no estimate over all images.
 
     Args:
         search: knows the images, and which of them it searched anew.
         groups: all cell groups.
+
+    Returns:
+        The recall; of how many new queries it is, and how many images they were compared with.
     """
     from curator_assets.kernels.recall import draw_queries, sampled_recall
 
     settings, numbers = search.settings.duplicates, search.numbers
     pairs = read_pairs(search.store, groups, numbers)
     others = _drawn_shards(search)
-    share = sum(search.assigned[shard].state["n_images"] for shard in others) / search.n_images
+    n_others = sum(search.assigned[shard].state["n_images"] for shard in others)
     queries = draw_queries(
         numbers.n_rows,
         search.new,
-        n_queries=_n_queries(search, pairs, share),
+        n_queries=_n_queries(search, pairs, n_others / search.n_images),
         seed=settings.seed,
     )
     read = _Read(search)
     asked, vectors = read.of(queries)
-    return sampled_recall(
+    recall = sampled_recall(
         asked,
         vectors,
         (read.shard(shard) for shard in others),
@@ -62,6 +68,7 @@ def measured_recall(search: PairSearch, groups: Sequence[str]) -> Recall:
         min_cosine=1 - settings.max_eps,
         device=search.device,
     )
+    return recall, {"n_new_queries": int(np.isin(asked, search.new).sum()), "n_others": n_others}
 
 
 def _n_queries(search: PairSearch, pairs: Pairs, share: float) -> int:
@@ -75,9 +82,13 @@ def _n_queries(search: PairSearch, pairs: Pairs, share: float) -> int:
 
 
 def _drawn_shards(search: PairSearch) -> list[str]:
-    """Shards in order of arrival, drawn until they hold enough images."""
-    names = list(search.assigned)
+    """Shards in order of arrival, with new images first, until they hold enough of them."""
+    names, numbers = list(search.assigned), search.numbers
     order = np.random.default_rng(search.settings.duplicates.seed).permutation(len(names))
+    spans = [numbers.rows_of(names[i]) for i in order]
+    edges = np.array([[span.start, span.stop] for span in spans])
+    has_new = np.diff(np.searchsorted(search.new, edges), axis=1)[:, 0] > 0
+    order = order[np.argsort(~has_new, kind="stable")]
     n_images = np.array([search.assigned[names[i]].state["n_images"] for i in order])
     n_drawn = 1 + int(np.searchsorted(np.cumsum(n_images), MAX_OTHERS))
     return [names[i] for i in np.sort(order[:n_drawn])]

@@ -1,7 +1,7 @@
 """`near_duplicate_pairs`: every pair of images at cosine >= 1 - max_eps, by cell group."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.measured_recall import measured_recall
-from curator_assets.defs.deduplicate.pair_search import PairSearch
+from curator_assets.defs.deduplicate.pair_search import PairSearch, group_members
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import why_other_code
@@ -25,7 +25,7 @@ from curator_assets.storage.tables.pair_tables import earlier_of
 from curator_assets.storage.tables.parquet import read_table, write_table
 
 if TYPE_CHECKING:
-    from curator_assets.kernels.join import Earlier
+    from curator_assets.kernels.join import EarlierSearch
 
 SMALL_SEARCH = 50_000
 """Images below which any search is cheap."""
@@ -42,11 +42,11 @@ def _inputs(work: Work, group: str) -> Inputs:
 
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
-    search, costs = _search(work), list[float]()
+    search, costs = _search(work), list[int]()
 
     def make(group: str) -> Made:
         made = _search_group(work, search, group)
-        costs.append(made.metadata["share_of_brute_force"])
+        costs.append(int(made.metadata["n_compared"]))
         if len(costs) == 1 and (warning := _too_costly(costs[0], search.n_images, work)):
             work.log.warning(warning)
         return made
@@ -57,6 +57,7 @@ def _open(work: Work) -> Iterator[Make]:
 def _search(work: Work) -> PairSearch:
     """A search over all images, which knows what it searched when its recall is observed."""
     assigned = assigned_shards(work)
+    work.require_as_recorded(CENTROIDS)
     versions = [(shard, entry.fingerprint) for shard, entry in assigned.items()]
 
     def opened() -> AbstractContextManager[PairSearch]:
@@ -72,7 +73,7 @@ def _observe(work: Work) -> Iterator[Observed]:
     if not duplicates.recall_queries or not search.n_images:
         return
     began = time.process_time()
-    recall = measured_recall(search, work.cell_groups)
+    recall, told = measured_recall(search, work.cell_groups)
     low, high = recall.interval()
     found = {
         "recall": recall.recall,
@@ -82,6 +83,7 @@ def _observe(work: Work) -> Iterator[Observed]:
         "n_true": recall.n_true,
         "n_missed": recall.n_true - recall.n_found,
         "n_ties": recall.n_ties,
+        **told,
         "search": duplicates.search,
         "cpu_seconds": time.process_time() - began,
     }
@@ -133,6 +135,11 @@ def _assigned_shards(work: Work) -> dict[str, Entry]:
     made = work.made_shards(CLUSTER_ASSIGNMENTS)
     assigned = {shard: entry for shard, entry in made.items() if shard in taken}
     for shard, entry in assigned.items():
+        if why := why_other_code(CLUSTER_ASSIGNMENTS, work, shard):
+            raise MissingInputError(
+                f"{CLUSTER_ASSIGNMENTS.name} of {shard!r} are not up to date ({why}); materialise "
+                f"{CLUSTER_ASSIGNMENTS.name} first"
+            )
         embeddings = work.version(IMAGE_EMBEDDINGS, shard)
         made_from = entry.inputs[CENTROIDS.name], entry.inputs[IMAGE_EMBEDDINGS.name]
         if made_from != (codebook, embeddings):
@@ -141,14 +148,6 @@ def _assigned_shards(work: Work) -> dict[str, Entry]:
                 f"{CENTROIDS.name}; materialise {CLUSTER_ASSIGNMENTS.name} first"
             )
     return assigned
-
-
-def group_members(group: str, assigned: Mapping[str, Entry]) -> list[tuple[str, str]]:
-    """What each shard brings to a cell group: shard and digest, in order of arrival."""
-    digests = {
-        shard: entry.state["groups"].get(str(int(group))) for shard, entry in assigned.items()
-    }
-    return [(shard, digest) for shard, digest in digests.items() if digest]
 
 
 def _search_group(work: Work, search: PairSearch, group: str) -> Made:
@@ -164,11 +163,13 @@ def _search_group(work: Work, search: PairSearch, group: str) -> Made:
         "n_pairs": len(found.pairs) - n_identical,
         "n_identical": n_identical,
         "n_in_dense_clumps": len(found.dense),
+        "carried_over": earlier is not None,
         **found.told,
         "max_eps": settings.duplicates.max_eps,
         "url": store.url(names[0]),
     }
-    return Made(group, metadata, state=_same_cells(work))
+    share = found.told["n_compared"] / max(found.told["n_comparable"], 1)
+    return Made(group, metadata, state=_same_cells(work) | {"share": min(1.0, share)})
 
 
 def _same_cells(work: Work) -> dict[str, Any]:
@@ -177,11 +178,10 @@ def _same_cells(work: Work) -> dict[str, Any]:
     return {"centroids": work.version(CENTROIDS), "n_cell_groups": n_groups}
 
 
-def _earlier(work: Work, group: str) -> "Earlier | None":
+def _earlier(work: Work, group: str) -> "EarlierSearch | None":
     """What the last search of a group found, if it was of these cells and is there as it was."""
     entry, names = work.entry(NEAR_DUPLICATE_PAIRS, group), _files(group)
-    is_same = entry is not None and entry.state == _same_cells(work)
-    if entry is None or not is_same or work.is_forced:
+    if entry is None or work.is_forced or not _same_cells(work).items() <= entry.state.items():
         return None
     if why_other_code(NEAR_DUPLICATE_PAIRS, work, group):
         return None
@@ -198,9 +198,10 @@ def _earlier(work: Work, group: str) -> "Earlier | None":
         return None
 
 
-def _too_costly(share: float, n_images: int, work: Work) -> str | None:
-    """A warning, by the share of all pairs that the first group compares."""
-    settings, expected = work.settings.duplicates, share * len(work.cell_groups)
+def _too_costly(n_compared: int, n_images: int, work: Work) -> str | None:
+    """A warning, by the pairs that the first group compares."""
+    settings = work.settings.duplicates
+    expected = n_compared * len(work.cell_groups) / max(n_images * (n_images - 1) / 2, 1)
     if n_images < SMALL_SEARCH or expected <= settings.max_search_share:
         return None
     return (

@@ -18,7 +18,12 @@ from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.assignments import read_centroids, read_prefix_directions
-from curator_assets.storage.tables.cell_groups import BYTES_OF_ROW, BYTES_OF_VISIT, GroupFiles
+from curator_assets.storage.tables.cell_groups import (
+    BYTES_OF_ROW,
+    BYTES_OF_VISIT,
+    IN_MEMORY,
+    GroupFiles,
+)
 from curator_assets.storage.tables.pair_tables import (
     RowNumbers,
     dense_table,
@@ -27,7 +32,7 @@ from curator_assets.storage.tables.pair_tables import (
 )
 
 if TYPE_CHECKING:
-    from curator_assets.kernels.join import Earlier
+    from curator_assets.kernels.join import EarlierSearch
     from curator_assets.kernels.pairs import Found
 
 _VECTORS_SHARE = 0.25
@@ -111,7 +116,7 @@ class PairSearch:
             return 0, 0.0
         return directions.shape[1] + 1, PrefixBasis(directions).slack
 
-    def tables(self, group: str, earlier: Earlier | None) -> GroupTables:
+    def tables(self, group: str, earlier: EarlierSearch | None) -> GroupTables:
         """The pairs that fall to a cell group.
 
         Args:
@@ -124,32 +129,32 @@ class PairSearch:
         device, memory = self.device, self._memory
         files = GroupFiles(
             self.store,
-            [s for s, entry in self.assigned.items() if str(number) in entry.state["n_members"]],
+            dict(group_members(group, self.assigned)),
             number,
             cells=np.flatnonzero(self.cells_of == number).astype(np.int32),
             numbers=numbers,
             width=self._centroids[1],
             prefix_slack=self._prefix[1],
         )
-        found = Found.concatenate(
-            [
+        parts, budget = list[Found](), memory * (1 - _VECTORS_SHARE)
+        for cells in files.runs(budget, self._expected_bytes(number)):
+            parts.append(
                 find_pairs(
-                    run,
+                    files.of(cells),
                     min_cosine=1 - settings.duplicates.max_eps,
                     device=device,
                     earlier=earlier,
                     block_bytes=int(memory * _VECTORS_SHARE),
                     **(_ON_CPU if device == "cpu" else _ON_GPU),
                 )
-                for run in files.within(memory * (1 - _VECTORS_SHARE), self._expected_bytes(number))
-            ]
-        )
+            )
+        found = Found.concatenate(parts)
         self._new.append(found.new)
         return GroupTables(
             pair_table(found.pairs, found.cell, numbers),
             dense_table(found.pairs.dense, numbers),
             searched_table(found.searched, found.key, numbers),
-            self._told(found),
+            self._told(found) | {"n_passes": len(parts)},
         )
 
     @property
@@ -158,11 +163,13 @@ class PairSearch:
         return gib * 2**30
 
     def _expected_bytes(self, group: int) -> float:
-        """Of a group's images in memory, but for their vectors; twice while they are joined."""
+        """Of a group's images in memory, but for their vectors."""
         states = [entry.state for entry in self.assigned.values()]
         n_members: int = sum(state["n_members"].get(str(group), 0) for state in states)
         n_visits: float = sum(state["n_visits"] for state in states) / max(self.n_images, 1)
-        return 2 * n_members * (BYTES_OF_ROW + 4 * self._prefix[0] + BYTES_OF_VISIT * n_visits)
+        return (
+            IN_MEMORY * n_members * (BYTES_OF_ROW + 4 * self._prefix[0] + BYTES_OF_VISIT * n_visits)
+        )
 
     def _told(self, found: Found) -> dict[str, Any]:
         counts, n = found.counts, float(self.n_images)
@@ -170,3 +177,11 @@ class PairSearch:
             "n_new": len(found.new),
             "share_of_brute_force": min(1.0, counts.n_comparable / max(n * (n - 1) / 2, 1.0)),
         }
+
+
+def group_members(group: str, assigned: Mapping[str, Entry]) -> list[tuple[str, str]]:
+    """What each shard brings to a cell group: shard and digest, in order of arrival."""
+    digests = {
+        shard: entry.state["groups"].get(str(int(group))) for shard, entry in assigned.items()
+    }
+    return [(shard, digest) for shard, digest in digests.items() if digest]

@@ -24,6 +24,9 @@ TIMES_VARY = {True: Range(0.6, 1.6), False: Range(0.8, 1.25)}
 """What a time may be of the one foretold, though the observations agree; True: there is but one."""
 
 
+_ALL = Range.of(1)
+
+
 @dataclass(frozen=True)
 class ExpectedSeconds:
     """The time of all stages that are made.
@@ -46,6 +49,7 @@ def expected_seconds(
     work: Work,
     *,
     cells_grow: float = 1.0,
+    compared: Range = _ALL,
 ) -> ExpectedSeconds:
     """The time of all stages.
 
@@ -55,6 +59,7 @@ def expected_seconds(
         work: whose ledger keeps the rates.
         cells_grow: the cells that a new codebook gets, in multiples of those that there are. Each
             image is compared with more centroids then, and with as many fewer images at best.
+        compared: the share of the pairs of a full search that is compared.
     """
     of_cells = {
         CLUSTER_ASSIGNMENTS: Range(1, max(cells_grow, 1.0)),
@@ -72,7 +77,8 @@ def expected_seconds(
         elif not amount.high:  # nothing of it is made after all
             continue
         elif stage is NEAR_DUPLICATE_PAIRS:  # all pairs of images, as far as bytes tell
-            seconds = _at(found, lambda one: float(one.n_bytes) ** 2, amount * amount)
+            pairs = amount * amount * compared
+            seconds = _at(found, lambda one: float(one.n_bytes) ** 2 * one.share, pairs)
         else:
             seconds = _at(found, lambda one: one.n_bytes, amount)
         if seconds is None:

@@ -41,13 +41,13 @@ class ExpectedSearch:
 
     Attributes:
         n_images: that are searched.
-        share: of all their pairs that is compared; None if it is not known.
-        is_full: all groups of cells are searched.
+        share: of all their pairs that a full search compares; None if it is not known.
+        compared: of these, the share that is compared: new images with all.
     """
 
     n_images: Range | None
     share: Range | None
-    is_full: bool
+    compared: Range
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,19 @@ def forecast(
         removed=removed,
         n_images=images.n_images.high if images else 0,
     )
+    search = _search(plans, work, stored, shards, images)
     return Forecast(
         images=images,
         n_to_embed=len(shards),
-        search=_search(plans, work, stored, shards, images),
+        search=search,
         n_bytes=expected_bytes(amounts, work, stored, images, per_byte),
-        time=expected_seconds(amounts, images, work, cells_grow=_cells_grow(plans, work)),
+        time=expected_seconds(
+            amounts,
+            images,
+            work,
+            cells_grow=_cells_grow(plans, work),
+            compared=search.compared if search else Range.of(1),
+        ),
         machine=machine(work.encoder.device_type()),
     )
 
@@ -142,24 +149,34 @@ def _search(
     shards: Collection[str],
     images: ExpectedImages | None,
 ) -> ExpectedSearch | None:
-    groups, all_groups = _due(NEAR_DUPLICATE_PAIRS, plans), work.cell_groups
-    if not groups:
+    if not _due(NEAR_DUPLICATE_PAIRS, plans):
         return None
-    # another codebook, or other visits to its cells, compare another share
+    others = [one.n_images for shard, one in stored.there.items() if shard not in shards]
+    n_images = Range.of(sum(others)) + images.n_images if images else None
+    # another codebook, or other visits to its cells, compare another share, and all of it
     is_other = _due(CENTROIDS, plans) or any(
         why_other_code(CLUSTER_ASSIGNMENTS, work, shard)
         for shard in work.made_shards(CLUSTER_ASSIGNMENTS)
     )
-    share = None if is_other else _last_share(work)
-    if share:
-        share = share * Range.of(len(groups) / len(all_groups))
-    others = [one.n_images for shard, one in stored.there.items() if shard not in shards]
-    n_images = Range.of(sum(others)) + images.n_images if images else None
-    return ExpectedSearch(n_images, share, len(groups) == len(all_groups))
+    if is_other or any(why_other_code(NEAR_DUPLICATE_PAIRS, work, g) for g in work.cell_groups):
+        return ExpectedSearch(n_images, None, Range.of(1))
+    return ExpectedSearch(n_images, _last_share(work), _new_with_all(images, sum(others)))
+
+
+def _new_with_all(images: ExpectedImages | None, n_others: int) -> Range:
+    """Of all pairs of images, the share that has a new one: copied images may be new or not."""
+    if images is None:
+        return Range(0, 1)
+
+    def share(n_new: float) -> float:
+        return 1 - (n_others / (n_others + n_new)) ** 2 if n_new else 0.0
+
+    n = images.n_encoded
+    return Range(share(n.low), share(images.n_images.high), share(n.expected))
 
 
 def _last_share(work: Work) -> Range | None:
-    """The share of all pairs that a search of all groups compares, by the last one.
+    """The share of all pairs that a full search compares, by the last one.
 
     The more images in the same cells, the more pairs, compared and in all; the share stays.
     """
@@ -168,4 +185,4 @@ def _last_share(work: Work) -> Range | None:
         with suppress(ValueError):  # it is damaged
             told = work.ledger.read_metadata(NEAR_DUPLICATE_PAIRS.name, group)
             found += [told["share_of_brute_force"]] if "share_of_brute_force" in told else []
-    return Range(min(found), max(found)) if found else None
+    return Range.of(sum(found)) if len(found) == len(work.cell_groups) else None

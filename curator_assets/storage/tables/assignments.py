@@ -11,7 +11,7 @@ import pyarrow as pa
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.cell_files import CellRows
+from curator_assets.storage.tables.cell_rows import CellRows
 from curator_assets.storage.tables.parquet import named_damage
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.kernels.found_pairs import DenseMembers, Pairs
-from curator_assets.kernels.join import Earlier
+from curator_assets.kernels.join import EarlierSearch
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
@@ -89,13 +89,13 @@ def searched_table(rows: np.ndarray, key: np.ndarray, numbers: RowNumbers) -> pa
     return pa.table({"shard": shard, "position": position, "key": keys}, schema=schemas.SEARCHED)
 
 
-def earlier_of(pairs: pa.Table, dense: pa.Table, searched: pa.Table) -> Earlier:
+def earlier_of(pairs: pa.Table, dense: pa.Table, searched: pa.Table) -> EarlierSearch:
     """What an earlier search found, whatever shards there were then."""
     shards = searched["shard"].unify_dictionaries().combine_chunks()
     numbers = _Places(shards, searched["position"].to_numpy())
     listed = pairs.filter(pc.invert(pairs["identical"]))
     key = searched["key"].combine_chunks().flatten().to_numpy().reshape(-1, 2)
-    return Earlier(
+    return EarlierSearch(
         key=key,
         first=numbers.of(listed["shard_a"], listed["position_a"]),
         second=numbers.of(listed["shard_b"], listed["position_b"]),

@@ -31,7 +31,7 @@ def observed(monkeypatch, work):
     monkeypatch.setattr(module, "observed", lambda stage, _: found.get(stage, []))
 
     def observed(stage, *rows: dict) -> None:
-        plain = Observation(encoder_words(work.settings), 0, 0, 0, 0.0)
+        plain = Observation(encoder_words(work.settings), 0, 0, 0, 1.0, 0.0)
         found[stage] = [replace(plain, **row) for row in rows]
 
     return observed
@@ -78,6 +78,16 @@ def test_pairs_grow_with_the_square(work, observed):
     observed(NEAR_DUPLICATE_PAIRS, {"n_bytes": 100, "seconds": 1})
     found = expected_seconds({NEAR_DUPLICATE_PAIRS: Range.of(1000)}, None, work).seconds
     assert found.low < 100 < found.high
+
+
+def test_joins_and_full_searches_tell_one_pace(work, observed):
+    rows = [{"n_bytes": 1000, "share": share, "seconds": 1000 * share} for share in (1, 0.02)]
+    observed(NEAR_DUPLICATE_PAIRS, *rows)
+    amounts = {NEAR_DUPLICATE_PAIRS: Range.of(1000)}
+    full = expected_seconds(amounts, None, work).seconds
+    drop = expected_seconds(amounts, None, work, compared=Range.of(0.02)).seconds
+    assert full.expected == pytest.approx(1000)
+    assert drop.expected == pytest.approx(20)
 
 
 def test_a_refresh_that_copied_all_spoils_no_pace_of_encoding(work, observed):

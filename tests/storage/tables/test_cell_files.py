@@ -8,15 +8,14 @@ from curator_assets.kernels.pairs import Found, find_pairs
 from curator_assets.kernels.prefix import principal_directions
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables import cell_files
+from curator_assets.storage.tables import cell_rows, cell_vectors
 from curator_assets.storage.tables.assignments import group_digest
-from curator_assets.storage.tables.cell_files import (
+from curator_assets.storage.tables.cell_groups import GroupFiles
+from curator_assets.storage.tables.cell_rows import (
     CellFilesWriter,
     CellRows,
     read_cell_rows,
-    read_vectors,
 )
-from curator_assets.storage.tables.cell_groups import GroupFiles
 from curator_assets.storage.tables.pair_tables import RowNumbers
 from curator_assets.storage.tables.parquet import unit_rows
 
@@ -70,8 +69,9 @@ def written(store, shard, stored, centroids, basis, *, parts=3):
 def test_each_group_has_its_residents_and_visitors_and_their_vectors(
     tmp_path, images, monkeypatch, location, dtype
 ):
-    monkeypatch.setattr(cell_files, "RUN_ROWS", 200)
-    monkeypatch.setattr(cell_files, "_LOCAL_GAP_BYTES", 2 * WIDTH * 4)
+    monkeypatch.setattr(cell_rows, "RUN_ROWS", 200)
+    monkeypatch.setattr(cell_vectors, "_READ_BYTES", 20 * WIDTH * 4)
+    monkeypatch.setattr(cell_vectors, "_LOCAL_GAP_BYTES", 2 * WIDTH * 4)
     store = Store(str(tmp_path) if location == "local" else location)
     stored, centroids = images[0].astype(dtype), images[1]
     basis, rows = principal_directions(*images), unit_rows(stored)
@@ -79,23 +79,22 @@ def test_each_group_has_its_residents_and_visitors_and_their_vectors(
     whole = assigned(rows, centroids)
     assert len(whole.visits) > len(rows)
     for group in range(N_GROUPS):
-        found = read_cell_rows(store, "a/b", group)
+        found, vectors = read_cell_rows(store, "a/b", group)
         visits = np.split(whole.visits, whole.visit_offsets[1:-1])
         takes_part = [
             i for i, home in enumerate(whole.home) if group in GROUP_OF[[home, *visits[i]]]
         ]
-        assert sorted(found.rows.position.tolist()) == takes_part
-        offsets = np.cumsum(found.rows.n_visits)[:-1]
-        for at, mine in zip(found.rows.position, np.split(found.rows.visits, offsets), strict=True):
+        assert sorted(found.position.tolist()) == takes_part
+        offsets = np.cumsum(found.n_visits)[:-1]
+        for at, mine in zip(found.position, np.split(found.visits, offsets), strict=True):
             lives_here = GROUP_OF[whole.home[at]] == group
             assert mine.tolist() == [v for v in visits[at] if lives_here or GROUP_OF[v] == group]
         chosen = np.random.default_rng(1).permutation(len(takes_part))[:40]
-        vectors = read_vectors(store, "a/b", found, chosen)
-        np.testing.assert_array_equal(vectors, rows[found.rows.position[chosen]])
-        np.testing.assert_array_equal(found.rows.prefix, basis.prefixes(rows)[found.rows.position])
+        np.testing.assert_array_equal(vectors.read(store, chosen), rows[found.position[chosen]])
+        np.testing.assert_array_equal(found.prefix, basis.prefixes(rows)[found.position])
 
 
-@pytest.mark.parametrize("max_bytes", [1e9, 60_000, 1])
+@pytest.mark.parametrize("max_bytes", [1e9, 120_000, 1])
 def test_a_group_from_files_in_any_number_of_passes_finds_what_one_in_memory_does(
     tmp_path, images, max_bytes
 ):
@@ -104,19 +103,21 @@ def test_a_group_from_files_in_any_number_of_passes_finds_what_one_in_memory_doe
         principal_directions(rows, centroids),
         RowNumbers({"a": 201, "none": 0, "b": 299}),
     )
+    digests = dict[str, dict]()
     for shard in numbers.shards:
-        written(store, shard, rows[numbers.rows_of(shard)], centroids, basis, parts=2)
+        shown = written(store, shard, rows[numbers.rows_of(shard)], centroids, basis, parts=2)
+        digests[shard] = {group: group_digest(part) for group, part in shown.items()}
     settled = {"min_cosine": 0.97, "product_dtype": "float32", "device": "cpu"}
     n_pairs = 0
     for group in range(N_GROUPS):
         cells = np.flatnonzero(group == GROUP_OF).astype(np.int32)
         files = GroupFiles(
-            store, numbers.shards, group, cells=cells, numbers=numbers, width=WIDTH,
-            prefix_slack=basis.slack,
+            store, {shard: of[group] for shard, of in digests.items() if group in of}, group,
+            cells=cells, numbers=numbers, width=WIDTH, prefix_slack=basis.slack,
         )  # fmt: skip
-        runs = list(files.within(max_bytes, 1e6))
-        assert len(runs) in {1e9: {1}, 60_000: {2, 3, 4}, 1: {4}}[max_bytes]
-        found = Found.concatenate([find_pairs(run, **settled) for run in runs])
+        runs = files.runs(max_bytes, 1e6)
+        assert len(runs) in {1e9: {1}, 120_000: {2, 3, 4}, 1: {4}}[max_bytes]
+        found = Found.concatenate([find_pairs(files.of(run), **settled) for run in runs])
         expected = find_pairs(CellGroup.of(rows, assigned(rows, centroids), cells), **settled)
         assert found.counts.n_comparable == expected.counts.n_comparable
         for name in ("a", "b", "cosine", "identical"):
@@ -146,14 +147,27 @@ def test_a_groups_digest_covers_its_own_images_and_no_others(tmp_path, images):
     assert {g for g in before if before[g] != after[g]} == groups[lone]
 
 
+def test_another_file_than_was_recorded_is_named(tmp_path, images):
+    store, (rows, centroids) = Store(str(tmp_path)), images
+    basis = principal_directions(rows, centroids)
+    digest = group_digest(written(store, "a", rows, centroids, basis)[0])
+    written(store, "a", rows[::-1].copy(), centroids, basis)
+    files = GroupFiles(
+        store, {"a": digest}, 0, cells=np.flatnonzero(GROUP_OF == 0).astype(np.int32),
+        numbers=RowNumbers({"a": 500}), width=WIDTH, prefix_slack=basis.slack,
+    )  # fmt: skip
+    with pytest.raises(DamagedFileError, match=r"rows/a\.arrow.*cell group 0 is not as recorded"):
+        files.of(np.array([0], np.int32))
+
+
 def test_a_changed_byte_is_named_and_never_another_image(tmp_path, images):
     rows, centroids = images
     store = Store(str(tmp_path))
     written(store, "a", rows, centroids, principal_directions(rows, centroids))
-    found = read_cell_rows(store, "a", 1)
-    everyone = np.arange(len(found.rows.home))
+    found, vectors = read_cell_rows(store, "a", 1)
+    everyone = np.arange(len(found.home))
     for name, read in (
-        (layout.cell_vectors("a"), lambda: read_vectors(store, "a", found, everyone)),
+        (layout.cell_vectors("a"), lambda: vectors.read(store, everyone)),
         (layout.cell_rows("a"), lambda: read_cell_rows(store, "a", 1)),
     ):
         path = tmp_path / name
@@ -168,9 +182,9 @@ def test_a_changed_byte_is_named_and_never_another_image(tmp_path, images):
                 n_named += 1
             else:  # padding, or of another group
                 if isinstance(back, np.ndarray):
-                    np.testing.assert_array_equal(back, rows[found.rows.position])
+                    np.testing.assert_array_equal(back, rows[found.position])
                 else:
-                    assert back.rows.checksum() == found.rows.checksum()
+                    assert back[0].checksum() == found.checksum()
         assert n_named > 10
         path.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(DamagedFileError):

@@ -1,11 +1,9 @@
-"""What the pair search reads of a shard: its images by cell group, and apart from them the vectors.
+"""A shard's images by cell group: what the pair search reads of it first.
 
 Legend: *N images, D embedding width, M images of one cell group, V visits*.
 
 A cell group's residents and visitors lie together in one batch of an Arrow file, so that each is
-read at once; vectors lie in a file of their own, ordered by cell in long runs, of which only those
-are read that a search asks for. Whatever is read is checked: a batch by its checksum, a vector by
-the sum of its words.
+read at once; vectors lie in a file of their own, ordered by cell in long runs (`cell_vectors`).
 """
 
 from __future__ import annotations
@@ -23,13 +21,11 @@ from numpy.typing import NDArray
 
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables.parquet import named_damage, unit_rows
+from curator_assets.storage.tables.cell_vectors import StoredVectors, row_checksums
+from curator_assets.storage.tables.parquet import named_damage
 
 RUN_ROWS = 65_536
 """Vectors that are ordered by cell together: 200 MB of float32 of width 768."""
-
-_LOCAL_GAP_BYTES, _BUCKET_GAP_BYTES = 2**14, 2**20
-"""What is read along between two vectors."""
 
 _GROUPS, _CHECKSUMS, _VECTORS = b"cell_groups", b"crc32", b"vectors"
 
@@ -41,7 +37,7 @@ class CellRows:
     Attributes:
         position: int32 [M], in the shard.
         vector: int64 [M], place in the file of vectors.
-        word_sum: uint64 [M], of the vector.
+        vector_crc: uint32 [M], CRC-32 of the vector as it is stored.
         key: uint64 [M, 2], as `kernels.cell_group.search_keys` gives it.
         home: int32 [M].
         n_visits: int32 [M].
@@ -51,7 +47,7 @@ class CellRows:
 
     position: NDArray[np.int32]
     vector: NDArray[np.int64]
-    word_sum: NDArray[np.uint64]
+    vector_crc: NDArray[np.uint32]
     key: NDArray[np.uint64]
     home: NDArray[np.int32]
     n_visits: NDArray[np.int32]
@@ -62,8 +58,8 @@ class CellRows:
     def none(cls) -> CellRows:
         """No row at all."""
         n, i = np.zeros(0, np.int64), np.zeros(0, np.int32)
-        sums, keys = np.zeros(0, np.uint64), np.zeros((0, 2), np.uint64)
-        return cls(i, n, sums, keys, i, i, i, np.zeros((0, 0), np.float32))
+        crc, keys = np.zeros(0, np.uint32), np.zeros((0, 2), np.uint64)
+        return cls(i, n, crc, keys, i, i, i, np.zeros((0, 0), np.float32))
 
     @classmethod
     def concatenate(cls, parts: list[CellRows]) -> CellRows:
@@ -79,7 +75,7 @@ class CellRows:
         before = np.repeat(starts[rows] - (np.cumsum(n_visits) - n_visits), n_visits)
         visits = self.visits[before + np.arange(len(before))]
         return CellRows(
-            self.position[rows], self.vector[rows], self.word_sum[rows], self.key[rows],
+            self.position[rows], self.vector[rows], self.vector_crc[rows], self.key[rows],
             self.home[rows], n_visits, visits, self.prefix[rows],
         )  # fmt: skip
 
@@ -88,7 +84,7 @@ class CellRows:
         row = np.repeat(np.arange(len(self.home)), self.n_visits)[keep]
         n_visits = np.bincount(row, minlength=len(self.home)).astype(np.int32)
         return CellRows(
-            self.position, self.vector, self.word_sum, self.key, self.home, n_visits,
+            self.position, self.vector, self.vector_crc, self.key, self.home, n_visits,
             self.visits[keep], self.prefix,
         )  # fmt: skip
 
@@ -130,7 +126,7 @@ class CellFilesWriter:
         """Add images: float32 or float16 [N, D] as they are stored, the rest as in `CellRows`."""
         nowhere = np.zeros(len(stored), np.int64)
         rows = CellRows(
-            position.astype(np.int32), nowhere, word_sums(stored), key, home,
+            position.astype(np.int32), nowhere, row_checksums(stored), key, home,
             n_visits.astype(np.int32), visits, prefix,
         )  # fmt: skip
         self._form = [stored.dtype.name, stored.shape[1]]
@@ -190,7 +186,7 @@ def _schema(prefix_width: int) -> pa.Schema:
     columns: list[tuple[str, pa.DataType]] = [
         ("position", pa.int32()),
         ("vector", pa.int64()),
-        ("word_sum", pa.uint64()),
+        ("vector_crc", pa.uint32()),
         ("key", pa.list_(pa.uint64(), 2)),
         ("home", pa.int32()),
         ("visits", pa.list_(pa.int32())),
@@ -204,7 +200,7 @@ def _batch(rows: CellRows, schema: pa.Schema) -> pa.RecordBatch:
     columns = {
         "position": rows.position,
         "vector": rows.vector,
-        "word_sum": rows.word_sum,
+        "vector_crc": rows.vector_crc,
         "key": pa.FixedSizeListArray.from_arrays(pa.array(rows.key.reshape(-1)), 2),
         "home": rows.home,
         "visits": pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.visits)),
@@ -223,7 +219,7 @@ def _rows_of(batch: pa.RecordBatch) -> CellRows:
     return CellRows(
         position=batch["position"].to_numpy(),
         vector=batch["vector"].to_numpy(),
-        word_sum=batch["word_sum"].to_numpy(),
+        vector_crc=batch["vector_crc"].to_numpy(),
         key=batch["key"].flatten().to_numpy().reshape(-1, 2),
         home=batch["home"].to_numpy(),
         n_visits=n_visits.astype(np.int32),
@@ -232,23 +228,8 @@ def _rows_of(batch: pa.RecordBatch) -> CellRows:
     )
 
 
-@dataclass(frozen=True)
-class ShardRows:
-    """A shard's images of a cell group, and what its file of vectors holds.
-
-    Attributes:
-        rows: the images.
-        dtype: of the vectors as they are stored.
-        width: D.
-    """
-
-    rows: CellRows
-    dtype: np.dtype[Any]
-    width: int
-
-
-def read_cell_rows(store: Store, shard: str, group: int) -> ShardRows | None:
-    """What a shard brings to a cell group; None if nothing.
+def read_cell_rows(store: Store, shard: str, group: int) -> tuple[CellRows, StoredVectors] | None:
+    """What a shard brings to a cell group, and where its vectors lie; None if nothing.
 
     Raises:
         FileNotFoundError: there is no file of this shard.
@@ -262,7 +243,7 @@ def read_cell_rows(store: Store, shard: str, group: int) -> ShardRows | None:
         if rows.checksum() != told[_CHECKSUMS][number]:
             raise ValueError(f"the images of cell group {group} are not those that were written")
         dtype, width = told[_VECTORS]
-        return ShardRows(rows, np.dtype(dtype), width)
+        return rows, StoredVectors(shard, rows.vector, rows.vector_crc, np.dtype(dtype), width)
 
 
 @contextmanager
@@ -271,47 +252,3 @@ def _opened(store: Store, name: str) -> Iterator[tuple[pa.RecordBatchFileReader,
         file = pa.OSFile(store.path(name)) if store.is_local else store.open(name)
         reader = stack.enter_context(pa.ipc.open_file(stack.enter_context(file)))
         yield reader, {key: json.loads(value) for key, value in reader.schema.metadata.items()}
-
-
-def read_vectors(
-    store: Store, shard: str, found: ShardRows, rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Vectors of some images of a shard.
-
-    Args:
-        store: where they lie.
-        shard: its name.
-        found: images of it.
-        rows: int64 [n], which of them.
-
-    Returns:
-        float32 [n, D], unit L2 norm.
-
-    Raises:
-        FileNotFoundError: there is no file of this shard.
-        DamagedFileError: it does not hold what was written.
-    """
-    name, n_bytes = layout.cell_vectors(shard), found.dtype.itemsize * found.width
-    places, inverse = np.unique(found.rows.vector[rows], return_inverse=True)
-    gap = (_LOCAL_GAP_BYTES if store.is_local else _BUCKET_GAP_BYTES) // n_bytes
-    cuts = np.flatnonzero(np.diff(places) > 1 + gap) + 1
-    runs = np.split(places, cuts) if len(places) else []
-    ranges = [(int(run[0]) * n_bytes, (int(run[-1]) + 1) * n_bytes) for run in runs]
-    stored = np.empty((len(places), found.width), found.dtype)
-    done = 0
-    with named_damage(store, name):
-        for run, data in zip(runs, store.read_ranges(name, ranges), strict=True):
-            block = np.frombuffer(data, found.dtype).reshape(-1, found.width)
-            stored[done : done + len(run)] = block[run - run[0]]
-            done += len(run)
-        chosen = stored[inverse]
-        if (word_sums(chosen) != found.rows.word_sum[rows]).any():
-            raise ValueError("vectors are not those that were written")
-    return unit_rows(chosen)
-
-
-def word_sums(stored: NDArray[Any]) -> NDArray[np.uint64]:
-    """uint64 [N]: of each row's numbers, as unsigned words; any one that changes changes it."""
-    words = np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}")
-    sums: NDArray[np.uint64] = words.sum(axis=1, dtype=np.uint64)
-    return sums
