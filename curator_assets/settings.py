@@ -193,8 +193,8 @@ class DuplicateSettings(_Section):
     search_memory_gib: float = Field(
         2.0,
         gt=0,
-        description="of one cell group's search; a group that needs more is searched in several "
-        "passes, one cell at least in each",
+        description="memory for the images of one cell group while it is searched, pairs not "
+        "counted; a group that needs more is searched in several passes, a cell at least in each",
     )
     max_search_share: Fraction = Field(
         0.25, description="warn if the search costs more than this share of brute force"
