@@ -89,7 +89,5 @@ def test_no_table_is_read_twice_in_one_stage(reads):
         assert n <= most, f"{stage} of {partition!r} reads {name} {n} times"
 
 
-def test_nothing_is_read_again_to_be_hashed_but_the_codebook_that_is_compared_with_its_record(
-    reads,
-):
+def test_nothing_is_read_again_to_be_hashed_but_the_codebook(reads):
     assert {name for _, name in reads[1]} <= {layout.CENTROIDS, layout.PREFIX_DIRECTIONS}

@@ -276,12 +276,12 @@ def test_storage_that_fails_while_a_touched_tar_is_looked_at_costs_that_shard(
 def test_a_check_that_can_not_be_made_fails_as_a_check_and_holds_nothing_up(
     pipeline, photos, monkeypatch
 ):
-    from curator_assets.defs.deduplicate.pair_search import PairSearch
+    from curator_assets.defs.deduplicate import near_duplicate_pairs
 
     def broken(*_, **__):
         raise OSError(errno.EIO, "connection reset")
 
-    monkeypatch.setattr(PairSearch, "recall", broken)
+    monkeypatch.setattr(near_duplicate_pairs, "measured_recall", broken)
     drop(pipeline, "a", photos[0], photos[1])
     assert refresh(pipeline)
     assert curated(pipeline) == {"a"}

@@ -155,6 +155,7 @@ def _assign_shard(
             "n_visits": n_visits,
             "mean_distance_to_centroid": drift["mean_distance_to_centroid"],
             "n_clusters": len(centroids),
+            "n_cell_groups": settings.clusters.n_cell_groups,
         },
     )
 

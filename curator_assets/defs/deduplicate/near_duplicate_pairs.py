@@ -125,7 +125,8 @@ def assigned_shards(work: Work) -> dict[str, Entry]:
     """The shards that are searched, with the entries of their assignments.
 
     Raises:
-        MissingInputError: an assignment is to another codebook, or of embeddings that changed.
+        MissingInputError: an assignment is to another codebook or to other cell groups, or of
+            embeddings that changed.
     """
     return work.once(assigned_shards, lambda: _assigned_shards(work))
 
@@ -135,10 +136,12 @@ def _assigned_shards(work: Work) -> dict[str, Entry]:
     made = work.made_shards(CLUSTER_ASSIGNMENTS)
     assigned = {shard: entry for shard, entry in made.items() if shard in taken}
     for shard, entry in assigned.items():
-        if why := why_other_code(CLUSTER_ASSIGNMENTS, work, shard):
+        n_groups = entry.state["n_cell_groups"]
+        if n_groups != work.settings.clusters.n_cell_groups:
             raise MissingInputError(
-                f"{CLUSTER_ASSIGNMENTS.name} of {shard!r} are not up to date ({why}); materialise "
-                f"{CLUSTER_ASSIGNMENTS.name} first"
+                f"{CLUSTER_ASSIGNMENTS.name} of {shard!r} are to {n_groups} cell groups, not to "
+                f"{work.settings.clusters.n_cell_groups}; materialise {CLUSTER_ASSIGNMENTS.name} "
+                "first"
             )
         embeddings = work.version(IMAGE_EMBEDDINGS, shard)
         made_from = entry.inputs[CENTROIDS.name], entry.inputs[IMAGE_EMBEDDINGS.name]

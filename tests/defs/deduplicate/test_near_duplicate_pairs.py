@@ -202,7 +202,7 @@ def test_assignments_to_other_groups_are_not_searched(project):
     work = project.work()
     list(make(CLUSTER_ASSIGNMENTS, ["a", "c"], work))  # `b` could not be made
     found = examine(NEAR_DUPLICATE_PAIRS, work, work.partitions(NEAR_DUPLICATE_PAIRS))
-    assert all("cluster_assignments of 'b' are not up to date" in f.error for f in found.failed)
+    assert all("of 'b' are to 3 cell groups, not to 2" in f.error for f in found.failed)
     assert len(found.failed) == 2
     project.refresh()
     assert [*chain(*project.made.values())] == ["b", "0000", "0001"]
