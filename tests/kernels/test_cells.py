@@ -92,7 +92,7 @@ def test_coincident_centroids_always_visit_each_other(device):
         assert visits_of(one, 0) == [1 - one.home[0]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     width=st.integers(2, 8),
@@ -180,8 +180,8 @@ def exact_homes(rows, centroids):
     return products.argmax(axis=1), np.minimum(products.max(axis=1), np.float32(1.0))
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 17, 64, 768, 1536])
-@pytest.mark.parametrize("n_cells", [1, 6, 150])
+@pytest.mark.parametrize("width", [1, 3, 64, 768, 1536])
+@pytest.mark.parametrize("n_cells", [1, 150])
 def test_homes_and_cosines_do_not_depend_on_who_multiplies(device, width, n_cells):
     rows, centroids = between_centroids(width, n_cells)
     home, cosine = exact_homes(rows, centroids)

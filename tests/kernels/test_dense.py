@@ -62,7 +62,7 @@ def naive_greedy(rows, order, min_cosine):
     return kept_by, value
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     n_images=st.integers(1, 80),
@@ -102,7 +102,7 @@ def test_verdicts_are_those_of_all_pairs(
     assert_same(semdedup, resolve_semdedup(everything, home=home, **policy))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     n_images=st.integers(1, 80),

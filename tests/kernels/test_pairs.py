@@ -72,7 +72,7 @@ def test_three_images_across_a_cell_boundary(device):
     assert found.cosine.dtype == np.float32
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     n_rows=st.integers(0, 120),
@@ -230,7 +230,7 @@ def test_few_or_only_identical_rows(device, n_rows):
     assert found.identical.all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     n_residents=st.integers(1, 60),

@@ -185,7 +185,7 @@ def test_strongest_edge_orders_negative_cosines():
     assert cosine[3] == np.float32(-0.25)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 60), n_links=st.integers(0, 80))
 def test_identity_classes_are_connected_components(seed, n, n_links):
     links = np.random.default_rng(seed).integers(n, size=(2, n_links))
@@ -196,7 +196,7 @@ def test_identity_classes_are_connected_components(seed, n, n_links):
     assert identity_classes(n, [(links[0], links[1])]).tolist() == label
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     n_images=st.integers(1, 50),
