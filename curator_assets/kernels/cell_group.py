@@ -18,7 +18,7 @@ from curator_assets.kernels.cells import CellAssignment
 from curator_assets.kernels.prefix import PrefixBasis
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""float32 [n, D] of int64 [n], unit L2 norm."""
+"""float32 [n, D] of int64 [n]: unit vectors, or their prefixes."""
 
 
 @dataclass(frozen=True)

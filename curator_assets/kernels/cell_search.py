@@ -4,7 +4,8 @@ Legend: D embedding width, P pairs, M members of a cell.
 
 The members are the cell's residents, then its visitors, by place; two visitors are never compared.
 A product only proposes: what lies within its error bound of the threshold is computed anew, in an
-exact arithmetic of its own. Of pairs that were compared before, none is compared again.
+exact arithmetic of its own. Of pairs that were compared before none is compared again, unless there
+are too many to be listed: then the cell is searched whole.
 
 A member with more than ``dense_degree`` near neighbours in the cell is *dense*. In a cell with
 more than ``dense_degree`` pairs a member, pairs of two dense members are not listed, and hardly

@@ -7,7 +7,7 @@ In each cell the residents are compared with each other and with the visitors, i
 products of bounded size. A product, float32 or reduced, of whole vectors or of their prefixes, only
 proposes: whatever lies within its error bound of the threshold is computed anew, so the pairs and
 their cosines are the same for every device, precision, block size and order. Of two images that an
-earlier search compared, what it found is taken (``join``).
+earlier search compared, what it found is taken (``join``), but in a cell with too many pairs.
 
 Images with identical vectors are collapsed before: each but the first of them gives one row
 (``identical``), only the first takes part, so 100,000 copies of one image are a star of 99,999
@@ -85,9 +85,9 @@ class Found:
         """What was found in disjoint sets of cells, of which there is one at least."""
         if len(parts) == 1:
             return parts[0]
-        order = np.lexsort(
-            [np.concatenate([getattr(p.pairs, side) for p in parts]) for side in "ba"]
-        )
+        a = np.concatenate([part.pairs.a for part in parts])
+        b = np.concatenate([part.pairs.b for part in parts])
+        order = np.lexsort((b, a))
         searched, first = np.unique(np.concatenate([p.searched for p in parts]), return_index=True)
         return cls(
             pairs=Pairs.concatenate([part.pairs for part in parts]),
@@ -137,12 +137,7 @@ def find_pairs(
     Raises:
         ValueError: ``product_dtype`` is unknown, or ``dense_degree`` is below 1.
     """
-    if product_dtype not in UNIT_ROUNDOFF:
-        raise ValueError(
-            f"product_dtype must be one of {sorted(UNIT_ROUNDOFF)}, got '{product_dtype}'"
-        )
-    if dense_degree is not None and dense_degree < 1:
-        raise ValueError(f"dense_degree must be None or at least 1, got {dense_degree}")
+    _check(product_dtype, dense_degree)
     leader = group.leaders()
     carried = (earlier or EarlierSearch.nothing()).among(group, leader)
     held = VectorCache(group.vectors, max(tile_columns, block_bytes // (4 * group.width)))
@@ -164,6 +159,15 @@ def find_pairs(
         for batch in _batches(cells, held.max_rows):
             searching.compare(batch)
     return searching.found(leader)
+
+
+def _check(product_dtype: str, dense_degree: int | None) -> None:
+    if product_dtype not in UNIT_ROUNDOFF:
+        raise ValueError(
+            f"product_dtype must be one of {sorted(UNIT_ROUNDOFF)}, got '{product_dtype}'"
+        )
+    if dense_degree is not None and dense_degree < 1:
+        raise ValueError(f"dense_degree must be None or at least 1, got {dense_degree}")
 
 
 def _batches(cells: CellMembers, max_rows: int) -> Iterator[list[Cell]]:

@@ -1,4 +1,4 @@
-"""The search for pairs, a cell group at a time, and the check of its recall.
+"""The search for pairs, a cell group at a time.
 
 *Sample*: row number among all samples of the shards; *image*: one of them with an embedding.
 """
@@ -65,6 +65,8 @@ class PairSearch:
     """A search over all images of some shards.
 
     Attributes:
+        store: where tables lie.
+        settings: in force.
         assigned: the shards, in order of arrival, with the entries of their assignments.
     """
 
@@ -102,7 +104,7 @@ class PairSearch:
         return n_cells, width
 
     @cached_property
-    def cells_of(self) -> np.ndarray:
+    def group_of_cell(self) -> np.ndarray:
         """int64 [K]: the cell group of each cell."""
         return cell_group_of(self._centroids[0], self.settings.clusters.n_cell_groups)
 
@@ -131,7 +133,7 @@ class PairSearch:
             self.store,
             dict(group_members(group, self.assigned)),
             number,
-            cells=np.flatnonzero(self.cells_of == number).astype(np.int32),
+            cells=np.flatnonzero(self.group_of_cell == number).astype(np.int32),
             numbers=numbers,
             width=self._centroids[1],
             prefix_slack=self._prefix[1],
