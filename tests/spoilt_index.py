@@ -37,6 +37,8 @@ def spoil_index(store: Store, how: str, place: int, images: Sequence[bytes]) -> 
         for path in (Path(store.root) / layout.INDEX).glob("*.segment"):
             data = bytearray(path.read_bytes())
             path.unlink()
+            if not data:  # truncated before
+                continue
             data[place % len(data)] ^= 1
             if how != LOST:
                 path.write_bytes(data[: place % len(data)] if how == TRUNCATED else data)

@@ -147,12 +147,19 @@ def test_force_writes_all_of_it_anew(whole, output):
 
 
 @pytest.mark.parametrize(
-    "name", ["clusters/assignments/a/00000.parquet", "embeddings/a/00001.parquet"]
+    "name",
+    [
+        "clusters/rows/a/00000.arrow",
+        "clusters/vectors/a/00000.bin",
+        "clusters/centroids.npy",
+        "embeddings/a/00001.parquet",
+    ],
 )
 def test_a_refresh_that_meets_a_damaged_table_makes_it_again(whole, output, name):
     before = content(output)
     flip(output / name)
-    rest = ["ledger/near_duplicate_pairs/0000.*", "ledger/duplicate_groups.*"]
+    rest = [f"ledger/near_duplicate_pairs/000{group}.*" for group in range(2)]
+    rest.append("ledger/duplicate_groups.*")
     if name.startswith("embeddings"):
         rest.append("ledger/filter_scores/a/00001.*")
     for entry in rest:
