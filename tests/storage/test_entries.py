@@ -15,7 +15,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.binary()
     | st.dictionaries(st.sampled_from(FIELDS), JSON).map(lambda given: sealed(WHOLE | given))
