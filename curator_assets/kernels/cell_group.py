@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from curator_assets.kernels.cells import CellAssignment
 from curator_assets.kernels.prefix import PrefixBasis
+from curator_assets.kernels.visits import members_of, places_of_visits
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """float32 [n, D] of int64 [n]: unit vectors, or their prefixes."""
@@ -75,12 +76,8 @@ class CellGroup:
             )
         wanted: NDArray[np.int32] = np.unique(np.asarray(cells, np.int32))
         counts = np.diff(assignment.visit_offsets)
-        takes_part = np.isin(assignment.home, wanted)
-        takes_part[
-            np.repeat(np.arange(len(counts)), counts)[np.isin(assignment.visits, wanted)]
-        ] = 1
-        rows = np.flatnonzero(takes_part)
-        visits = assignment.visits[np.repeat(takes_part, counts)]
+        rows = members_of(wanted, assignment.home, counts, assignment.visits)
+        visits = assignment.visits[places_of_visits(assignment.visit_offsets[rows], counts[rows])]
         offsets = np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int64)
         return cls(
             cells=wanted,
@@ -146,8 +143,8 @@ class CellGroup:
             n_cells = np.int64(1 + max(self.home.max(), self.visits.max(initial=0)))
             asked, inverse = np.unique(resident[lower], return_inverse=True)
             starts, counts = self.visit_offsets[asked], np.diff(self.visit_offsets)[asked]
-            at = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-            visited = np.repeat(np.arange(len(asked)), counts) * n_cells + self.visits[at]
+            visits = self.visits[places_of_visits(starts, counts)]
+            visited = np.repeat(np.arange(len(asked)), counts) * n_cells + visits
             reported[lower] = ~np.isin(inverse * n_cells + other_home[lower], visited)
         return reported
 

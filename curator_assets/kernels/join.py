@@ -19,20 +19,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EarlierSearch:
-    """What a search of the same cells with the same threshold found.
+class KnownPairs:
+    """Pairs that were found, and members of pools, by number of the image.
 
     Attributes:
-        key: uint64 [S, 2], different images, copies but once.
-        first: int64 [P], which of the S.
-        second: int64 [P], likewise.
+        first: int64 [P].
+        second: int64 [P].
         cosine: float32 [P].
         cell: int32 [P], in which the pair was found.
-        pooled: int64 [Q], which of the S was dense.
+        pooled: int64 [Q], who was dense.
         pool: int32 [Q], in which cell.
     """
 
-    key: NDArray[np.uint64]
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     cosine: NDArray[np.float32]
@@ -40,13 +38,23 @@ class EarlierSearch:
     pooled: NDArray[np.int64]
     pool: NDArray[np.int32]
 
+
+@dataclass(frozen=True)
+class EarlierSearch(KnownPairs):
+    """What a search of the same cells with the same threshold found; images by number in `key`.
+
+    Attributes:
+        key: uint64 [S, 2], different images, copies but once.
+    """
+
+    key: NDArray[np.uint64]
+
     @classmethod
     def nothing(cls) -> EarlierSearch:
         """There was none."""
         none, cells = np.zeros(0, np.int64), np.zeros(0, np.int32)
-        return cls(
-            np.zeros((0, 2), np.uint64), none, none, np.zeros(0, np.float32), cells, none, cells
-        )
+        key = np.zeros((0, 2), np.uint64)
+        return cls(none, none, np.zeros(0, np.float32), cells, none, cells, key)
 
     def among(self, group: CellGroup, leader: NDArray[np.int64]) -> CarriedPairs:
         """What of it holds for a group.
@@ -59,38 +67,24 @@ class EarlierSearch:
         place = group.places_of(self.key, leaders)
         is_new = np.ones(len(leader), np.bool_)
         is_new[place[place >= 0]] = False
-        here = np.isin(self.cell, group.cells)
-        first, second = place[self.first], place[self.second]
-        kept = here & (first >= 0) & (second >= 0)
-        member = place[self.pooled]
+        first, second, member = place[self.first], place[self.second], place[self.pooled]
+        kept = np.isin(self.cell, group.cells) & (first >= 0) & (second >= 0)
         stays = np.isin(self.pool, group.cells) & (member >= 0)
         return CarriedPairs(
-            is_new, first[kept], second[kept], self.cosine[kept], self.cell[kept],
-            member[stays], self.pool[stays],
+            first[kept], second[kept], self.cosine[kept], self.cell[kept],
+            member[stays], self.pool[stays], is_new,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class CarriedPairs:
-    """What of an earlier search holds, by place in a group.
+class CarriedPairs(KnownPairs):
+    """What of an earlier search holds; images by place in a group.
 
     Attributes:
         is_new: bool [M], whether an image was not searched then; true of copies.
-        first: int64 [P].
-        second: int64 [P].
-        cosine: float32 [P].
-        cell: int32 [P].
-        pooled: int64 [Q], members of pools.
-        pool: int32 [Q], the cells of the pools.
     """
 
     is_new: NDArray[np.bool_]
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    cosine: NDArray[np.float32]
-    cell: NDArray[np.int32]
-    pooled: NDArray[np.int64]
-    pool: NDArray[np.int32]
 
     def n_in(self, cells: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64 [C]: how many pairs were found in each of ``cells``."""
@@ -100,10 +94,8 @@ class CarriedPairs:
 
     def outside(self, cells: list[int]) -> CarriedPairs:
         """Without what was found in some cells, which are searched anew."""
-        if not cells:
-            return self
         stays, remains = ~np.isin(self.cell, cells), ~np.isin(self.pool, cells)
         return CarriedPairs(
-            self.is_new, self.first[stays], self.second[stays], self.cosine[stays],
-            self.cell[stays], self.pooled[remains], self.pool[remains],
+            self.first[stays], self.second[stays], self.cosine[stays], self.cell[stays],
+            self.pooled[remains], self.pool[remains], self.is_new,
         )  # fmt: skip

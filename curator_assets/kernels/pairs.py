@@ -258,8 +258,8 @@ class _GroupSearch:
         first, second, cosine = joined(self.pairs)
         once = group.reported(first, second)
         first, second, cosine = first[once], second[once], cosine[once]
-        lives = np.isin(group.home, group.cells)
-        copy = np.flatnonzero(lives & (leader != np.arange(len(leader))))
+        is_leader = leader == np.arange(len(leader))
+        copy = np.flatnonzero(np.isin(group.home, group.cells) & ~is_leader)
         one = np.concatenate([carried.first, first, leader[copy]])
         other = np.concatenate([carried.second, second, copy])
         a, b = (
@@ -277,7 +277,7 @@ class _GroupSearch:
             [DenseMembers(group.row[pooled], pool, group.home[pooled] == pool)]
         )
         cosine = np.concatenate([carried.cosine, cosine, np.ones(len(copy), np.float32)])
-        searched = np.flatnonzero(leader == np.arange(len(leader)))
+        searched = np.flatnonzero(is_leader)
         searched = searched[np.argsort(group.row[searched])]
         counts = Counts(
             n_across_cells=int((group.home[one] != group.home[other]).sum()),

@@ -100,6 +100,7 @@ def _assign_shard(
     from curator_assets.kernels.device import resolve_device
 
     settings, store = work.settings, work.store
+    device = resolve_device(settings.model.device)
     columns = ["image_id", "shard", "position", "embedding"]
     fast = settings.duplicates.search == "fast"
     group_of = cell_group_of(len(centroids), settings.clusters.n_cell_groups)
@@ -116,7 +117,7 @@ def _assign_shard(
                 min_cosine=1 - settings.duplicates.max_eps,
                 max_visits=FAST_MAX_VISITS if fast else None,
                 bound_fraction=FAST_BOUND_FRACTION if fast else 1.0,
-                device=resolve_device(settings.model.device),
+                device=device,
             )
             tables.append(assignment_table(samples, rows, assignment))
             writer.append(

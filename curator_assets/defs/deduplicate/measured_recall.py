@@ -6,7 +6,7 @@ Legend: *N images, Q queries*.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,7 +113,7 @@ class _Read:
     def of(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of some samples, int64, ascending, that have an embedding."""
         rows, vectors = list[np.ndarray](), list[np.ndarray]()
-        for shard, wanted in self._by_shard(samples):
+        for shard, wanted in self._search.numbers.by_shard(samples):
             there, matrix = found = self.shard(shard)
             if self._n_bytes + matrix.nbytes <= _KEPT_BYTES:
                 self._kept[shard] = found
@@ -122,10 +122,3 @@ class _Read:
             rows.append(there[chosen])
             vectors.append(matrix[chosen])
         return np.concatenate(rows), np.concatenate(vectors)
-
-    def _by_shard(self, samples: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        for shard in self._search.assigned:
-            span = self._search.numbers.rows_of(shard)
-            first, last = np.searchsorted(samples, [span.start, span.stop])
-            if first < last:
-                yield shard, samples[first:last]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator_assets.errors import DamagedFileError
+from curator_assets.kernels.visits import members_of
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.assignments import group_digest
@@ -89,10 +90,12 @@ class GroupFiles:
         is_all = len(cells) == len(self._cells)
         starts, parts, vectors = list[int](), list[CellRows](), list[StoredVectors]()
         for rows, stored in self._read():
-            chosen = np.arange(len(rows.home)) if is_all else _of_cells(rows, cells)
-            parts.append(rows if is_all else rows.take(chosen))
             starts.append(self._numbers.rows_of(stored.shard).start)
-            vectors.append(stored.take(chosen))
+            if not is_all:
+                chosen = members_of(cells, rows.home, rows.n_visits, rows.visits)
+                rows, stored = rows.take(chosen), stored.take(chosen)
+            parts.append(rows)
+            vectors.append(stored)
         counts = [len(part.home) for part in parts]
         rows = CellRows.concatenate(parts)
         return CellGroup(
@@ -118,14 +121,6 @@ class GroupFiles:
                     name, self._store.url(name), f"cell group {self._group} is not as recorded"
                 )
             yield found
-
-
-def _of_cells(rows: CellRows, cells: NDArray[np.int32]) -> NDArray[np.int64]:
-    """int64: which of the rows live in some cells or visit one."""
-    takes_part = np.isin(rows.home, cells)
-    visitor = np.repeat(np.arange(len(rows.home)), rows.n_visits)
-    takes_part[visitor[np.isin(rows.visits, cells)]] = True
-    return np.flatnonzero(takes_part)
 
 
 class _Vectors:

@@ -12,13 +12,14 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curator_assets.kernels.visits import places_of_visits
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.cell_vectors import StoredVectors, row_checksums
@@ -72,8 +73,7 @@ class CellRows:
         """Some rows, with all their visits."""
         starts = np.cumsum(self.n_visits) - self.n_visits
         n_visits = self.n_visits[rows]
-        before = np.repeat(starts[rows] - (np.cumsum(n_visits) - n_visits), n_visits)
-        visits = self.visits[before + np.arange(len(before))]
+        visits = self.visits[places_of_visits(starts[rows], n_visits)]
         return CellRows(
             self.position[rows], self.vector[rows], self.vector_crc[rows], self.key[rows],
             self.home[rows], n_visits, visits, self.prefix[rows],
@@ -83,10 +83,7 @@ class CellRows:
         """With some of the visits, bool [V]."""
         row = np.repeat(np.arange(len(self.home)), self.n_visits)[keep]
         n_visits = np.bincount(row, minlength=len(self.home)).astype(np.int32)
-        return CellRows(
-            self.position, self.vector, self.vector_crc, self.key, self.home, n_visits,
-            self.visits[keep], self.prefix,
-        )  # fmt: skip
+        return replace(self, n_visits=n_visits, visits=self.visits[keep])
 
     def checksum(self) -> int:
         """CRC-32 of all of it."""
@@ -139,9 +136,9 @@ class CellFilesWriter:
         """Write the vectors that wait, ordered by cell."""
         stored = np.concatenate([part for part, _ in self._waiting])
         rows = CellRows.concatenate([part for _, part in self._waiting])
-        rows = rows.take(np.argsort(rows.home, kind="stable"))
-        whence = np.argsort(np.concatenate([part.home for _, part in self._waiting]), kind="stable")
-        self._vectors.write(np.ascontiguousarray(stored[whence]).data)
+        order = np.argsort(rows.home, kind="stable")
+        rows = rows.take(order)
+        self._vectors.write(stored[order].data)
         rows.vector[:] = self._n_written + np.arange(len(rows.home))
         self._rows.append(rows)
         self._n_written += len(stored)

@@ -31,12 +31,9 @@ class DenseVectors:
     @cached_property
     def _matrix(self) -> np.ndarray:
         parts = []
-        for shard in self._numbers.shards:
-            span = self._numbers.rows_of(shard)
-            first, last = np.searchsorted(self._rows, [span.start, span.stop])
-            if first < last:
-                table = read_table(self._store, layout.embeddings(shard), ["embedding"])
-                matrix, readable = embedding_matrix(table)
-                wanted = self._rows[first:last] - span.start
-                parts.append(matrix[np.searchsorted(readable, wanted)])
+        for shard, rows in self._numbers.by_shard(self._rows):
+            table = read_table(self._store, layout.embeddings(shard), ["embedding"])
+            matrix, readable = embedding_matrix(table)
+            wanted = rows - self._numbers.rows_of(shard).start
+            parts.append(matrix[np.searchsorted(readable, wanted)])
         return np.concatenate(parts)

@@ -5,7 +5,7 @@ In memory a sample is a row number: the shards lie one after another in order of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +40,13 @@ class RowNumbers:
         """The rows of a shard."""
         index = self._index[shard]
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
+
+    def by_shard(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Each shard that has any of some rows, int64, ascending, and those of them that it has."""
+        cuts = np.searchsorted(rows, self.starts)
+        for shard, first, last in zip(self.shards, cuts, cuts[1:], strict=False):
+            if first < last:
+                yield shard, rows[first:last]
 
     def names(self, rows: np.ndarray) -> tuple[pa.DictionaryArray, np.ndarray]:
         """Shard and int32 position of each row; whatever shards there are besides."""
