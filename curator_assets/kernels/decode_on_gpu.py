@@ -30,6 +30,9 @@ from curator_assets.kernels.watching import ImageWatch
 _GROUP_PIXELS = 1 << 28
 """Images are decoded together up to so many pixels, 0.8 GB."""
 
+_LIKE_LIBJPEG = ":fancy_upsampling=1"
+"""Chroma is interpolated, as libjpeg-turbo does on CPU and nvJPEG only when it is told to."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -181,9 +184,10 @@ def _codec(device: torch.device, n_threads: int) -> Any:
     kinds = nvimgcodec.BackendKind
     if device.type == "cpu":
         backends = [nvimgcodec.Backend(kinds.CPU_ONLY)]
-        return nvimgcodec.Decoder(nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, n_threads, backends)
+        on_cpu = nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY
+        return nvimgcodec.Decoder(on_cpu, n_threads, backends, _LIKE_LIBJPEG)
     backends = [nvimgcodec.Backend(kind) for kind in (kinds.GPU_ONLY, kinds.HYBRID_CPU_GPU)]
-    return nvimgcodec.Decoder(_device_id(device), n_threads, backends)
+    return nvimgcodec.Decoder(_device_id(device), n_threads, backends, _LIKE_LIBJPEG)
 
 
 def _device_id(device: torch.device) -> int | None:
