@@ -79,7 +79,7 @@ class CellSearch:
             part = slice(start, start + _CONFIRM_PAIRS)
             left, row = np.unique(first[part], return_inverse=True)
             right, column = np.unique(second[part], return_inverse=True)
-            rows, columns = self.products.fetch(left), self.products.fetch(right)
+            rows, columns = self.products.vectors(left), self.products.vectors(right)
             at = (torch.from_numpy(place).to(rows.device) for place in (row, column))
             cosine = exact_cosines(rows, columns, *at)
             kept = cosine >= np.float32(self.min_cosine)

@@ -140,11 +140,10 @@ def find_pairs(
     _check(product_dtype, dense_degree)
     leader = group.leaders()
     carried = (earlier or EarlierSearch.nothing()).among(group, leader)
-    held = VectorCache(group.vectors, max(tile_columns, block_bytes // (4 * group.width)))
+    held = VectorCache(group.vectors, max(tile_columns, block_bytes // (4 * group.width)), device)
     products = partial(
         TiledProducts,
         dtype=product_dtype,
-        device=device,
         tile_rows=tile_rows,
         tile_columns=tile_columns,
     )
@@ -152,7 +151,7 @@ def find_pairs(
         vectors=held, threshold=min_cosine, error=float32_product_error(group.width)
     )
     search = CellSearch(by_vectors, min_cosine, dense_degree)
-    proposals = Proposals(group, min_cosine, products)
+    proposals = Proposals(group, min_cosine, products, device)
     cells = CellMembers(group, leader, carried.is_new)
     searching = _GroupSearch(group, carried, cells, search, proposals, held)
     with full_float32_products():

@@ -27,33 +27,37 @@ _CONFIRM_ROWS = 1024
 
 
 class VectorCache:
-    """Vectors of some places in memory; those of others are read when they are asked for.
+    """Vectors of some places on a device; those of others are read when they are asked for.
 
     Args:
         vectors: of places.
         max_rows: held at a time.
+        device: torch device.
     """
 
-    def __init__(self, vectors: Vectors, max_rows: int) -> None:
+    def __init__(self, vectors: Vectors, max_rows: int, device: str) -> None:
         self.max_rows = max_rows
-        self._vectors = vectors
+        self._vectors, self._device = vectors, device
         self._places = np.zeros(0, np.int64)
-        self._matrix = np.zeros((0, 0), np.float32)
+        self._matrix = torch.zeros((0, 0), device=device)
 
     def hold(self, places: NDArray[np.int64]) -> None:
         """Hold the vectors of ``places`` instead, ascending; none if they are too many."""
         self._places = places if len(places) <= self.max_rows else places[:0]
-        self._matrix = self._vectors(self._places)
+        self._matrix = self._read(self._places)
 
-    def __call__(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 [n, D] of int64 [n]."""
+    def __call__(self, places: NDArray[np.int64]) -> torch.Tensor:
+        """float32 [n, D] of int64 [n], on the device."""
         if not len(self._places):
-            return self._vectors(places)
+            return self._read(places)
         at = np.searchsorted(self._places, places)
         at[at == len(self._places)] = 0
         if (self._places[at] != places).any():
-            return self._vectors(places)
-        return self._matrix[at]
+            return self._read(places)
+        return self._matrix.index_select(0, torch.from_numpy(at).to(self._device))
+
+    def _read(self, places: NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self._vectors(places))).to(self._device)
 
 
 class Proposals:
@@ -63,16 +67,22 @@ class Proposals:
         group: whose prefixes are compared; without any, nothing is proposed.
         min_cosine: 1 - eps.
         products: makes products of the vectors it is given.
+        device: torch device of the products.
     """
 
     def __init__(
-        self, group: CellGroup, min_cosine: float, products: Callable[..., TiledProducts]
+        self,
+        group: CellGroup,
+        min_cosine: float,
+        products: Callable[..., TiledProducts],
+        device: str,
     ) -> None:
         self._n_in_vain = 0
         self._products: TiledProducts | None = None
         if group.prefix is not None:
+            prefix = torch.from_numpy(group.prefix).to(device)
             self._products = products(
-                vectors=group.prefix.__getitem__,
+                vectors=lambda at: prefix.index_select(0, torch.from_numpy(at).to(device)),
                 threshold=min_cosine - group.prefix_slack,
                 error=float32_product_error(group.prefix.shape[1]),
             )
@@ -116,7 +126,7 @@ def near_pairs(
     near = [np.zeros(0, np.bool_)]
     for start in range(0, len(first), _CONFIRM_ROWS):
         part = slice(start, start + _CONFIRM_ROWS)
-        left, right = products.fetch(first[part]), products.fetch(second[part])
+        left, right = products.vectors(first[part]), products.vectors(second[part])
         product = torch.linalg.vecdot(left, right)
         near.append((product >= products.threshold - products.error).cpu().numpy())
     return np.concatenate(near)

@@ -5,14 +5,12 @@ Legend: D width of the vectors, T rows and C columns of a tile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from curator_assets.kernels.cell_group import Vectors
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
@@ -33,21 +31,19 @@ class TiledProducts:
     """Products of vectors, a tile at a time, and of how many pairs.
 
     Attributes:
-        vectors: of places.
+        vectors: float32 [n, D] of int64 [n] places, on the device of the products.
         threshold: that the true product of a near pair reaches.
         error: bound of a float32 product's error.
         dtype: that the products are taken in, of ``UNIT_ROUNDOFF``.
-        device: torch device.
         tile_rows: of one product.
         tile_columns: of one product.
         n_compared: pairs so far.
     """
 
-    vectors: Vectors
+    vectors: Callable[[NDArray[np.int64]], torch.Tensor]
     threshold: float
     error: float
     dtype: str
-    device: str
     tile_rows: int
     tile_columns: int
     n_compared: int = 0
@@ -67,12 +63,12 @@ class TiledProducts:
             limit -= 4.01 * UNIT_ROUNDOFF[self.dtype] + self.error
         for left in range(0, len(columns), self.tile_columns):
             second = columns[left : left + self.tile_columns]
-            block = self.fetch(second)
+            block = self.vectors(second)
             reduced = block.to(dtype)
             stop = len(rows) if apart else min(len(rows), left + len(second))
             for top in range(0, stop, self.tile_rows):
                 first = rows[top : min(top + self.tile_rows, stop)]
-                tile = self.fetch(first)
+                tile = self.vectors(first)
                 near = tile.to(dtype) @ reduced.T >= limit
                 self.n_compared += near.numel()
                 if not apart:
@@ -80,8 +76,3 @@ class TiledProducts:
                     behind = top - left + 1 + np.arange(len(first))  # themselves, and those before
                     self.n_compared -= int(np.clip(behind, 0, len(second)).sum())
                 yield Tile(first, second, tile, block, near)
-
-    def fetch(self, places: NDArray[np.int64]) -> torch.Tensor:
-        """float32 [n, D] of places, on the device."""
-        rows = np.ascontiguousarray(self.vectors(places), dtype=np.float32)
-        return torch.from_numpy(rows).to(self.device)

@@ -11,6 +11,7 @@ from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import train_centroids
 from curator_assets.kernels.pairs import find_pairs
 from curator_assets.kernels.products import float32_product_error
+from curator_assets.kernels.proposals import VectorCache
 from curator_assets.kernels.tiles import TiledProducts
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}
@@ -243,9 +244,8 @@ def test_dense_are_those_above_the_limit_and_only_their_pairs_are_left_out(
 ):
     rows = clumped(seed, n_residents + n_visitors, 6, 0.2)
     members = np.random.default_rng(seed).permutation(len(rows))
-    products = TiledProducts(
-        rows.__getitem__, 0.9, float32_product_error(6), "float32", "cpu", *tile
-    )
+    held = VectorCache(rows.__getitem__, len(rows), "cpu")
+    products = TiledProducts(held, 0.9, float32_product_error(6), "float32", *tile)
     cell_search = CellSearch(products, 0.9, limit)
     residents, visitors = members[:n_residents], members[n_residents:]
     cell = Cell(0, residents, visitors, len(rows), np.ones(len(rows), np.bool_))
