@@ -131,8 +131,10 @@ def write_project(folder: Path, n_shards: int, n_rows: int, n_pairs: int) -> Non
     rng = np.random.default_rng(0)
     for shard in shards:
         write_samples(store, shard, n_rows, rng)
+    centroids = rng.normal(size=(N_CELLS, WIDTH))
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
     with store.write(layout.CENTROIDS) as file:
-        np.save(file, rng.normal(size=(N_CELLS, WIDTH)).astype(np.float32))
+        np.save(file, centroids.astype(np.float32))
     numbers = RowNumbers(dict.fromkeys(shards, n_rows))
     for group in cell_groups():
         table = random_pairs(numbers, n_pairs // N_CELL_GROUPS, rng)
@@ -164,6 +166,7 @@ def write_samples(store: Store, shard: str, n: int, rng: np.random.Generator) ->
         "key": keys,
         "position": np.arange(n, dtype=np.int32),
         "ext": ["jpg"] * n,
+        "n_images": np.ones(n, np.int32),
         "embedding": pa.nulls(n, schema.field("embedding").type),
         "width": pa.array(width, mask=absent),
         "height": pa.array(height, mask=absent),
@@ -173,6 +176,8 @@ def write_samples(store: Store, shard: str, n: int, rng: np.random.Generator) ->
         "aspect_ratio": pa.array((width / height).astype(np.float32), mask=absent),
         "mean_luminance": pa.array(rng.beta(3, 3, size=n).astype(np.float32), mask=absent),
         "sharpness": pa.array(rng.lognormal(6, 1, size=n).astype(np.float32), mask=absent),
+        "constant_rows_fraction": pa.array(np.zeros(n, np.float32), mask=absent),
+        "has_alpha": pa.array(np.zeros(n, bool), mask=absent),
         "error": pa.array(np.full(n, "truncated"), mask=readable),
     }
     write_table(store, layout.embeddings(shard), pa.table(columns), schema)
