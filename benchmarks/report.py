@@ -35,7 +35,7 @@ from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.groups import removals_by_shard
 from curator_assets.storage.tables.pair_tables import RowNumbers
-from curator_assets.storage.tables.parquet import write_table
+from curator_assets.storage.tables.parquet import count_rows, write_table
 
 N_CELLS, WIDTH, N_CELL_GROUPS = 2048, 512, 16
 FORMATS = np.array(["jpeg", "png", "webp"])
@@ -99,6 +99,7 @@ def given_in(folder: Path, n_shards: int) -> Given:
         shards=shards,
         behind=[],
         n_taking_part=int(resolver.alive.sum()),
+        n_resolved={shard: count_rows(store, layout.embeddings(shard)) for shard in shards},
         resolver=resolver,
         why_not=None,
         verdict_files=[],

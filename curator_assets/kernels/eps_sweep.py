@@ -77,6 +77,6 @@ def _sweep(
     reached: NDArray[np.uint16],
 ) -> None:
     """Remove, at the thresholds at which an edge's earlier end is kept, the later one."""
-    bits = memoryview(removed)  # its items are plain numbers, quicker than NumPy's
+    bits = removed.data  # its items are plain numbers, quicker than NumPy's
     for a, b, thresholds in zip(first.tolist(), second.tolist(), reached.tolist(), strict=True):
         bits[b] |= thresholds & ~bits[a]

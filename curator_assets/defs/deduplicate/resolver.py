@@ -3,6 +3,7 @@
 Legend: *N samples of all shards, in order of arrival*.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.dense_vectors import DenseVectors
+from curator_assets.storage.tables.groups import removals_by_shard
 from curator_assets.storage.tables.pair_tables import RowNumbers, read_pairs
 from curator_assets.storage.tables.parquet import read_table
 
@@ -131,6 +133,14 @@ class Resolver:
             vectors=stored.vectors,
             device=device,
         )
+
+    def n_removed_at(self, grid: Sequence[float]) -> dict[float, int]:
+        """How many images each eps of a grid removes."""
+        return {eps: int(self.at(eps).removed.sum()) for eps in grid}
+
+    def removals(self, eps: float) -> Iterator[pa.Table]:
+        """Who is removed, a table of `duplicate_groups` a shard, in order of arrival."""
+        yield from removals_by_shard(self.removed_table(self.at(eps))).values()
 
     def _device(self) -> str:
         """Where pairs that are not listed are computed; torch is asked only if there are any."""
