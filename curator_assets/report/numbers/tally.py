@@ -23,7 +23,7 @@ class Tally:
     that a frame costs what it holds, however many came before.
 
     Args:
-        by: columns of `samples.shard_frame`, name -> type.
+        by: columns of `shard_frames.frames`, name -> type.
     """
 
     def __init__(self, **by: type[pl.DataType]) -> None:
