@@ -9,7 +9,8 @@ from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
-from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
+from curator_assets.defs.deduplicate.resolver import Resolver
+from curator_assets.defs.deduplicate.stored_pairs import stored_pairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
@@ -133,8 +134,7 @@ def _given(work: Work) -> Given:
     why_not = too_many(n_pairs, n_dense)
     resolver = None
     if not why_not:
-        embedded = list(shards_of_one_id_each(work))
-        resolver = Resolver(StoredPairs(store, embedded, groups, settings), settings)
+        resolver = Resolver(stored_pairs(work), settings)
     states = [work.require(IMAGE_EMBEDDINGS, shard).state for shard in curated]
     left_out = Counter[str]()
     for state in states:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from curator_assets.kernels.duplicates import random_order
+from curator_assets.kernels.keep_order import random_order
 from curator_assets.report.numbers.cosine_bands import Band, band_of
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow as pa
 
 from curator_assets.report.numbers.band_precision import precision
 from curator_assets.report.numbers.banded_pairs import banded_pairs
@@ -19,7 +20,10 @@ from curator_assets.report.numbers.marked_pairs import (
 )
 from curator_assets.report.numbers.shard_frames import as_frame
 from curator_assets.storage import layout
+from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table
+
+_NOBODY = schemas.DUPLICATE_GROUPS.empty_table()
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def duplicate_tables(given: Given) -> DuplicateTables:
     resolver, beyond = given.resolver, None
     if resolver is not None:
         n_removed = n_removed_at(resolver, eps_grid(chosen.eps, chosen.max_eps))
-        beyond = as_frame(resolver.removed_table(resolver.at(chosen.max_eps)))
+        beyond = as_frame(pa.concat_tables([_NOBODY, *resolver.removals(chosen.max_eps)]))
     else:
         n_removed = {chosen.eps: len(groups)}
     pairs = banded_pairs(groups, beyond, bands, chosen.eps)

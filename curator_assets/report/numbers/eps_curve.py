@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from curator_assets.kernels.resolution import Resolution
 
 MAX_PAIRS = 20_000_000
 MAX_DENSE_MEMBERS = 20_000
@@ -20,11 +17,11 @@ N_EPS = 13
 class Resolves(Protocol):
     """What decides at any eps which image stands for which."""
 
-    def at(self, eps: float) -> Resolution:
-        """The verdicts at cosine >= 1 - `eps`."""
+    def n_removed(self, eps: float) -> int:
+        """How many images are removed at cosine >= 1 - `eps`."""
 
-    def removed_table(self, resolution: Resolution) -> pa.Table:
-        """Who is removed, as a table of `duplicate_groups`."""
+    def removals(self, eps: float) -> Iterator[pa.Table]:
+        """Who is removed, as tables of `duplicate_groups`, one a shard."""
 
 
 def too_many(n_pairs: int, n_dense: int) -> str | None:
@@ -49,7 +46,7 @@ def eps_grid(eps: float, max_eps: float) -> list[float]:
 
 def n_removed_at(resolver: Resolves, grid: Sequence[float]) -> dict[float, int]:
     """How many images each eps of a grid removes, by resolving the pairs anew."""
-    return {eps: int(resolver.at(eps).removed.sum()) for eps in grid}
+    return {eps: resolver.n_removed(eps) for eps in grid}
 
 
 def eps_curve(n_removed: Mapping[float, int], n_taking_part: int) -> pl.DataFrame:
