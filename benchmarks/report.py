@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
+from curator_assets.defs.deduplicate.resolver import Resolver
+from curator_assets.defs.deduplicate.stored_pairs import StoredPairs
 from curator_assets.defs.filter.sample_rules import read_samples_table
 from curator_assets.defs.output.verdicts import verdict_table
 from curator_assets.report import report as report_module
@@ -36,7 +37,7 @@ from curator_assets.storage.arrivals import record_arrivals
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.groups import removals_by_shard
+from curator_assets.storage.tables.groups import StoredRemovals, written_groups
 from curator_assets.storage.tables.pair_tables import RowNumbers
 from curator_assets.storage.tables.parquet import count_rows, write_table
 
@@ -95,14 +96,15 @@ def given_in(folder: Path, n_shards: int) -> Given:
     """What the report is made from."""
     settings = settings_in(folder)
     store, shards = Store(settings.output), shard_names(n_shards)
-    resolver = Resolver(StoredPairs(store, shards, cell_groups(), settings), settings)
+    n_rows = {shard: count_rows(store, layout.embeddings(shard)) for shard in shards}
+    resolver = Resolver(StoredPairs(store, n_rows, cell_groups()), settings)
     return Given(
         settings=settings,
         store=store,
         tars=Source(settings.source),
         shards=shards,
         behind=[],
-        n_taking_part=int(resolver.alive.sum()),
+        n_taking_part=resolver.n_taking_part,
         n_resolved={shard: count_rows(store, layout.embeddings(shard)) for shard in shards},
         resolver=resolver,
         why_not=None,
@@ -157,13 +159,14 @@ def write_project(folder: Path, n_shards: int, n_rows: int, n_pairs: int) -> Non
         write_table(store, layout.pairs(group), table, schemas.PAIRS)
         empty = schemas.DENSE_MEMBERS.empty_table()
         write_table(store, layout.dense_members(group), empty, schemas.DENSE_MEMBERS)
-    resolver = Resolver(StoredPairs(store, shards, cell_groups(), settings), settings)
-    groups = resolver.removed_table(resolver.at(settings.duplicates.eps))
-    write_table(store, layout.DUPLICATE_GROUPS, groups, schemas.DUPLICATE_GROUPS)
-    removed, empty = removals_by_shard(groups), schemas.DUPLICATE_GROUPS.empty_table()
+    stored = StoredPairs(store, dict.fromkeys(shards, n_rows), cell_groups())
+    with written_groups(store) as groups:
+        for removed in Resolver(stored, settings).removals(settings.duplicates.eps):
+            groups.append(removed)
+    removals = StoredRemovals(store)
     for shard in shards:
         samples = read_samples_table(store, shard, settings)
-        table = verdict_table(samples, removed.get(shard, empty), settings)
+        table = verdict_table(samples, removals.of(shard), settings)
         write_table(store, layout.curated_table(shard), table, schemas.curated(settings.columns))
 
 

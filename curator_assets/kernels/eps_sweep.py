@@ -16,21 +16,22 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from curator_assets.kernels.edges import Edges
+from curator_assets.kernels.nodes import Numbers
+from curator_assets.kernels.sorted_runs import Records
 
 MAX_THRESHOLDS = 16
 _COUNTED_NODES = 1 << 22
 
 
 def count_removed_nodes(
-    n_nodes: int, edges: Iterable[Edges], min_cosines: Sequence[float], *, greedy: bool
+    n_nodes: int, edges: Iterable[Records], min_cosines: Sequence[float], *, greedy: bool
 ) -> NDArray[np.int64]:
     """How many nodes are removed at each threshold; two bytes a node are held.
 
     Args:
         n_nodes: nodes, numbered by priority: 0 is kept first.
-        edges: blocks of edges, ascending by their earlier end from the first to the last; an edge
-            may come twice.
+        edges: blocks of records of edges, ascending by their earlier end from the first to the
+            last; an edge may come twice.
         min_cosines: T thresholds, descending, compared as float32.
         greedy: whether a removed node removes none; else, as in SemDeDup, it does.
 
@@ -46,13 +47,13 @@ def count_removed_nodes(
             f"expected at most {MAX_THRESHOLDS} descending thresholds, got {list(min_cosines)}"
         )
     removed = np.zeros(n_nodes, np.uint16)
-    for first, second, cosine in edges:
-        reached = _bits_reached(cosine, thresholds)
+    for block in edges:
+        reached = _bits_reached(block["cosine"], thresholds)
         near = np.flatnonzero(reached)
         if greedy:
-            _sweep(removed, first[near], second[near], reached[near])
+            _sweep(removed, block["first"][near], block["second"][near], reached[near])
         else:
-            np.bitwise_or.at(removed, second[near], reached[near])
+            np.bitwise_or.at(removed, block["second"][near], reached[near])
     counts = np.zeros(len(thresholds), np.int64)
     for start in range(0, n_nodes, _COUNTED_NODES):
         part = removed[start : start + _COUNTED_NODES]
@@ -72,8 +73,8 @@ def _bits_reached(
 
 def _sweep(
     removed: NDArray[np.uint16],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
+    first: Numbers,
+    second: Numbers,
     reached: NDArray[np.uint16],
 ) -> None:
     """Remove, at the thresholds at which an edge's earlier end is kept, the later one."""

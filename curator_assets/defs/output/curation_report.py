@@ -9,7 +9,8 @@ from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
-from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
+from curator_assets.defs.deduplicate.resolver import Resolver
+from curator_assets.defs.deduplicate.stored_pairs import stored_pairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
@@ -142,7 +143,7 @@ def _given(work: Work) -> Given:
         behind=[s for s in work.made_shards(DEDUPLICATED_SHARDS) if s not in curated],
         n_taking_part=work.require(DUPLICATE_GROUPS).state["n_taking_part"],
         n_resolved={shard: entry.state["n_samples"] for shard, entry in embedded.items()},
-        resolver=Resolver(StoredPairs(store, list(embedded), groups, settings), settings),
+        resolver=Resolver(stored_pairs(work), settings),
         why_not=too_many(n_dense),
         verdict_files=verdict_files(store),
         not_taken=read_not_taken(store),
