@@ -20,7 +20,7 @@ from curator_assets.kernels.nodes import Numbers
 from curator_assets.kernels.sorted_runs import Records
 
 MAX_THRESHOLDS = 16
-_COUNTED_NODES = 1 << 22
+_COUNTED_NODES, _LOOP_EDGES = 1 << 22, 100_000
 
 
 def count_removed_nodes(
@@ -79,5 +79,8 @@ def _sweep(
 ) -> None:
     """Remove, at the thresholds at which an edge's earlier end is kept, the later one."""
     bits = removed.data  # its items are plain numbers, quicker than NumPy's
-    for a, b, thresholds in zip(first.tolist(), second.tolist(), reached.tolist(), strict=True):
-        bits[b] |= thresholds & ~bits[a]
+    for start in range(0, len(first), _LOOP_EDGES):
+        part = slice(start, start + _LOOP_EDGES)
+        edges = first[part].tolist(), second[part].tolist(), reached[part].tolist()
+        for a, b, thresholds in zip(*edges, strict=True):
+            bits[b] |= thresholds & ~bits[a]

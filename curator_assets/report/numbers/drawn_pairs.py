@@ -8,6 +8,7 @@ import polars as pl
 
 from curator_assets.report.numbers.marked_pairs import Mark
 from curator_assets.report.numbers.removal_frames import BANDED
+from curator_assets.report.numbers.shard_frames import copied
 
 N_SHOWN = 6
 """Pairs of a band that are shown as examples."""
@@ -34,7 +35,7 @@ class DrawnPairs:
         """Draw among the pairs of a frame; of `banded_frames`."""
         left = frame.join(self._without, on=["id", "kept_id"], how="anti", maintain_order="left")
         place = pl.col("draw").rank("ordinal").over("band")
-        self._drawn = pl.concat([self._drawn, left]).filter(place <= self._n)
+        self._drawn = copied(pl.concat([self._drawn, left]).filter(place <= self._n))
 
     @property
     def table(self) -> pl.DataFrame:

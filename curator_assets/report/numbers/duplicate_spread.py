@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from curator_assets.report.numbers.shard_frames import copied
+
 MAX_SHARD_PAIRS = 1_000_000
 """Rows of the table `shard_pairs`."""
 
@@ -60,7 +62,7 @@ class ShardPairs:
         self.n_pairs += len(counted)
         self.n_duplicates += len(removed)
         self.n_within += int((removed["shard"] == removed["kept_shard"]).sum())
-        self._held = pl.concat([self._held, counted])
+        self._held = pl.concat([self._held, copied(counted)])
         if len(self._held) > 2 * MAX_SHARD_PAIRS:
             self._held = self.table
 

@@ -28,6 +28,7 @@ from curator_assets.report.numbers.marked_pairs import (
     read_marks,
 )
 from curator_assets.report.numbers.removal_frames import BANDED, banded_frames, removal_frames
+from curator_assets.report.numbers.shard_frames import copied
 from curator_assets.storage.tables.groups import read_removals
 from curator_assets.storage.tables.pair_tables import RowNumbers
 
@@ -89,7 +90,7 @@ class _PairCounts:
         self.to_mark.add(frame)
         self.drawn.add(frame)
         lowest = pl.concat([self.lowest, removed]).sort("cosine", "id")
-        self.lowest = lowest.head(N_LOWEST)
+        self.lowest = copied(lowest.head(N_LOWEST))
         for band, n in frame["band"].value_counts().iter_rows():
             self.by_band[band] = self.by_band.get(band, 0) + n
 

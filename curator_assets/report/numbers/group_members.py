@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from curator_assets.report.numbers.duplicate_spread import GroupSizes
+from curator_assets.report.numbers.shard_frames import copied
 
 N_LARGEST, N_MEMBERS = 6, 11
 
@@ -24,7 +25,8 @@ def largest_groups(frames: Iterable[pl.DataFrame], sizes: GroupSizes) -> list[tu
     for frame in frames:
         sized = frame.select("kept_id", size=sizes.of(frame["kept_row"]))
         both = pl.concat([largest, sized.filter(pl.col("size") >= least)]).unique()
-        largest = both.sort("size", "kept_id", descending=[True, False]).head(N_LARGEST)
+        both = both.sort("size", "kept_id", descending=[True, False])
+        largest = copied(both.head(N_LARGEST))
     return list(largest.iter_rows())
 
 
@@ -51,7 +53,7 @@ def group_members(
     for frame in frames:
         mine = frame.filter(pl.col("kept_id").is_in(wanted.implode()))
         if len(mine):
-            found = [_lowest(pl.concat([*found, mine]))]
+            found = [copied(_lowest(pl.concat([*found, mine])))]
     groups = found[0].partition_by("kept_id", as_dict=True) if found else {}
     return {str(kept_id): group.to_dicts() for (kept_id,), group in groups.items()}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from curator_assets.report.numbers.shard_frames import copied
 from curator_assets.report.numbers.shown_images import STORED, Facts, ShownImage
 from curator_assets.storage.shards.pixels import Address
 
@@ -39,7 +40,7 @@ class NearThreshold:
             new = wanted.select("shard", "image_id", *STORED, *numbers)
             both = new if held is None else pl.concat([held, new])
             nearest = both.sort("distance", maintain_order=True).head(self._n_images)
-            self._nearest[passes] = nearest
+            self._nearest[passes] = copied(nearest) if len(new) else nearest
 
     def images(self, *, passes: bool) -> list[ShownImage]:
         """The nearest images that the bound keeps, or that it drops; the nearest first."""

@@ -118,6 +118,11 @@ def size_class() -> pl.Expr:
     return classes
 
 
+def copied(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same few rows by themselves: else they keep all texts among which theirs were read."""
+    return as_frame(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
 def as_frame(table: pa.Table) -> pl.DataFrame:
     """An Arrow table as a frame."""
     frame = pl.from_arrow(table)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from curator_assets.report.numbers.shard_frames import copied
+
 COUNT_OF = {
     "unreadable": "n_unreadable",
     "filtered": "n_filtered",
@@ -38,7 +40,7 @@ class Tally:
         counted = frame.group_by(self._keys).agg(
             pl.len().cast(pl.Int64).alias("n_images"), pl.col("n_bytes").sum()
         )
-        self._held.append(counted.select(self._sum.columns))
+        self._held.append(copied(counted.select(self._sum.columns)))
         self._n_held += len(counted)
         if self._n_held > max(len(self._sum), _MIN_HELD_ROWS):
             self._sum_up()
