@@ -29,8 +29,9 @@ def needs_assignments(settings: Settings) -> bool:
 class Resolver:
     """The resolution by some settings, at any eps up to one.
 
-    In memory are 5 bytes a sample, 9 if another than the first image is kept, the images that have
-    a copy, and runs of what is sorted. What is made for one eps serves for the others.
+    In memory are 6 bytes a sample, 10 if another than the first image is kept, 4 more by the peers'
+    rule; the images that have a copy; and runs of what is sorted. What is made for one eps serves
+    for the others.
 
     Args:
         stored: what is resolved; several resolvers may share it.
@@ -155,6 +156,7 @@ class Resolver:
         from curator_assets.kernels.nodes import Nodes
 
         stored, settings = self._stored, self._settings
+        stored.require_room(settings)
         place, order = places(stored, settings)
         n_taking_part = int(np.count_nonzero(place < len(place)))
         if self._is_greedy:

@@ -28,13 +28,16 @@ from curator_assets.storage.tables.pair_tables import (
     read_dense_members,
     read_pair_rows,
 )
-from curator_assets.storage.tables.parquet import read_table
+from curator_assets.storage.tables.parquet import count_rows, read_table
 
 if TYPE_CHECKING:
     from curator_assets.kernels.copies import Copies
     from curator_assets.kernels.found_pairs import DenseMembers
 
 _ASKED_ONCE = ["content_hash", "image_id"]
+_BYTES_OF_HASH, _BYTES_OF_KEY, _BYTES_OF_PAIR = 24, 64, 96
+"""On the scratch disk at most, but for long ids: a hash and its row; a distance, an id and a row;
+an edge by either end, a verdict, and a verdict with an id."""
 
 
 class SharedIdError(Exception):
@@ -104,6 +107,17 @@ class StoredPairs:
                 pass
         assert self._same_bytes is not None  # all samples were read
         return self._same_bytes
+
+    def require_room(self, settings: Settings) -> None:
+        """Return if the scratch has room for a resolution.
+
+        Raises:
+            OutputError: it has not.
+        """
+        n_pairs = sum(count_rows(self.store, layout.pairs(group)) for group in self._cell_groups)
+        bytes_of_key = 0 if settings.duplicates.keep == "first" else _BYTES_OF_KEY
+        bytes_of_samples = self.numbers.n_rows * (_BYTES_OF_HASH + bytes_of_key)
+        self.scratch.require(bytes_of_samples + n_pairs * _BYTES_OF_PAIR)
 
     def pairs(self) -> Iterator[PairRows]:
         """Every stored pair, part by part."""
