@@ -442,8 +442,8 @@ class _Injector:
         if stage is DUPLICATE_GROUPS:
             made = self.work.made_shards(IMAGE_EMBEDDINGS)
             state["shards"] = [[shard, entry.data_version] for shard, entry in made.items()]
-            removals = removals_by_shard(self._groups())
-            state["removals"] = {shard: removals_version(t) for shard, t in removals.items()}
+            removals = removals_by_shard([self._groups().cast(schemas.DUPLICATE_GROUPS)])
+            state["removals"] = {shard: removals_version(table) for shard, table in removals}
         return state
 
 

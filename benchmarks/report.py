@@ -17,14 +17,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
+from curator_assets.defs.deduplicate.resolver import Resolver
+from curator_assets.defs.deduplicate.stored_pairs import StoredPairs
 from curator_assets.defs.filter.sample_rules import read_samples_table
 from curator_assets.defs.output.verdicts import verdict_table
+from curator_assets.report import report as report_module
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.report import make_report
 from curator_assets.settings import Settings
@@ -33,11 +37,12 @@ from curator_assets.storage.arrivals import record_arrivals
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.groups import removals_by_shard
+from curator_assets.storage.tables.groups import StoredRemovals, written_groups
 from curator_assets.storage.tables.pair_tables import RowNumbers
-from curator_assets.storage.tables.parquet import write_table
+from curator_assets.storage.tables.parquet import count_rows, write_table
 
 N_CELLS, WIDTH, N_CELL_GROUPS = 2048, 512, 16
+STEPS = ("duplicate_tables", "count_samples", "report_numbers", "report_pictures", "render_page")
 FORMATS = np.array(["jpeg", "png", "webp"])
 WORDS = np.array([f"{word:04x}" for word in range(2**16)])
 
@@ -91,14 +96,16 @@ def given_in(folder: Path, n_shards: int) -> Given:
     """What the report is made from."""
     settings = settings_in(folder)
     store, shards = Store(settings.output), shard_names(n_shards)
-    resolver = Resolver(StoredPairs(store, shards, cell_groups(), settings), settings)
+    n_rows = {shard: count_rows(store, layout.embeddings(shard)) for shard in shards}
+    resolver = Resolver(StoredPairs(store, n_rows, cell_groups()), settings)
     return Given(
         settings=settings,
         store=store,
         tars=Source(settings.source),
         shards=shards,
         behind=[],
-        n_taking_part=int(resolver.alive.sum()),
+        n_taking_part=resolver.n_taking_part,
+        n_resolved={shard: count_rows(store, layout.embeddings(shard)) for shard in shards},
         resolver=resolver,
         why_not=None,
         verdict_files=[],
@@ -110,17 +117,28 @@ def given_in(folder: Path, n_shards: int) -> Given:
 
 def measure(folder: Path, n_shards: int) -> None:
     """Make the report and print what it cost."""
-    started = time.perf_counter()
-    report = make_report(given_in(folder, n_shards))
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    for step in STEPS:
+        setattr(report_module, step, timed(getattr(report_module, step)))
+    report = timed(make_report)(timed(given_in)(folder, n_shards))
     size = (folder / "curated" / layout.REPORT).stat().st_size
     print(f"samples            {report.summary['n_samples']:,}")
     print(f"duplicates         {report.summary['n_duplicates']:,}")
     print(f"images absent      {report.n_missing:,}")
     print(f"page               {size / 1e6:.2f} MB")
-    print(f"seconds            {seconds:.1f}")
-    print(f"peak memory        {peak:.2f} GiB")
+
+
+def timed(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The same step, which prints what it took and the process's peak after it."""
+
+    def run(*arguments: Any) -> Any:
+        started, cpu = time.perf_counter(), time.process_time()
+        made = step(*arguments)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        print(f"{step.__name__:18} {seconds:6.1f} s, {cpu:6.1f} s of CPU, peak {peak:5.0f} MiB")
+        return made
+
+    return run
 
 
 def write_project(folder: Path, n_shards: int, n_rows: int, n_pairs: int) -> None:
@@ -131,21 +149,24 @@ def write_project(folder: Path, n_shards: int, n_rows: int, n_pairs: int) -> Non
     rng = np.random.default_rng(0)
     for shard in shards:
         write_samples(store, shard, n_rows, rng)
+    centroids = rng.normal(size=(N_CELLS, WIDTH))
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
     with store.write(layout.CENTROIDS) as file:
-        np.save(file, rng.normal(size=(N_CELLS, WIDTH)).astype(np.float32))
+        np.save(file, centroids.astype(np.float32))
     numbers = RowNumbers(dict.fromkeys(shards, n_rows))
     for group in cell_groups():
         table = random_pairs(numbers, n_pairs // N_CELL_GROUPS, rng)
         write_table(store, layout.pairs(group), table, schemas.PAIRS)
         empty = schemas.DENSE_MEMBERS.empty_table()
         write_table(store, layout.dense_members(group), empty, schemas.DENSE_MEMBERS)
-    resolver = Resolver(StoredPairs(store, shards, cell_groups(), settings), settings)
-    groups = resolver.removed_table(resolver.at(settings.duplicates.eps))
-    write_table(store, layout.DUPLICATE_GROUPS, groups, schemas.DUPLICATE_GROUPS)
-    removed, empty = removals_by_shard(groups), schemas.DUPLICATE_GROUPS.empty_table()
+    stored = StoredPairs(store, dict.fromkeys(shards, n_rows), cell_groups())
+    with written_groups(store) as groups:
+        for removed in Resolver(stored, settings).removals(settings.duplicates.eps):
+            groups.append(removed)
+    removals = StoredRemovals(store)
     for shard in shards:
         samples = read_samples_table(store, shard, settings)
-        table = verdict_table(samples, removed.get(shard, empty), settings)
+        table = verdict_table(samples, removals.of(shard), settings)
         write_table(store, layout.curated_table(shard), table, schemas.curated(settings.columns))
 
 
@@ -164,6 +185,7 @@ def write_samples(store: Store, shard: str, n: int, rng: np.random.Generator) ->
         "key": keys,
         "position": np.arange(n, dtype=np.int32),
         "ext": ["jpg"] * n,
+        "n_images": np.ones(n, np.int32),
         "embedding": pa.nulls(n, schema.field("embedding").type),
         "width": pa.array(width, mask=absent),
         "height": pa.array(height, mask=absent),
@@ -173,6 +195,8 @@ def write_samples(store: Store, shard: str, n: int, rng: np.random.Generator) ->
         "aspect_ratio": pa.array((width / height).astype(np.float32), mask=absent),
         "mean_luminance": pa.array(rng.beta(3, 3, size=n).astype(np.float32), mask=absent),
         "sharpness": pa.array(rng.lognormal(6, 1, size=n).astype(np.float32), mask=absent),
+        "constant_rows_fraction": pa.array(np.zeros(n, np.float32), mask=absent),
+        "has_alpha": pa.array(np.zeros(n, bool), mask=absent),
         "error": pa.array(np.full(n, "truncated"), mask=readable),
     }
     write_table(store, layout.embeddings(shard), pa.table(columns), schema)

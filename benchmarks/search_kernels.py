@@ -22,6 +22,7 @@ import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from removed_rows import removed_rows
 from search_cost import ONE_THREAD, memory_mib, print_heads, print_row
 from search_truth import TIE, Clock, Reference, brute_force, found_of, timed
 from synthetic_vectors import around, clip_like, unit
@@ -32,12 +33,6 @@ from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import deduplicate_sample, train_centroids
 from curator_assets.kernels.pairs import Found, find_pairs
 from curator_assets.kernels.prefix import PrefixBasis, principal_directions
-from curator_assets.kernels.resolution import (
-    Resolution,
-    resolve,
-    resolve_greedy,
-    resolve_semdedup,
-)
 
 FAST_VISITS, FAST_BOUND = 16, 0.6
 METHODS: dict[str, dict[str, Any]] = {
@@ -114,19 +109,6 @@ def search(
     return Searched(found, assignment.home, len(assignment.visits) / len(vectors), clock)
 
 
-def settle(pairs: Pairs, vectors: Array, eps: float, home: Array | None = None) -> Resolution:
-    """Greedy, or with ``home`` the peers' rule; in order of arrival, everyone alive."""
-    policy: dict[str, Any] = {
-        "alive": np.ones(len(vectors), np.bool_),
-        "order": np.arange(len(vectors)),
-        "min_cosine": 1 - eps,
-        "vectors": vectors.__getitem__,
-    }
-    if home is not None:
-        return resolve_semdedup(pairs, home=home, **policy)
-    return resolve(pairs, content=None, **policy)
-
-
 def compare(n_images: int, eps_values: list[float], args: argparse.Namespace) -> None:
     """The table of one size: every method at every eps."""
     vectors = clip_like(n_images, WIDTH, args.seed)
@@ -157,16 +139,16 @@ def compare_cells(
     a, b, n_ties = reference.at(eps)
     truth, note = None, f"- eps {eps}: {len(a):,} true pairs, {n_ties} ties within {TIE:g} apart"
     if reference.complete:
-        kept_by, _ = resolve_greedy(len(vectors), a, b, np.ones(len(a), np.float32))
-        truth = kept_by >= 0
+        listed = Pairs(a, b, np.ones(len(a), np.float32), np.zeros(len(a), np.bool_))
+        truth = removed_rows(listed, vectors, eps)
     for method, visits in METHODS.items():
         searched = search(vectors, codebook, eps, **visits)
         pairs, home, cost = searched.found.pairs, searched.home, searched.cost
         with timed() as settling:
-            removed = settle(pairs, vectors, eps).removed
+            removed = removed_rows(pairs, vectors, eps)
         truth = removed if truth is None else truth  # no full brute force: against exact
         if method == "exact":
-            peers = settle(pairs, vectors, eps, home).removed
+            peers = removed_rows(pairs, vectors, eps, home)
             note += f"; without a kept image within eps: greedy {orphans(removed, reference, eps)}"
             note += f", semdedup rule {orphans(peers, reference, eps)}"
         print_row(
@@ -203,9 +185,9 @@ def clump(args: argparse.Namespace) -> None:
     searched = search(vectors, codebook, eps, **METHODS["exact"])
     pairs, home, cost = searched.found.pairs, searched.home, searched.cost
     with timed() as settling:
-        removed = settle(pairs, vectors, eps).removed
+        removed = removed_rows(pairs, vectors, eps)
     with timed() as peers:
-        removed_by_peers = settle(pairs, vectors, eps, home).removed
+        removed_by_peers = removed_rows(pairs, vectors, eps, home)
     print_heads("figure", "value")
     print_row("search", f"{cost.cpu:.1f} CPU-s, {cost.wall:.1f} s, {searched.n_visits:.1f} visits")
     print_row("greedy resolution", f"{settling.cpu:.1f} CPU-s, {removed.sum():,} removed")

@@ -41,7 +41,7 @@ class DensePools:
 
     Args:
         members: of the pools, by row.
-        node: int64 [N], the node of each row; N for a row that takes no part.
+        node: integer [N], the node of each row; N for a row that takes no part.
         vectors: float32 [n, D] of int64 [n] rows, unit L2 norm; asked for at most 8,192 at a time.
         min_cosine: 1 - eps, compared as float32.
         device: torch device of the products; does not change the result.
@@ -53,7 +53,7 @@ class DensePools:
     def __init__(
         self,
         members: DenseMembers,
-        node: NDArray[np.int64],
+        node: NDArray[np.integer],
         vectors: Vectors,
         *,
         min_cosine: float,
@@ -62,7 +62,7 @@ class DensePools:
         live = np.flatnonzero(node[members.row] < len(node))
         order = live[np.lexsort((members.row[live], node[members.row[live]], members.cell[live]))]
         self.row, self.resident = members.row[order], members.resident[order]
-        self.node = node[self.row]
+        self.node = node[self.row].astype(np.int64)
         starts = np.flatnonzero(np.diff(members.cell[order], prepend=-1))
         self._bounds = np.append(starts, len(order))
         self._vectors, self._device = vectors, device

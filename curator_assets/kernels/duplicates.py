@@ -1,12 +1,9 @@
-"""Identical vectors, the peers' duplicate score, and the orders that decide what is kept.
+"""Identical vectors, and the peers' duplicate score.
 
 Legend: N images, D embedding width, n chosen rows.
 """
 
 from __future__ import annotations
-
-import hashlib
-from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,83 +50,6 @@ def semdedup_scores(
             nearest[start + better] = left + column[better]
     scores[:1] = 0.0
     return scores[rank], order[nearest][rank]
-
-
-def arrival_order(arrival: NDArray[np.integer], position: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Policy ``first``: by arrival of the shard, then by position in it.
-
-    Args:
-        arrival: integer [N], rank of the image's shard.
-        position: integer [N], place within the shard.
-
-    Returns:
-        int64 [N], a permutation: the image to keep first comes first.
-    """
-    return np.lexsort((position, arrival))
-
-
-def best_order(
-    columns: Sequence[NDArray[np.number]],
-    pixels: NDArray[np.integer],
-    arrival: NDArray[np.integer],
-    position: NDArray[np.integer],
-) -> NDArray[np.int64]:
-    """Policy ``best``: highest column values first, then most pixels, then first come.
-
-    Args:
-        columns: number [N] each, the most important first; NaN counts as lowest.
-        pixels: integer [N], width times height.
-        arrival: integer [N], rank of the image's shard.
-        position: integer [N], place within the shard.
-
-    Returns:
-        int64 [N], a permutation: the image to keep first comes first.
-    """
-    descending = [-np.nan_to_num(np.asarray(c, np.float64), nan=-np.inf) for c in columns]
-    return np.lexsort((position, arrival, -np.asarray(pixels, np.int64), *reversed(descending)))
-
-
-def hard_order(distance: NDArray[np.floating], ids: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Policy ``hard``: farthest from the centroid first, ties by descending id (NeMo Curator).
-
-    Args:
-        distance: float [N], distance to the centroid of the image's cell.
-        ids: [N] distinct, any sortable dtype; objects are compared as text.
-
-    Returns:
-        int64 [N], a permutation: the image to keep first comes first.
-    """
-    return easy_order(distance, ids)[::-1].copy()
-
-
-def easy_order(distance: NDArray[np.floating], ids: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Policy ``easy``: nearest to the centroid first, ties by ascending id (NeMo Curator).
-
-    Args:
-        distance: float [N], distance to the centroid of the image's cell.
-        ids: [N] distinct, any sortable dtype; objects are compared as text.
-
-    Returns:
-        int64 [N], a permutation: the image to keep first comes first.
-    """
-    sortable = ids.astype(np.dtypes.StringDType()) if ids.dtype == object else ids
-    by_id = np.argsort(sortable, kind="stable")
-    return by_id[np.argsort(distance[by_id], kind="stable")]
-
-
-def random_order(ids: Iterable[str], *, seed: int) -> NDArray[np.int64]:
-    """Policy ``random``: by a hash of seed and id, so no image's draw depends on the others.
-
-    Args:
-        ids: N distinct image ids.
-        seed: another seed, another order.
-
-    Returns:
-        int64 [N], a permutation: the image to keep first comes first.
-    """
-    key = str(seed).encode()
-    digests = [hashlib.blake2b(name.encode(), key=key, digest_size=8).digest() for name in ids]
-    return np.argsort(np.frombuffer(b"".join(digests), dtype=">u8"), kind="stable")
 
 
 def rank_of(order: NDArray[np.int64]) -> NDArray[np.int64]:

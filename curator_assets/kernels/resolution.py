@@ -1,13 +1,18 @@
 """Which image stands for which: the greedy resolution with its guarantee, and the peers' rule.
 
-Legend: N images, P stored pairs, E edges.
+Legend: N images, P stored pairs, E edges, M memberships of dense pools.
 
 Greedy: go through the images in a total order; an image that no kept one has removed is kept, and
 removes its near-duplicates. So every removed image has a kept one within eps, no two kept images
 are within eps, and the answer depends on the order alone. Images with identical vectors or
 identical bytes are one node, whose place in the order is that of its best live member.
 
-Nodes are numbered by priority, so "earlier" is "smaller" throughout.
+It is one pass over the edges in order of their earlier nodes, which need not fit into memory: a
+byte a node is held.
+
+As in SemDeDup and NeMo Curator, the peers' rule is not greedy: an image is removed if any earlier
+one of its cell is within eps, so a removed image still removes others, and the one that stands for
+another (the nearest earlier one) may itself be removed.
 
 Pairs between two members of a dense pool are not listed; they are computed when a kept image's
 neighbours, or the nearest image before one, are asked for. The verdicts are the same bit by bit.
@@ -15,284 +20,181 @@ neighbours, or the nearest image before one, are asked for. The verdicts are the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator_assets.kernels.duplicates import rank_of
-from curator_assets.kernels.edges import Edges, joined, strongest
-from curator_assets.kernels.found_pairs import DenseMembers, Pairs
+from curator_assets.kernels.edges import edge_records, strongest_by_second
+from curator_assets.kernels.nodes import Nodes, Numbers
+from curator_assets.kernels.sorted_runs import Records, Scratch, SortedRuns
 
 if TYPE_CHECKING:
-    from curator_assets.kernels.cell_group import Vectors
     from curator_assets.kernels.dense import DensePools
 
-_LOOP_CHUNK = 1_000_000
+_LOOP_CHUNK = 100_000
 
 
 @dataclass(frozen=True)
-class Resolution:
-    """Verdict on each of N images.
+class Graph:
+    """Near-duplicates between nodes, resolved at any threshold.
 
     Attributes:
-        kept_by: int64 [N], row of the image that stands for a removed one; -1 where the image is
-            kept or takes no part.
-        cosine: float32 [N], cosine to that image, 1.0 for identical ones; NaN where kept_by is -1.
-    """
-
-    kept_by: NDArray[np.int64]
-    cosine: NDArray[np.float32]
-
-    @property
-    def removed(self) -> NDArray[np.bool_]:
-        """Bool [N]."""
-        return self.kept_by >= 0
-
-
-def resolve(
-    pairs: Pairs,
-    *,
-    content: NDArray[np.generic] | None,
-    alive: NDArray[np.bool_],
-    order: NDArray[np.int64],
-    min_cosine: float,
-    vectors: Vectors | None = None,
-    device: str = "cpu",
-) -> Resolution:
-    """The greedy resolution; each removed image names the nearest kept image before it.
-
-    With the order of arrival, new images at its end never change an old verdict.
-
-    Args:
-        pairs: pairs of the N images, at least all those with cosine >= ``min_cosine``.
-        content: any sortable dtype [N], equal where the images' bytes are; None to ignore bytes.
-        alive: bool [N], False for images that take no part (they failed a filter).
-        order: int64 [N], a permutation: the image to keep first comes first.
+        nodes: whose images are resolved.
+        edges: by `first`, at least all those at or above the thresholds that are asked for.
         min_cosine: 1 - eps, compared as float32.
-        vectors: float32 [n, D] of int64 [n] rows, at most 8,192 at a time: the embeddings that
-            were searched. Needed, and called, only if ``pairs`` has dense members.
-        device: torch device of the products with them; does not change the result.
-
-    Returns:
-        The verdicts. A removed image names a kept one within eps of it, or identical to it;
-        ties in cosine go to the earlier image.
-
-    Raises:
-        ValueError: lengths differ, ``order`` is no permutation, or ``vectors`` are needed.
+        pools: further edges, of that threshold, that are not listed; if any.
+        scratch: where what does not fit into memory lies.
     """
-    copies = [(pairs.a[pairs.identical], pairs.b[pairs.identical])]
-    if content is not None:
-        if len(content) != len(alive):
-            raise ValueError(f"{len(content)} content values for {len(alive)} images")
-        _, first, inverse = np.unique(content, return_index=True, return_inverse=True)
-        copies.append((first[inverse], np.arange(len(alive))))
-    classes = identity_classes(len(alive), copies)
-    node = _node_of_image(classes, alive, order)
-    near = pairs.cosine >= np.float32(min_cosine)
-    edges = _edges(node, pairs.a[near], pairs.b[near], pairs.cosine[near])
-    pools = _pools(pairs.dense, node, vectors, min_cosine, device)
-    by_node, by_cosine = resolve_greedy(len(alive), *edges, pools)
-    return _verdicts(node, by_node, by_cosine, alive, order, copies_follow=True)
+
+    nodes: Nodes
+    edges: SortedRuns
+    min_cosine: float
+    pools: DensePools | None
+    scratch: Scratch
+
+    def near(self) -> Iterator[Records]:
+        """The listed edges that reach the threshold, in order of the earlier node."""
+        for edges in self.edges.pieces():
+            yield edges[edges["cosine"] >= np.float32(self.min_cosine)]
 
 
-def resolve_semdedup(
-    pairs: Pairs,
-    *,
-    home: NDArray[np.int32],
-    alive: NDArray[np.bool_],
-    order: NDArray[np.int64],
-    min_cosine: float,
-    vectors: Vectors | None = None,
-    device: str = "cpu",
-) -> Resolution:
-    """The peers' rule: remove an image if any earlier one of its cell is within eps.
+def removed_greedily(graph: Graph) -> NDArray[np.uint8]:
+    """All nodes but the first maximal independent set: [n_nodes], 1 for one that is removed."""
+    sweep = _Sweep(graph)
+    if graph.pools:
+        for member, node in graph.pools.by_priority():
+            sweep.go_on(node)
+            if not sweep.removed[node]:
+                sweep.flags[graph.pools.later_neighbours(member, sweep.flags)] = 1
+    sweep.go_on(graph.nodes.n_nodes)
+    return sweep.flags
 
-    As in SemDeDup and NeMo Curator: not greedy, so a removed image still removes others, and
-    ``kept_by`` (the nearest earlier image, ties to the earlier) may itself be removed.
+
+class _Sweep:
+    """Nodes are removed by the edges of those that are kept, in order.
+
+    Attributes:
+        flags: uint8 [n_nodes], not 0 if a node is removed; final for nodes that were passed.
+        removed: the same bytes.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.flags = np.zeros(graph.nodes.n_nodes, np.uint8)
+        self.removed = self.flags.data  # in a loop twice as fast as the array
+        self._pieces = graph.near()
+        self._sources = self._starts = self._ends = np.zeros(0, np.int64)
+        self._targets: Numbers = self._sources
+        self._done = 0
+
+    def go_on(self, stop: int) -> None:
+        """Follow the edges of all nodes below `stop`."""
+        while True:
+            left = self._sources[self._done :]
+            end = self._done + int(np.searchsorted(left, stop))
+            for start in range(self._done, end, _LOOP_CHUNK):
+                self._follow(slice(start, min(start + _LOOP_CHUNK, end)))
+            self._done = end
+            if end < len(self._sources):
+                return
+            edges = next(self._pieces, None)
+            if edges is None:
+                return
+            first = np.ascontiguousarray(edges["first"])
+            changes = np.ones(len(first), np.bool_)
+            changes[1:] = first[1:] != first[:-1]
+            self._starts = np.flatnonzero(changes)
+            self._ends = np.append(self._starts[1:], len(first))
+            self._sources, self._done = first[self._starts], 0
+            self._targets = np.ascontiguousarray(edges["second"])
+
+    def _follow(self, part: slice) -> None:
+        spans = self._sources[part].tolist(), self._starts[part].tolist(), self._ends[part].tolist()
+        removed, flags, targets = self.removed, self.flags, self._targets
+        for source, start, end in zip(*spans, strict=True):
+            if not removed[source]:
+                flags[targets[start:end]] = 1
+
+
+def greedy_links(graph: Graph, removed: NDArray[np.uint8]) -> Iterator[Records]:
+    """Edges from kept nodes to those that they remove, the strongest of each among them.
 
     Args:
-        pairs: pairs of the N images, at least all those with cosine >= ``min_cosine``.
-        home: int32 [N], the cell of each image.
-        alive: bool [N], False for images that take no part.
-        order: int64 [N], a permutation, such as that of ``priority_order("hard", ...)``.
-        min_cosine: 1 - eps, compared as float32.
-        vectors: float32 [n, D] of int64 [n] rows, at most 8,192 at a time: the embeddings that
-            were searched. Needed, and called, only if ``pairs`` has dense members.
-        device: torch device of the products with them; does not change the result.
-
-    Returns:
-        The verdicts.
-
-    Raises:
-        ValueError: lengths differ, ``order`` is no permutation, or ``vectors`` are needed.
+        graph: that was resolved.
+        removed: of `removed_greedily`.
     """
-    if len(home) != len(alive):
-        raise ValueError(f"{len(home)} homes for {len(alive)} images")
-    near = (home[pairs.a] == home[pairs.b]) & (pairs.cosine >= np.float32(min_cosine))
-    same = near & pairs.identical
-    classes = identity_classes(len(alive), [(pairs.a[same], pairs.b[same])])
-    node = _node_of_image(classes, alive, order)
-    edges = _edges(node, pairs.a[near], pairs.b[near], pairs.cosine[near])
-    pools = _pools(pairs.dense.residents(), node, vectors, min_cosine, device)
-    if pools:
-        everyone = np.ones(len(pools.node), np.bool_)
-        edges = joined(edges, pools.strongest_links(everyone, everyone))
-    by_node, by_cosine = strongest(len(alive), *edges)
-    return _verdicts(node, by_node, by_cosine, alive, order, copies_follow=False)
+    for edges in graph.near():
+        yield edges[removed[edges["first"]] == 0]
+    if graph.pools:
+        is_removed = removed[graph.pools.node] == 1
+        yield edge_records(*graph.pools.strongest_links(~is_removed, is_removed))
 
 
-def resolve_greedy(
-    n_nodes: int,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    cosine: NDArray[np.float32],
-    pools: DensePools | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The first maximal independent set of a graph, and what stands for each other node.
-
-    One pass over the kept nodes and their edges, hence linear, also on a long chain.
+def semdedup_links(graph: Graph) -> Iterator[Records]:
+    """The peers' rule: edges to removed nodes, the strongest of each among them.
 
     Args:
-        n_nodes: nodes, numbered by priority: 0 is kept first.
-        first: int64 [E], the earlier end of each edge.
-        second: int64 [E], the later end, ``first < second``; an edge may come twice.
-        cosine: float32 [E].
-        pools: edges that are not listed, if any.
-
-    Returns:
-        int64 [n_nodes], the kept neighbour of highest cosine, ties to the earlier, -1 for a kept
-        node; float32 [n_nodes], that cosine, NaN for a kept node.
+        graph: of pairs within one cell each.
     """
-    key = first.astype(np.uint64) << np.uint64(32) | second.astype(np.uint64)
-    key.sort()
-    targets = (key & np.uint64(2**32 - 1)).astype(np.int64)
-    sources = (key >> np.uint64(32)).astype(np.int64)
-    del key
-    starts = np.flatnonzero(np.diff(sources, prepend=-1))
-    sources, ends = sources[starts], np.append(starts[1:], len(targets))
-    removed = bytearray(n_nodes)
-    flags = np.frombuffer(removed, dtype=np.uint8)
-
-    def sweep(begin: int, stop: int) -> None:
-        for left in range(begin, stop, _LOOP_CHUNK):
-            part = slice(left, min(left + _LOOP_CHUNK, stop))
-            spans = sources[part].tolist(), starts[part].tolist(), ends[part].tolist()
-            for source, start, end in zip(*spans, strict=True):
-                if not removed[source]:
-                    flags[targets[start:end]] = 1
-
-    done = 0
-    if pools:
-        for member, node in pools.by_priority():
-            stop = done + int(np.searchsorted(sources[done:], node))
-            sweep(done, stop)
-            done = stop
-            if not removed[node]:
-                flags[pools.later_neighbours(member, flags)] = 1
-    sweep(done, len(sources))
-    from_kept = flags[first] == 0
-    edges = first[from_kept], second[from_kept], cosine[from_kept]
-    if pools:
-        is_removed = flags[pools.node] == 1
-        edges = joined(edges, pools.strongest_links(~is_removed, is_removed))
-    return strongest(n_nodes, *edges)
+    yield from graph.near()
+    if graph.pools:
+        everyone = np.ones(len(graph.pools.node), np.bool_)
+        yield edge_records(*graph.pools.strongest_links(everyone, everyone))
 
 
-def identity_classes(
-    n_images: int, copies: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
-) -> NDArray[np.int64]:
-    """The lowest row that each image is identical with, over any chain of ``copies``.
+def count_linked(graph: Graph) -> int:
+    """How many nodes the peers' rule removes."""
+    removed = np.zeros(graph.nodes.n_nodes, np.bool_)
+    for edges in semdedup_links(graph):
+        removed[edges["second"]] = True
+    return int(np.count_nonzero(removed))
+
+
+def verdicts(graph: Graph, links: Iterator[Records], *, copies_follow: bool) -> Iterator[Records]:
+    """The removed images: `row`, `kept` (row of the one that stands for it) and their `cosine`.
+
+    Each removed node names the nearest of those that remove it, ties to the earlier. A copy is
+    removed for the best image of its node at cosine 1.0; with ``copies_follow``, if that one is
+    itself removed, for the image that stands for it.
 
     Args:
-        n_images: N.
-        copies: arrays int64 (a, b) of rows: a[i] is identical with b[i].
-
-    Returns:
-        int64 [N], its own row for an image without a copy before it.
+        graph: that was resolved.
+        links: edges to removed nodes.
+        copies_follow: see above.
     """
-    label = np.arange(n_images)
-    a = np.concatenate([np.zeros(0, np.int64), *(pair[0] for pair in copies)])
-    b = np.concatenate([np.zeros(0, np.int64), *(pair[1] for pair in copies)])
-    while len(a):
-        low, high = np.minimum(label[a], label[b]), np.maximum(label[a], label[b])
-        apart = low != high
-        a, b = a[apart], b[apart]
-        np.minimum.at(label, high[apart], low[apart])  # hook each root to a lower one
-        while not np.array_equal(label, shorter := label[label]):
-            label = shorter
-    return label
-
-
-def _node_of_image(
-    classes: NDArray[np.int64], alive: NDArray[np.bool_], order: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """int64 [N]: the place in the order of the class's best live member; N if none lives."""
-    n_images = len(alive)
-    if len(order) != n_images:
-        raise ValueError(f"an order of {len(order)} rows for {n_images} images")
-    best = np.full(n_images, n_images)
-    np.minimum.at(best, classes[alive], rank_of(order)[alive])
-    node: NDArray[np.int64] = best[classes]
-    return node
-
-
-def _edges(
-    node: NDArray[np.int64],
-    a: NDArray[np.int64],
-    b: NDArray[np.int64],
-    cosine: NDArray[np.float32],
-) -> Edges:
-    """Edges (earlier, later, cosine) between different live nodes."""
-    first, second = np.minimum(node[a], node[b]), np.maximum(node[a], node[b])
-    kept = (first != second) & (second < len(node))
-    return first[kept], second[kept], cosine[kept]
-
-
-def _pools(
-    dense: DenseMembers,
-    node: NDArray[np.int64],
-    vectors: Vectors | None,
-    min_cosine: float,
-    device: str,
-) -> DensePools | None:
-    """The pairs that are not listed; None if all are."""
-    if not len(dense.row):
-        return None
-    if vectors is None:
-        raise ValueError(
-            f"{len(dense.row)} dense members, whose pairs are not listed, but no vectors to "
-            "compute them from: pass vectors=, or search with dense_degree=None"
+    nodes, by_second = graph.nodes, SortedRuns("second", graph.scratch)
+    for edges in links:
+        by_second.append(_of_type(edges, nodes.node.dtype))
+    done = 0  # copies
+    for piece in by_second.pieces():
+        link = strongest_by_second(piece)
+        node, kept = link["second"], nodes.rows(link["first"])
+        yield _verdict_records(nodes.rows(node), kept, link["cosine"])
+        end = int(np.searchsorted(nodes.copy_node, node[-1], side="right"))
+        copy_node, copy_row = nodes.copy_node[done:end], nodes.copy_row[done:end]
+        at = np.searchsorted(node, copy_node)
+        follow = (node[at] == copy_node) & copies_follow
+        best, one = nodes.rows(copy_node), np.float32(1.0)
+        yield _verdict_records(
+            copy_row,
+            np.where(follow, kept[at], best),
+            np.where(follow, link["cosine"][at], one),
         )
-    # here, since it imports torch, which few resolutions need
-    from curator_assets.kernels.dense import DensePools  # noqa: PLC0415
+        done = end
+    best = nodes.rows(nodes.copy_node[done:])
+    yield _verdict_records(nodes.copy_row[done:], best, np.ones(len(best), np.float32))
 
-    return DensePools(dense, node, vectors, min_cosine=min_cosine, device=device)
+
+def _of_type(edges: Records, node_type: np.dtype[np.integer]) -> Records:
+    """Edges with nodes of this type: those of pools are int64."""
+    fields = [("first", node_type), ("second", node_type), ("cosine", np.float32)]
+    return edges.astype(fields, copy=False)
 
 
-def _verdicts(
-    node: NDArray[np.int64],
-    by_node: NDArray[np.int64],
-    by_cosine: NDArray[np.float32],
-    alive: NDArray[np.bool_],
-    order: NDArray[np.int64],
-    *,
-    copies_follow: bool,
-) -> Resolution:
-    """Verdicts on images from those on nodes.
-
-    A copy is removed for the best of its class; with ``copies_follow``, if that one is itself
-    removed, for the image that stands for it.
-    """
-    rows = np.flatnonzero(alive)
-    own_node = node[rows]
-    best = order[own_node]
-    remover = by_node[own_node]
-    by_edge = (best == rows) | (copies_follow & (remover >= 0))
-    kept_by = np.full(len(alive), -1, np.int64)
-    cosine = np.full(len(alive), np.nan, np.float32)
-    kept_by[rows] = np.where(by_edge, np.where(remover >= 0, order[remover], -1), best)
-    cosine[rows] = np.where(by_edge, by_cosine[own_node], np.float32(1.0))
-    return Resolution(kept_by, cosine)
+def _verdict_records(rows: Numbers, kept: Numbers, cosine: NDArray[np.float32]) -> Records:
+    fields = [("row", rows.dtype), ("kept", rows.dtype), ("cosine", np.float32)]
+    records = np.empty(len(rows), fields)
+    records["row"], records["kept"], records["cosine"] = rows, kept, cosine
+    return records

@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
+from curator_assets.defs.deduplicate.resolver import Resolver
+from curator_assets.defs.deduplicate.stored_pairs import stored_pairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
+from curator_assets.defs.filter.sample_rules import read_samples_table
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS, kept_version
 from curator_assets.defs.output.verdicts import KEPT, kept_keys, verdict_table
 from curator_assets.engine.work import Work
@@ -19,7 +21,6 @@ from curator_assets.questions.sample_lookup import REFRESH
 from curator_assets.questions.stored_work import stored_work, unmade
 from curator_assets.settings import Settings
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.groups import removals_by_shard
 
 _DECISIONS = (
     "filters",
@@ -140,19 +141,16 @@ def _listed(lacking: Mapping[str, Counter[str]]) -> str:
 
 def _changes(work: Work, second: Settings) -> Iterator[ShardChange]:
     first, store = work.settings, work.store
-    embedded = shards_of_one_id_each(work)
-    stored = StoredPairs(store, list(embedded), work.cell_groups, first)
-    both = []
-    for settings in (first, second):
-        resolver = Resolver(stored, settings)
-        removed = resolver.removed_table(resolver.at(settings.duplicates.eps))
-        both.append((removals_by_shard(removed), settings))
-    empty = schemas.DUPLICATE_GROUPS.empty_table()
-    for shard, entry in embedded.items():
-        rows = stored.numbers.rows_of(shard)
-        mine = stored.samples.slice(rows.start, rows.stop - rows.start)
+    stored = stored_pairs(work)
+    both = [
+        (settings, _Removals(Resolver(stored, settings, max_eps=eps).removals(eps)))
+        for settings in (first, second)
+        for eps in [settings.duplicates.eps]
+    ]
+    for shard, entry in shards_of_one_id_each(work).items():
+        samples = read_samples_table(store, shard, first)
         before, after = (
-            verdict_table(mine, removed.get(shard, empty), settings) for removed, settings in both
+            verdict_table(samples, removals.of(shard), settings) for settings, removals in both
         )
         made = work.entry(DEDUPLICATED_SHARDS, shard)
         stands = made.state.get("kept") if made else None
@@ -160,6 +158,22 @@ def _changes(work: Work, second: Settings) -> Iterator[ShardChange]:
         yield _shard_change(
             shard, before, after, rewritten=stands != asked[1], is_pending=stands != asked[0]
         )
+
+
+class _Removals:
+    """The removed images of each shard, asked for in order of arrival."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
+        self._next = next(tables, None)
+
+    def of(self, shard: str) -> pa.Table:
+        """The rows of a shard; maybe none."""
+        found = self._next
+        if found is None or found["shard"][0].as_py() != shard:
+            return schemas.DUPLICATE_GROUPS.empty_table()
+        self._next = next(self._tables, None)
+        return found
 
 
 def _shard_change(

@@ -34,6 +34,7 @@ class Report:
         charts: by name.
         files: names below the store's root.
         n_missing: images that the galleries could not show.
+        why_not: why the eps curve has only two points; None if it has them all.
     """
 
     summary: Mapping[str, Any]
@@ -41,6 +42,7 @@ class Report:
     charts: Mapping[str, Chart]
     files: tuple[str, ...]
     n_missing: int
+    why_not: str | None
 
 
 def make_report(given: Given) -> Report:
@@ -51,7 +53,7 @@ def make_report(given: Given) -> Report:
     """
     settings, store = given.settings, given.store
     duplicates = duplicate_tables(given)
-    chosen = Shown.choose(duplicates.pairs, duplicates.bands, duplicates.to_mark, settings)
+    chosen = Shown.choose(duplicates)
     counts = count_samples(store, given.shards, settings, chosen.looked_at())
     numbers = report_numbers(given, duplicates, counts)
     pictures = report_pictures(given, numbers, chosen)
@@ -65,6 +67,7 @@ def make_report(given: Given) -> Report:
         charts=pictures.charts,
         files=(*files, to_mark, *tables),
         n_missing=pictures.n_missing,
+        why_not=given.why_not,
     )
 
 

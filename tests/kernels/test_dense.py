@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resolved import resolve, resolve_semdedup
 
 from curator_assets.kernels import dense
 from curator_assets.kernels.cell_group import CellGroup
@@ -11,7 +12,6 @@ from curator_assets.kernels.duplicates import rank_of
 from curator_assets.kernels.edges import joined, strongest
 from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 from curator_assets.kernels.pairs import find_pairs
-from curator_assets.kernels.resolution import resolve, resolve_semdedup
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}
 FAST = {"max_visits": 1, "bound_fraction": 0.6}
@@ -235,13 +235,7 @@ def test_no_edges_join_to_none():
     assert np.isnan(value).all()
 
 
-def test_missing_vectors_are_named():
+def test_a_degree_that_is_no_degree_is_refused():
     rows = unit(np.random.default_rng(0).normal(size=(40, 3)) + 9)
-    pairs, home = search(rows, rows[:1], 0.9, dense_degree=2)
-    policy = {"alive": np.ones(40, np.bool_), "order": np.arange(40), "min_cosine": 0.9}
-    with pytest.raises(ValueError, match=r"40 dense members.*pass vectors="):
-        resolve(pairs, content=None, **policy)
-    with pytest.raises(ValueError, match="40 dense members"):
-        resolve_semdedup(pairs, home=home, **policy)
     with pytest.raises(ValueError, match="dense_degree must be None or at least 1, got 0"):
         search(rows, rows[:1], 0.9, dense_degree=0)

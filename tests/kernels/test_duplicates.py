@@ -3,23 +3,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resolved import easy_order, hard_order, resolve_semdedup
 
 from curator_assets.kernels import duplicates
 from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.duplicates import (
-    arrival_order,
-    best_order,
-    easy_order,
-    hard_order,
     identical_rows,
-    random_order,
     rank_of,
     semdedup_scores,
 )
 from curator_assets.kernels.kmeans import train_centroids
 from curator_assets.kernels.pairs import find_pairs
-from curator_assets.kernels.resolution import resolve_semdedup
 
 
 def unit(rows):
@@ -65,7 +60,7 @@ def test_blobs_lose_as_many_as_nemo_curator_removes(device, monkeypatch, policy,
     cells = visit_cells(
         rows, centroids, min_cosine=min_cosine, max_visits=0, bound_fraction=1.0, device=device
     )
-    distance, ids = 1 - cells.cosine, np.arange(len(rows))
+    distance, ids = 1 - cells.cosine, np.array([f"{row:04d}" for row in range(len(rows))])
     removed = 0
     for cell in range(5):
         members = np.flatnonzero(cells.home == cell)
@@ -90,39 +85,11 @@ def test_blobs_lose_as_many_as_nemo_curator_removes(device, monkeypatch, policy,
     assert result.removed.sum() == removed
 
 
-def test_orders_of_the_policies():
-    arrival, position = np.array([1, 0, 1, 0]), np.array([0, 5, 1, 2])
-    assert arrival_order(arrival, position).tolist() == [3, 1, 0, 2]
-
-    score, pixels = np.array([5.0, np.nan, 7.0, 5.0]), np.array([10, 99, 10, 20])
-    assert best_order([score], pixels, arrival, position).tolist() == [2, 3, 0, 1]
-    assert best_order([], pixels, arrival, position).tolist() == [1, 3, 0, 2]
-    first = np.array([1, 1, 1, 2])
-    assert best_order([first, score], pixels, arrival, position).tolist() == [3, 2, 0, 1]
-
-    distance = np.float32([0.1, 0.3, 0.1, 0.2])
-    for ids in (np.array(["b", "d", "a", "c"]), np.array(["b", "d", "a", "c"], object)):
-        assert easy_order(distance, ids).tolist() == [2, 0, 3, 1]
-        assert hard_order(distance, ids).tolist() == [1, 3, 0, 2]
-
-
-def test_random_order_of_an_image_does_not_depend_on_the_others():
-    ids = [f"shard/{k:04d}" for k in range(200)]
-    order = random_order(ids, seed=1)
-    assert sorted(order.tolist()) == list(range(200))
-    assert order.tolist() != random_order(ids, seed=2).tolist()
-    reversed_ids = ids[::-1]
-    assert [reversed_ids[k] for k in random_order(reversed_ids, seed=1)] == [ids[k] for k in order]
-    part = random_order(ids[:50], seed=1)
-    assert part.tolist() == [k for k in order.tolist() if k < 50]
-
-
 def test_no_row_and_one_row():
     none, one = np.zeros((0, 3), np.float32), unit([[1, 2, 3]])
     assert [len(part) for part in semdedup_scores(none, np.arange(0))] == [0, 0]
     scores, nearest = semdedup_scores(one, np.arange(1))
     assert (scores.tolist(), nearest.tolist()) == ([0], [0])
-    assert len(random_order([], seed=0)) == 0
 
 
 def test_identical_rows_names_the_first_of_vector_and_home():

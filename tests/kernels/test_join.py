@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resolved import resolve
 
 from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import visit_cells
 from curator_assets.kernels.join import EarlierSearch
 from curator_assets.kernels.pairs import find_pairs
 from curator_assets.kernels.prefix import principal_directions
-from curator_assets.kernels.resolution import resolve
 
 WIDTH, N_CELLS = 200, 8
 SETTLED = {"product_dtype": "float32", "device": "cpu"}

@@ -1,20 +1,23 @@
+import tempfile
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resolved import resolve, resolve_plainly, resolve_semdedup
 
+from curator_assets.kernels import nodes, sorted_runs
 from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import visit_cells
+from curator_assets.kernels.copies import CopyFinder, identity_classes
 from curator_assets.kernels.duplicates import rank_of
+from curator_assets.kernels.edges import edge_records, strongest_by_second
 from curator_assets.kernels.found_pairs import Pairs
 from curator_assets.kernels.kmeans import train_centroids
+from curator_assets.kernels.nodes import Nodes
 from curator_assets.kernels.pairs import find_pairs
-from curator_assets.kernels.resolution import (
-    identity_classes,
-    resolve,
-    resolve_greedy,
-    resolve_semdedup,
-)
+from curator_assets.kernels.resolution import Graph, greedy_links, removed_greedily, verdicts
+from curator_assets.kernels.sorted_runs import SortedRuns
 
 
 def unit(rows):
@@ -172,17 +175,106 @@ def test_semdedup_ignores_pairs_across_cells_and_removes_all_later_copies():
 def test_a_long_chain_resolves_in_one_pass():
     n = 20_000
     a = np.arange(n - 1)
-    kept_by, cosine = resolve_greedy(n, a, a + 1, np.full(n - 1, 0.95, np.float32))
-    assert kept_by[::2].tolist() == [-1] * (n // 2)
-    assert kept_by[1::2].tolist() == list(range(0, n, 2))
-    assert np.isnan(cosine[::2]).all()
+    chain = Pairs(a, a + 1, np.full(n - 1, 0.95, np.float32), np.zeros(n - 1, bool))
+    result = resolve(chain, **settled(n))
+    assert result.kept_by[::2].tolist() == [-1] * (n // 2)
+    assert result.kept_by[1::2].tolist() == list(range(0, n, 2))
+    assert np.isnan(result.cosine[::2]).all()
 
 
 def test_strongest_edge_orders_negative_cosines():
-    first, second = np.array([0, 1, 2]), np.array([3, 3, 3])
-    kept_by, cosine = resolve_greedy(4, first, second, np.float32([-0.5, -0.25, -0.75]))
-    assert kept_by.tolist() == [-1, -1, -1, 1]
-    assert cosine[3] == np.float32(-0.25)
+    edges = [(0, 3, -0.5), (1, 3, -0.25), (2, 3, -0.75)]
+    result = resolve(pair_table(*edges), **settled(4, min_cosine=-1))
+    assert result.kept_by.tolist() == [-1, -1, -1, 1]
+    assert result.cosine[3] == np.float32(-0.25)
+
+
+@pytest.fixture
+def tiny_runs(monkeypatch):
+    """Runs and pieces of a few records each, all of them on disk."""
+    monkeypatch.setattr(sorted_runs, "RUN_BYTES", 200)
+    monkeypatch.setattr(sorted_runs, "_N_MARKS", 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(1, 60),
+    n_pairs=st.integers(0, 150),
+    run_bytes=st.sampled_from([64, 300, 2**25]),
+    is_wide=st.booleans(),
+)
+def test_both_rules_as_they_are_said_however_the_runs_are_cut(seed, n, n_pairs, run_bytes, is_wide):
+    rng = np.random.default_rng(seed)
+    ends = np.sort(rng.integers(n, size=(2, n_pairs)), axis=0)
+    ends = ends[:, ends[0] < ends[1]]
+    cosine = np.round(rng.uniform(0.88, 1, ends.shape[1]), 2).astype(np.float32)  # ties
+    identical = rng.random(len(cosine)) < 0.1
+    cosine[identical] = 1
+    pairs = Pairs(*ends, cosine, identical)
+    content = np.where(rng.random(n) < 0.2, rng.integers(4, size=n), 4 + np.arange(n))
+    home = rng.integers(3, size=n)
+    policy = {"alive": rng.random(n) < 0.8, "order": rng.permutation(n), "min_cosine": 0.93}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_runs, "RUN_BYTES", run_bytes)
+        patch.setattr(sorted_runs, "_N_MARKS", 3)
+        patch.setattr(nodes, "_MAX_NARROW", 0 if is_wide else 2**32 - 1)
+        greedy = resolve(pairs, content=content, **policy)
+        semdedup = resolve_semdedup(pairs, home=home, **policy)
+    same_bytes = [(int(np.flatnonzero(content == content[i])[0]), i) for i in range(n)]
+    copies = [*ends[:, identical].T.tolist(), *same_bytes]
+    everything, one_cell = np.ones(len(cosine), bool), home[ends[0]] == home[ends[1]]
+    assert_same(
+        greedy, resolve_plainly(pairs, copies=copies, chosen=everything, is_greedy=True, **policy)
+    )
+    copies = ends[:, identical & one_cell].T.tolist()
+    assert_same(
+        semdedup, resolve_plainly(pairs, copies=copies, chosen=one_cell, is_greedy=False, **policy)
+    )
+
+
+def assert_same(left, right):
+    np.testing.assert_array_equal(left.kept_by, right.kept_by)
+    np.testing.assert_array_equal(left.cosine, right.cosine)
+
+
+def test_rows_beyond_32_bits_are_swept_and_linked(tiny_runs):
+    n, base = 2**32 + 40, 2**32
+    node = np.broadcast_to(np.int64(0), n)  # 2**32 of them are not looked at
+    no_copies = np.zeros(0, np.int64)
+    edges = SortedRuns("first", tempfile.TemporaryFile)
+    first = np.array([5, 6, base, base + 1, base + 1, 4, 3])
+    second = np.array([base, base + 1, base + 2, base + 3, base + 4, base + 3, base + 3])
+    edges.append(edge_records(first, second, np.full(7, 0.95, np.float32)))
+    graph = Graph(Nodes(node, None, no_copies, no_copies), edges, 0.9, None, tempfile.TemporaryFile)
+    removed = removed_greedily(graph)
+    assert (base + np.flatnonzero(removed[base:])).tolist() == [base, base + 1, base + 3]
+    links = list(verdicts(graph, greedy_links(graph, removed), copies_follow=True))
+    found = np.concatenate(links)
+    assert found["row"].tolist() == [base, base + 1, base + 3]
+    assert found["kept"].tolist() == [5, 6, 3]
+
+
+def test_one_strongest_link_each_beyond_32_bits():
+    first = np.array([2**33 + 1, 2**33, 7, 2**33])
+    second = np.array([2**34, 2**34, 2**34 + 1, 2**34 + 1])
+    found = strongest_by_second(edge_records(first, second, np.float32([0.9, 0.9, 0.8, 0.9])))
+    assert found["first"].tolist() == [2**33, 2**33]
+    assert found["second"].tolist() == [2**34, 2**34 + 1]
+
+
+def test_copies_are_found_by_the_whole_hash_in_any_number_of_runs(tiny_runs):
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(3, size=(300, 2)).astype(np.uint64)
+    finder = CopyFinder(np.dtype(np.uint32), tempfile.TemporaryFile)
+    for start in range(0, 300, 7):
+        rows = np.arange(start, min(start + 7, 300))
+        finder.append(rows, hashes[rows])
+    first, other = finder.copies()
+    firsts = {}
+    expected = [(firsts.setdefault(tuple(row), i), i) for i, row in enumerate(hashes.tolist())]
+    expected = [(a, b) for a, b in expected if a != b]
+    assert sorted(zip(first.tolist(), other.tolist(), strict=True)) == sorted(expected)
 
 
 @settings(max_examples=25, deadline=None)
@@ -193,7 +285,9 @@ def test_identity_classes_are_connected_components(seed, n, n_links):
     for _ in range(n):
         for a, b in links.T:
             label[a] = label[b] = min(label[a], label[b])
-    assert identity_classes(n, [(links[0], links[1])]).tolist() == label
+    rows, place = identity_classes([(links[0], links[1])])
+    assert rows.tolist() == sorted(set(links.ravel().tolist()))
+    assert rows[place].tolist() == [label[row] for row in rows]
 
 
 @settings(max_examples=30, deadline=None)
@@ -278,16 +372,3 @@ def test_new_images_change_no_old_verdict():
     after = resolve(new, **settled(500, min_cosine=0.97))
     np.testing.assert_array_equal(before.kept_by, after.kept_by[:300])
     np.testing.assert_array_equal(before.cosine, after.cosine[:300])
-
-
-def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="no permutation"):
-        resolve(pair_table(), **settled(2, order=np.array([0, 0])))
-    with pytest.raises(ValueError, match="an order of 1 rows for 2 images"):
-        resolve(pair_table(), **settled(2, order=np.array([0])))
-    with pytest.raises(ValueError, match="3 content values for 2 images"):
-        resolve(pair_table(), **settled(2, content=np.arange(3)))
-    arguments = settled(2, home=np.zeros(1, np.int32))
-    del arguments["content"]
-    with pytest.raises(ValueError, match="1 homes for 2 images"):
-        resolve_semdedup(pair_table(), **arguments)

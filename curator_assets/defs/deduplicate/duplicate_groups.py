@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
-from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs, needs_assignments
+from curator_assets.defs.deduplicate.removals import Removals
+from curator_assets.defs.deduplicate.resolver import Resolver, needs_assignments
+from curator_assets.defs.deduplicate.stored_pairs import SharedIdError, stored_pairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.filter.filter_scores import FILTER_SCORES
@@ -21,8 +20,7 @@ from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.groups import removals_by_shard, removals_version
-from curator_assets.storage.tables.parquet import write_table
+from curator_assets.storage.tables.groups import removals_version, written_groups
 
 _UNIQUE_IDS, _KEPT_IDS_ARE_KEPT = "unique_ids", "every_kept_id_is_kept"
 
@@ -78,27 +76,29 @@ def _open(work: Work) -> Iterator[Make]:
 def _resolve(work: Work) -> Made:
     settings, store = work.settings, work.store
     embedded = shards_of_one_id_each(work)
-    stored = StoredPairs(store, list(embedded), work.cell_groups, settings)
-    if len(stored.samples["image_id"].unique()) != len(stored.samples):
-        raise PartitionError(_same_id(stored.samples), check=_UNIQUE_IDS)
-    resolver = Resolver(stored, settings)
-    alive, resolution = resolver.alive, resolver.at(settings.duplicates.eps)
-    stands = resolution.kept_by[resolution.removed]
-    lost = resolution.removed[stands] | ~alive[stands]
-    if lost.any() and settings.duplicates.rule == "greedy":
-        message = f"{lost.sum()} kept_ids are not kept: please report this as a bug"
+    stored, eps = stored_pairs(work), settings.duplicates.eps
+    resolver = Resolver(stored, settings, max_eps=eps)
+    try:
+        removals = resolver.resolve(eps)
+    except SharedIdError as error:
+        raise PartitionError(str(error), check=_UNIQUE_IDS) from error
+    if removals.n_orphans and settings.duplicates.rule == "greedy":
+        message = f"{removals.n_orphans} kept_ids are not kept: please report this as a bug"
         raise PartitionError(message, check=_KEPT_IDS_ARE_KEPT)
-    table = resolver.removed_table(resolution)
-    write_table(store, layout.DUPLICATE_GROUPS, table, schemas.DUPLICATE_GROUPS)
+    versions = dict[str, str]()
+    with written_groups(store) as writer:
+        for table in removals.tables():
+            writer.append(table)
+            versions[table["shard"][0].as_py()] = removals_version(table)
     return Made(
         ALL,
-        metadata=_metadata(table, alive, settings)
-        | {"n_orphans": int(lost.sum()), "url": store.url(layout.DUPLICATE_GROUPS)},
+        metadata=_metadata(resolver, removals, settings)
+        | {"url": store.url(layout.DUPLICATE_GROUPS)},
         checks={_KEPT_IDS_ARE_KEPT: {"rule": settings.duplicates.rule}, _UNIQUE_IDS: {}},
         state={
             "shards": [[shard, entry.data_version] for shard, entry in embedded.items()],
-            "removals": {s: removals_version(t) for s, t in removals_by_shard(table).items()},
-            "n_taking_part": int(alive.sum()),
+            "removals": versions,
+            "n_taking_part": resolver.n_taking_part,
         },
     )
 
@@ -130,28 +130,19 @@ DUPLICATE_GROUPS = Stage(
 )
 
 
-def _metadata(table: pa.Table, alive: np.ndarray, settings: Settings) -> dict[str, Any]:
-    sizes = table["kept_id"].value_counts().field("counts").to_numpy(zero_copy_only=False) + 1
+def _metadata(resolver: Resolver, removals: Removals, settings: Settings) -> dict[str, Any]:
     duplicates = settings.duplicates
     return {
-        "dagster/row_count": len(table),
-        "n_images": len(alive),
-        "n_taking_part": int(alive.sum()),
-        "n_duplicates": len(table),
-        "duplicate_fraction": len(table) / max(int(alive.sum()), 1),
-        "n_groups": len(sizes),
-        "largest_group": int(sizes.max(initial=0)),
+        "dagster/row_count": removals.n_images,
+        "n_images": resolver.n_rows,
+        "n_taking_part": resolver.n_taking_part,
+        "n_duplicates": removals.n_images,
+        "duplicate_fraction": removals.n_images / max(resolver.n_taking_part, 1),
+        "n_groups": removals.n_groups,
+        "largest_group": removals.largest_group,
         "eps": duplicates.eps,
         "keep": duplicates.keep,
         "rule": duplicates.rule,
         "filters": [rule.reason for rule in settings.filters],
+        "n_orphans": removals.n_orphans,
     }
-
-
-def _same_id(samples: pa.Table) -> str:
-    counts = samples["image_id"].value_counts().to_pylist()
-    twice = next(row["values"] for row in counts if row["counts"] > 1)
-    return (
-        f"two shards hold a sample with the image_id {twice!r} (a key with slashes reads like a "
-        "folder); rename one of the tars"
-    )

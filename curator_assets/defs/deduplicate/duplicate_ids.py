@@ -13,8 +13,8 @@ from curator_assets.engine.work import Work
 from curator_assets.report.pictures.contact_sheets import ContactSheets
 from curator_assets.storage import layout
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.groups import removals_by_shard
-from curator_assets.storage.tables.parquet import read_table, write_table
+from curator_assets.storage.tables.groups import StoredRemovals
+from curator_assets.storage.tables.parquet import write_table
 
 MAX_LISTED = 50
 _N_THREADS = 8  # pictures are fetched from storage
@@ -28,11 +28,10 @@ def _inputs(work: Work, shard: str) -> Inputs:
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
     store, sheets = work.store, ContactSheets(work.tars, work.store, work.log)
-    empty = schemas.DUPLICATE_GROUPS.empty_table()
-    rows = removals_by_shard(read_table(store, layout.DUPLICATE_GROUPS))
+    rows = StoredRemovals(store)
 
     def make(shard: str) -> Made:
-        name, removed = layout.duplicate_ids(shard), rows.get(shard, empty)
+        name, removed = layout.duplicate_ids(shard), rows.of(shard)
         write_table(store, name, removed, schemas.DUPLICATE_IDS)
         listed = removed.select(schemas.DUPLICATE_IDS.names).slice(0, MAX_LISTED).to_pylist()
         metadata = {

@@ -1,5 +1,7 @@
 """The stored columns of a shard's samples, and what the filter rules say of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -18,20 +20,36 @@ def read_samples_table(store: Store, shard: str, settings: Settings) -> pa.Table
     Raises:
         ValueError: the scores are of other samples than the embeddings.
     """
-    table = read_table(store, layout.embeddings(shard), [*_SAMPLE_COLUMNS, *STATISTIC_COLUMNS])
-    yes_or_no = [name for name in STATISTIC_COLUMNS if pa.types.is_boolean(table[name].type)]
-    for name in yes_or_no:
-        numbers = table[name].cast(pa.float32())
-        table = table.set_column(table.column_names.index(name), name, numbers)
-    if not settings.heads:
+    columns = [*_SAMPLE_COLUMNS, *STATISTIC_COLUMNS, *settings.heads]
+    return read_sample_columns(store, shard, settings, columns)
+
+
+def read_sample_columns(
+    store: Store, shard: str, settings: Settings, columns: Sequence[str]
+) -> pa.Table:
+    """Every sample of a shard, with some columns of the embeddings and of the scores of heads.
+
+    Raises:
+        ValueError: the scores are of other samples than the embeddings.
+    """
+    heads = [name for name in columns if name in settings.heads]
+    stored = [name for name in columns if name not in settings.heads]
+    if heads and "image_id" not in stored:
+        stored.append("image_id")
+    table = read_table(store, layout.embeddings(shard), stored)
+    for name in stored:
+        if pa.types.is_boolean(table[name].type):
+            numbers = table[name].cast(pa.float32())
+            table = table.set_column(table.column_names.index(name), name, numbers)
+    if not heads:
         return table
-    scores = read_table(store, layout.scores(shard))
+    scores = read_table(store, layout.scores(shard), ["image_id", *heads])
     if not scores["image_id"].equals(table["image_id"]):
         raise ValueError(
             f"shard {shard!r}: its scores are of other samples than its embeddings; score it again"
         )
-    for score in settings.heads:
-        table = table.append_column(score, scores[score])
+    for head in heads:
+        table = table.append_column(head, scores[head])
     return table
 
 

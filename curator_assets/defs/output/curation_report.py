@@ -9,7 +9,8 @@ from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
-from curator_assets.defs.deduplicate.resolver import Resolver, StoredPairs
+from curator_assets.defs.deduplicate.resolver import Resolver
+from curator_assets.defs.deduplicate.stored_pairs import stored_pairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
@@ -128,13 +129,8 @@ def _given(work: Work) -> Given:
     """What the report is made from."""
     settings, store = work.settings, work.store
     curated, groups = _curated(work), work.cell_groups
-    n_pairs = sum(count_rows(store, layout.pairs(group)) for group in groups)
     n_dense = sum(count_rows(store, layout.dense_members(group)) for group in groups)
-    why_not = too_many(n_pairs, n_dense)
-    resolver = None
-    if not why_not:
-        embedded = list(shards_of_one_id_each(work))
-        resolver = Resolver(StoredPairs(store, embedded, groups, settings), settings)
+    embedded = shards_of_one_id_each(work)
     states = [work.require(IMAGE_EMBEDDINGS, shard).state for shard in curated]
     left_out = Counter[str]()
     for state in states:
@@ -146,8 +142,9 @@ def _given(work: Work) -> Given:
         shards=list(curated),
         behind=[s for s in work.made_shards(DEDUPLICATED_SHARDS) if s not in curated],
         n_taking_part=work.require(DUPLICATE_GROUPS).state["n_taking_part"],
-        resolver=resolver,
-        why_not=why_not,
+        n_resolved={shard: entry.state["n_samples"] for shard, entry in embedded.items()},
+        resolver=Resolver(stored_pairs(work), settings),
+        why_not=too_many(n_dense),
         verdict_files=verdict_files(store),
         not_taken=read_not_taken(store),
         left_out=dict(left_out.most_common()),
@@ -175,6 +172,7 @@ def _metadata(report: Report, store: Store) -> dict[str, Any]:
         ],
         "dropped": [{"why": why, "samples": n} for why, n in summary["dropped"].items()],
         "kept_fraction": summary["n_kept"] / max(summary["n_samples"], 1),
+        "eps_curve": report.why_not or "every stored pair was resolved at each eps",
         "n_images_absent": report.n_missing,
         "recommended_eps": "not enough marked pairs" if recommended is None else recommended,
         **{f"{name}_chart": Picture(png, "png") for name, png in shown.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -26,24 +27,23 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def precision(
-    pairs: pl.DataFrame, bands: list[Band], marks: list[Mark], *, beyond_is_known: bool
-) -> pl.DataFrame:
+def precision(n_pairs: Mapping[int, int], bands: list[Band], marks: list[Mark]) -> pl.DataFrame:
     """The table `precision`: of each band the pairs, the marked ones and how many are right.
 
-    Unless `beyond_is_known`, the number of pairs that the chosen eps does not remove is null.
+    Args:
+        n_pairs: number of a band -> its pairs.
+        bands: of the settings.
+        marks: the pairs that people marked.
     """
     in_band = band_of(np.array([mark.cosine for mark in marks], np.float32), bands)
     right = np.array([mark.is_duplicate for mark in marks], bool)
-    sizes = dict(pairs.group_by("band").len().iter_rows())
     rows = []
     for number, band in enumerate(bands):
         n, n_right = int((in_band == number).sum()), int(right[in_band == number].sum())
         low, high = wilson(n_right, n)
         share = n_right / n if n else None
-        n_pairs = sizes.get(number, 0) if band.removed or beyond_is_known else None
         edges = band.name, band.eps_from, band.eps_to
-        rows.append((*edges, n_pairs, n, n_right, share, low, high))
+        rows.append((*edges, n_pairs.get(number, 0), n, n_right, share, low, high))
     schema = {"band": pl.String, "eps_from": pl.Float64, "eps_to": pl.Float64}
     counts = dict.fromkeys(("n_pairs", "n_marked", "n_duplicate"), pl.Int64)
     shares = dict.fromkeys(("precision", "low", "high"), pl.Float64)

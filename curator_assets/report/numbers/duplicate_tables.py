@@ -1,25 +1,39 @@
-"""The removed images and those that a larger eps would remove, read and counted."""
+"""The removed images and those that a larger eps would remove: counted, and some drawn, as read.
+
+Neither those tables nor the pairs are held. The stored table is read three times: for all counts
+and draws, together with what `max_eps` would remove; for the largest groups, once all sizes are
+known; and for the members that are shown of these groups and of the drawn pairs'.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from curator_assets.report.numbers.band_precision import precision
-from curator_assets.report.numbers.banded_pairs import banded_pairs
 from curator_assets.report.numbers.cosine_bands import Band, make_bands
-from curator_assets.report.numbers.eps_curve import eps_curve, eps_grid, n_removed_at
+from curator_assets.report.numbers.drawn_pairs import N_SHOWN, DrawnPairs
+from curator_assets.report.numbers.duplicate_spread import GroupSizes, ShardPairs
+from curator_assets.report.numbers.eps_curve import eps_curve, eps_grid
 from curator_assets.report.numbers.given import Given
+from curator_assets.report.numbers.group_members import group_members, largest_groups
 from curator_assets.report.numbers.marked_pairs import (
+    N_TO_MARK,
     Mark,
     filled_in_place,
-    pairs_to_mark,
     read_marks,
 )
-from curator_assets.report.numbers.shard_frames import as_frame
-from curator_assets.storage import layout
-from curator_assets.storage.tables.parquet import read_table
+from curator_assets.report.numbers.removal_frames import BANDED, banded_frames, removal_frames
+from curator_assets.report.numbers.shard_frames import copied
+from curator_assets.storage.tables.groups import read_removals
+from curator_assets.storage.tables.pair_tables import RowNumbers
+
+N_LOWEST = 200
+"""Removed images of lowest cosine, among which doubtful ones are looked for."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +41,58 @@ class DuplicateTables:
     """What there is to say of duplicates without looking at the shards.
 
     Attributes:
-        groups: the table of `duplicate_groups`.
         bands: of the settings.
-        pairs: of `banded_pairs`.
         curve: the table `eps_curve`.
+        sizes: of the groups.
+        shard_pairs: where duplicates lie.
         marks: the pairs that people marked.
         n_filled_in_place: further ones, in the last table of pairs to mark.
-        to_mark: the rows of `pairs` that are to be marked next.
+        to_mark: the pairs that are to be marked next; rows of `banded_frames`.
+        drawn: pairs of each band to be shown; likewise.
+        lowest: the `N_LOWEST` removed images of lowest cosine, the lowest first; likewise.
+        largest: kept id and size of the largest groups.
+        members: kept id -> members of these groups, and of those of `drawn`.
         precision: the table of that name.
     """
 
-    groups: pl.DataFrame
     bands: list[Band]
-    pairs: pl.DataFrame
     curve: pl.DataFrame
+    sizes: GroupSizes
+    shard_pairs: ShardPairs
     marks: list[Mark]
     n_filled_in_place: int
     to_mark: pl.DataFrame
+    drawn: pl.DataFrame
+    lowest: pl.DataFrame
+    largest: Sequence[tuple[str, int]]
+    members: Mapping[str, list[dict[str, Any]]]
     precision: pl.DataFrame
+
+
+class _PairCounts:
+    """What is counted and drawn of the banded pairs, a frame at a time.
+
+    Args:
+        n_rows: images of all shards.
+        marks: the pairs that people marked.
+    """
+
+    def __init__(self, n_rows: int, marks: list[Mark]) -> None:
+        self.sizes, self.shard_pairs = GroupSizes(n_rows), ShardPairs()
+        self.to_mark, self.drawn = DrawnPairs(N_TO_MARK, marks), DrawnPairs(N_SHOWN)
+        self.lowest = pl.DataFrame(schema=BANDED)
+        self.by_band = dict[int, int]()
+
+    def add(self, frame: pl.DataFrame) -> None:
+        removed = frame.filter(pl.col("removed"))
+        self.sizes.add(removed)
+        self.shard_pairs.add(removed)
+        self.to_mark.add(frame)
+        self.drawn.add(frame)
+        lowest = pl.concat([self.lowest, removed]).sort("cosine", "id")
+        self.lowest = copied(lowest.head(N_LOWEST))
+        for band, n in frame["band"].value_counts().iter_rows():
+            self.by_band[band] = self.by_band.get(band, 0) + n
 
 
 def duplicate_tables(given: Given) -> DuplicateTables:
@@ -54,24 +102,45 @@ def duplicate_tables(given: Given) -> DuplicateTables:
         VerdictError: a table of marked pairs can't be read.
     """
     chosen, store = given.settings.duplicates, given.store
-    marks = read_marks(store, given.verdict_files)
-    groups = as_frame(read_table(store, layout.DUPLICATE_GROUPS))
-    groups = groups.with_columns(pl.col("shard", "kept_shard").cast(pl.String))
+    marks, numbers = read_marks(store, given.verdict_files), RowNumbers(given.n_resolved)
     bands = make_bands(chosen.eps, chosen.max_eps)
-    resolver, beyond = given.resolver, None
-    if resolver is not None:
-        n_removed = n_removed_at(resolver, eps_grid(chosen.eps, chosen.max_eps))
-        beyond = as_frame(resolver.removed_table(resolver.at(chosen.max_eps)))
+    beyond = _Counted(given.resolver.removals(chosen.max_eps))
+    found = _PairCounts(numbers.n_rows, marks)
+    for frame in banded_frames(
+        read_removals(store), beyond, numbers, bands=bands, eps=chosen.eps, seed=chosen.seed
+    ):
+        found.add(frame)
+    largest = largest_groups(removal_frames(read_removals(store), numbers), found.sizes)
+    drawn = found.drawn.table
+    shown = {kept_id for kept_id, _ in largest}.union(drawn["kept_id"])
+    n_removed: Mapping[float, int]
+    if given.why_not:
+        n_removed = {chosen.eps: found.shard_pairs.n_duplicates, chosen.max_eps: beyond.n_rows}
     else:
-        n_removed = {chosen.eps: len(groups)}
-    pairs = banded_pairs(groups, beyond, bands, chosen.eps)
+        n_removed = given.resolver.n_removed_at(eps_grid(chosen.eps, chosen.max_eps))
     return DuplicateTables(
-        groups=groups,
         bands=bands,
-        pairs=pairs,
         curve=eps_curve(n_removed, given.n_taking_part),
+        sizes=found.sizes,
+        shard_pairs=found.shard_pairs,
         marks=marks,
         n_filled_in_place=filled_in_place(store, marks),
-        to_mark=pairs_to_mark(pairs, bands, marks, chosen.seed),
-        precision=precision(pairs, bands, marks, beyond_is_known=beyond is not None),
+        to_mark=found.to_mark.table,
+        drawn=drawn,
+        lowest=found.lowest,
+        largest=largest,
+        members=group_members(removal_frames(read_removals(store), numbers), shown),
+        precision=precision(found.by_band, bands, marks),
     )
+
+
+class _Counted:
+    """Tables of removals by shard, as they come; `n_rows` are those that have come."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables, self.n_rows = tables, 0
+
+    def __iter__(self) -> Iterator[tuple[str, pa.Table]]:
+        for table in self._tables:
+            self.n_rows += len(table)
+            yield table["shard"][0].as_py(), table

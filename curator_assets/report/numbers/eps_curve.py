@@ -1,18 +1,14 @@
-"""How many images each eps would remove, and which more than the chosen one does."""
+"""How many images each eps would remove."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    from curator_assets.kernels.resolution import Resolution
-
-MAX_PAIRS = 20_000_000
 MAX_DENSE_MEMBERS = 20_000
 N_EPS = 13
 
@@ -20,23 +16,23 @@ N_EPS = 13
 class Resolves(Protocol):
     """What decides at any eps which image stands for which."""
 
-    def at(self, eps: float) -> Resolution:
-        """The verdicts at cosine >= 1 - `eps`."""
+    def n_removed_at(self, grid: Sequence[float]) -> Mapping[float, int]:
+        """How many images each eps of an ascending grid removes."""
 
-    def removed_table(self, resolution: Resolution) -> pa.Table:
-        """Who is removed, as a table of `duplicate_groups`."""
+    def removals(self, eps: float) -> Iterator[pa.Table]:
+        """Who is removed, a table of `duplicate_groups` a shard, in order of arrival."""
 
 
-def too_many(n_pairs: int, n_dense: int) -> str | None:
-    """Why the pairs are not resolved at other eps, in words; None if they can be."""
-    if n_pairs > MAX_PAIRS:
-        return (
-            f"{n_pairs:,} pairs are stored, above {MAX_PAIRS:,}: only the chosen eps was resolved"
-        )
+def too_many(n_dense: int) -> str | None:
+    """Why the curve has just two points, in words; None if it has them all.
+
+    Pairs that are listed are counted at all eps in one pass, however many there are; those within
+    dense clumps are multiplied out, and the smaller the eps the more of them.
+    """
     if n_dense > MAX_DENSE_MEMBERS:
         return (
             f"{n_dense:,} images lie in dense clumps, above {MAX_DENSE_MEMBERS:,}: only the "
-            "chosen eps was resolved"
+            "chosen eps and max_eps were resolved"
         )
     return None
 
@@ -45,11 +41,6 @@ def eps_grid(eps: float, max_eps: float) -> list[float]:
     """The eps to resolve at: from 0 to `max_eps` in equal steps, and the chosen one."""
     steps = [float(f"{step:.4g}") for step in np.linspace(0, max_eps, N_EPS)[:-1]]
     return sorted({*steps, max_eps, eps})
-
-
-def n_removed_at(resolver: Resolves, grid: Sequence[float]) -> dict[float, int]:
-    """How many images each eps of a grid removes, by resolving the pairs anew."""
-    return {eps: int(resolver.at(eps).removed.sum()) for eps in grid}
 
 
 def eps_curve(n_removed: Mapping[float, int], n_taking_part: int) -> pl.DataFrame:

@@ -23,8 +23,9 @@ class Given:
         shards: those with verdicts on the present embeddings, in order of arrival.
         behind: shards that the report leaves out, their verdicts being of other embeddings.
         n_taking_part: images that are readable and pass the filters.
-        resolver: resolves the stored pairs at any eps; None if there are too many.
-        why_not: in that case, why.
+        n_resolved: shard -> its images, of all that were resolved, in order of arrival.
+        resolver: resolves the stored pairs at any eps.
+        why_not: why it was not asked at every eps of the curve; None if it was.
         verdict_files: the tables of marked pairs.
         not_taken: path below the source -> why it is not curated, and since when.
         left_out: why members of these shards' tars belong to no sample -> how many.
@@ -37,7 +38,8 @@ class Given:
     shards: list[str]
     behind: list[str]
     n_taking_part: int
-    resolver: Resolves | None
+    n_resolved: Mapping[str, int]
+    resolver: Resolves
     why_not: str | None
     verdict_files: list[str]
     not_taken: Mapping[str, NotTaken]

@@ -8,20 +8,20 @@ from typing import Any
 import polars as pl
 
 from curator_assets.report.numbers.band_precision import recommend
-from curator_assets.report.numbers.duplicate_spread import within_shards
+from curator_assets.report.numbers.duplicate_tables import DuplicateTables
 from curator_assets.report.numbers.funnel import dropped, totals
 from curator_assets.report.numbers.given import Given
 
 
 def headline_numbers(
-    given: Given, tables: Mapping[str, pl.DataFrame], n_marked: int
+    given: Given, tables: Mapping[str, pl.DataFrame], duplicates: DuplicateTables
 ) -> dict[str, Any]:
     """Name -> number, and the settings in force.
 
     Args:
         given: what the report is made from.
         tables: of `report_numbers`.
-        n_marked: pairs that people marked.
+        duplicates: what was counted of them.
     """
     steps, sizes, shards = tables["funnel"], tables["group_sizes"], tables["shards"]
     n_bytes = dict(steps.group_by("verdict").agg(pl.col("n_bytes").sum()).iter_rows())
@@ -37,8 +37,8 @@ def headline_numbers(
         "n_unseen_images": given.n_unseen_images,
         "n_groups": int(sizes["n_groups"].sum()),
         "largest_group": int(sizes["size"].max() or 0),  # type: ignore[arg-type]
-        "n_within_shards": within_shards(tables["shard_pairs"]),
-        "n_marked": n_marked,
+        "n_within_shards": duplicates.shard_pairs.n_within,
+        "n_marked": len(duplicates.marks),
         "recommended_eps": recommend(tables["precision"], wished, "precision"),
         "recommended_eps_surely": recommend(tables["precision"], wished, "low"),
         "settings": given.settings.model_dump(mode="json"),

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curator_assets.report.numbers.banded_pairs import draw_pairs
 from curator_assets.report.numbers.cosine_bands import Band
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.csv_cells import from_cell, to_cell
 
 N_TO_MARK = 20
+"""Pairs of each band that nobody has marked."""
 
 _COLUMNS = ("image_id", "kept_id", "cosine", "band", "verdict")
 _WORDS = {"duplicate": True, "yes": True, "y": True, "different": False, "no": False, "n": False}
@@ -90,34 +90,14 @@ def parse_marks(text: str, name: str) -> Iterator[tuple[int, Mark]]:
         yield reader.line_num, Mark(*ids, cosine, _WORDS[word])
 
 
-def pairs_to_mark(
-    pairs: pl.DataFrame, bands: list[Band], marks: list[Mark], seed: int
-) -> pl.DataFrame:
-    """Some pairs of each band that nobody has marked: rows of `pairs`, band by band."""
-    marked = pl.DataFrame(
-        [(mark.image_id, mark.kept_id) for mark in marks],
-        schema={"id": pl.String, "kept_id": pl.String},
-        orient="row",
-    )
-    left = pairs.join(marked, on=["id", "kept_id"], how="anti", maintain_order="left")
-    drawn = [
-        draw_pairs(left.filter(pl.col("band") == band), N_TO_MARK, seed)
-        for band in range(len(bands))
-    ]
-    return pl.concat(drawn)
-
-
 def csv_to_mark(chosen: pl.DataFrame, bands: list[Band]) -> str:
     """The pairs as a table with an empty column `verdict`."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(_COLUMNS)
-    for image_id, kept_id, cosine, band in chosen.select(
-        "id", "kept_id", "cosine", "band"
-    ).iter_rows():
-        writer.writerow(
-            [to_cell(image_id), to_cell(kept_id), str(np.float32(cosine)), bands[band].name, ""]
-        )
+    for pair in chosen.to_dicts():
+        ids = to_cell(pair["id"]), to_cell(pair["kept_id"])
+        writer.writerow([*ids, str(np.float32(pair["cosine"])), bands[pair["band"]].name, ""])
     return file.getvalue()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from curator_assets.report.numbers.shard_frames import copied
 from curator_assets.report.numbers.shown_images import STORED, Facts, ShownImage
 from curator_assets.storage.shards.pixels import Address
 
@@ -27,21 +28,19 @@ class NearThreshold:
     def add(self, frame: pl.DataFrame) -> None:
         """Look at the images of a frame."""
         value = pl.col(f"score:{self.score}")
-        rows = frame.filter(pl.col("readable") & value.is_finite()).select(
-            "shard",
-            "image_id",
-            *STORED,
-            value.alias("value"),
-            (value - self.bound).abs().alias("distance"),
-        )
-        inside = (
-            pl.col("value") >= self.bound if self.side == "min" else (pl.col("value") <= self.bound)
-        )
+        distance = (value - self.bound).abs()
+        inside = value >= self.bound if self.side == "min" else value <= self.bound
+        readable = pl.col("readable") & value.is_finite()
         for passes in (True, False):
-            new = rows.filter(inside if passes else ~inside)
-            both = pl.concat([self._nearest.get(passes, new[:0]), new])
+            held = self._nearest.get(passes)
+            is_full = held is not None and len(held) == self._n_images
+            nearer = distance < held["distance"][-1] if held is not None and is_full else True
+            wanted = frame.filter(readable, inside if passes else ~inside, nearer)
+            numbers = value.alias("value"), distance.alias("distance")
+            new = wanted.select("shard", "image_id", *STORED, *numbers)
+            both = new if held is None else pl.concat([held, new])
             nearest = both.sort("distance", maintain_order=True).head(self._n_images)
-            self._nearest[passes] = nearest
+            self._nearest[passes] = copied(nearest) if len(new) else nearest
 
     def images(self, *, passes: bool) -> list[ShownImage]:
         """The nearest images that the bound keeps, or that it drops; the nearest first."""

@@ -10,7 +10,6 @@ import polars as pl
 
 from curator_assets.report.numbers.changes import Change, changes, read_last
 from curator_assets.report.numbers.cluster_map import cells
-from curator_assets.report.numbers.duplicate_spread import group_sizes, shard_pairs
 from curator_assets.report.numbers.duplicate_tables import DuplicateTables
 from curator_assets.report.numbers.funnel import funnel
 from curator_assets.report.numbers.given import Given
@@ -43,7 +42,7 @@ class ReportNumbers:
 def report_numbers(given: Given, duplicates: DuplicateTables, counts: Counts) -> ReportNumbers:
     """The numbers, from what was found of duplicates and counted in the shards."""
     tables = _tables(given, duplicates, counts)
-    summary = headline_numbers(given, tables, len(duplicates.marks))
+    summary = headline_numbers(given, tables, duplicates)
     last = read_last(given.store, summary)
     different = None if last is None else changes(last, summary)
     return ReportNumbers(duplicates, counts, tables, summary, last, different)
@@ -59,8 +58,8 @@ def _tables(given: Given, duplicates: DuplicateTables, counts: Counts) -> dict[s
         "histograms": pl.concat([s.histogram() for s in counts.scores] or [pl.DataFrame()]),
         "thresholds": pl.concat([s.thresholds() for s in counts.scores] or [pl.DataFrame()]),
         "eps_curve": duplicates.curve,
-        "group_sizes": group_sizes(duplicates.groups),
-        "shard_pairs": shard_pairs(duplicates.groups),
+        "group_sizes": duplicates.sizes.table,
+        "shard_pairs": duplicates.shard_pairs.table,
         "rates": pl.concat(rates, how="diagonal"),
         "shards": counts.shards.by_verdict(),
         "cells": cells(counts.cells, read_centroids(given.store)),

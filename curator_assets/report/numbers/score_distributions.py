@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
+from curator_assets.report.numbers.shard_frames import read_ahead
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
@@ -56,8 +58,11 @@ class Span:
 def spans(store: Store, shards: Iterable[str], scores: Sequence[str]) -> dict[str, Span]:
     """The span of each score over all shards."""
     found = {score: Span() for score in scores}
-    for shard in shards if scores else ():
-        table = read_table(store, layout.curated_table(shard), ["verdict", *scores])
+
+    def read(shard: str) -> pa.Table:
+        return read_table(store, layout.curated_table(shard), ["verdict", *scores])
+
+    for table in read_ahead(shards, read) if scores else ():
         readable = np.asarray(table["verdict"]) != "unreadable"
         for score, span in found.items():
             values = table[score].to_numpy().astype(float)[readable]

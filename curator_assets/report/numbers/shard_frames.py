@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from curator_assets.kernels.ahead import begun_ahead
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
+from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table
 
 UNKNOWN = "unknown"
@@ -18,7 +25,11 @@ SIZES = {"< 0.1 MP": 0, "0.1-0.5 MP": 1e5, "0.5-2 MP": 5e5, "> 2 MP": 2e6}
 """Size class -> pixels from which it begins."""
 
 _FRAME_ROWS = 20_000  # looking at a frame takes as long as at so many rows of it
+_N_READERS = 4  # storage takes its time to answer, where it is not on this machine
 
+Read = TypeVar("Read")
+
+_OF_CELLS = pa.schema([schemas.ASSIGNMENTS.field("position"), schemas.ASSIGNMENTS.field("cell")])
 _OF_EMBEDDINGS = ["position", "width", "height", "n_bytes", "format", "content_hash", "error"]
 
 
@@ -28,45 +39,74 @@ def score_columns(settings: Settings) -> tuple[str, ...]:
 
 
 def frames(store: Store, shards: Sequence[str], settings: Settings) -> Iterator[pl.DataFrame]:
-    """The frames of the shards in their order, small shards together, one in memory at a time."""
-    held, n_rows = list[pl.DataFrame](), 0
-    for shard in shards:
-        held.append(shard_frame(store, shard, settings))
-        n_rows += len(held[-1])
-        if n_rows >= _FRAME_ROWS:
-            yield pl.concat(held, how="vertical_relaxed")
-            held, n_rows = [], 0
-    if held:
-        yield pl.concat(held, how="vertical_relaxed")
-
-
-def shard_frame(store: Store, shard: str, settings: Settings) -> pl.DataFrame:
-    """One row a sample, in the order of the tar.
+    """One row a sample, shards in their order, small ones together, one frame in memory at a time.
 
     Columns: shard, position, image_id, verdict, reason (null for what is kept and for duplicates),
     readable, width, height, n_bytes, format, size, folder, content_hash, cell (null without an
     embedding), and `score:<name>` float64 for each of `score_columns`.
     """
-    scores = score_columns(settings)
-    table = layout.curated_table(shard)
-    curated = _frame(store, table, list({"image_id", "verdict", "reason", *scores}))
-    embedded = _frame(store, layout.embeddings(shard), _OF_EMBEDDINGS)
+    scores, held, n_rows = score_columns(settings), list[_Tables](), 0
+    for tables in read_ahead(shards, partial(_read, store, scores)):
+        held.append(tables)
+        n_rows += len(tables.embedded)
+        if n_rows >= _FRAME_ROWS:
+            yield _frame(held, scores)
+            held, n_rows = [], 0
+    if held:
+        yield _frame(held, scores)
+
+
+def read_ahead(shards: Iterable[str], read: Callable[[str], Read]) -> Iterator[Read]:
+    """What is read of each shard, in order; some are read ahead, in threads."""
+    with ThreadPoolExecutor(_N_READERS, "read tables") as pool:
+        for _, begun in begun_ahead(shards, lambda shard: pool.submit(read, shard), _N_READERS):
+            yield begun.result()
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The tables of a shard; `cells` have just position and cell."""
+
+    shard: str
+    curated: pa.Table
+    embedded: pa.Table
+    cells: pa.Table
+
+
+def _read(store: Store, scores: tuple[str, ...], shard: str) -> _Tables:
+    columns = list({"image_id", "verdict", "reason", *scores})
+    curated = read_table(store, layout.curated_table(shard), sorted(columns))
+    embedded = read_table(store, layout.embeddings(shard), _OF_EMBEDDINGS)
     try:
-        cells = _frame(store, layout.assignments(shard), ["position", "cell"])
+        cells = read_table(store, layout.assignments(shard), _OF_CELLS.names)
     except FileNotFoundError:  # not assigned to cells yet
-        cells = pl.DataFrame(schema={"position": pl.Int32, "cell": pl.Int32})
-    frame = embedded.with_columns(
+        cells = _OF_CELLS.empty_table()
+    return _Tables(shard, curated, embedded, cells)
+
+
+def _frame(tables: Sequence[_Tables], scores: tuple[str, ...]) -> pl.DataFrame:
+    """The shards together: a frame takes a while, however small it is."""
+    sizes = [len(one.embedded) for one in tables]
+    starts = np.cumsum([0, *sizes[:-1]])
+    cell = np.full(sum(sizes), -1, np.int32)
+    for one, start in zip(tables, starts.tolist(), strict=True):
+        cell[start + one.cells["position"].to_numpy()] = one.cells["cell"].to_numpy()
+    folders = [one.shard.rpartition("/")[0] or NO_FOLDER for one in tables]
+    index = np.repeat(np.arange(len(tables)), sizes)
+    curated = as_frame(pa.concat_tables([one.curated for one in tables]))
+    embedded = as_frame(pa.concat_tables([one.embedded for one in tables]))
+    return embedded.select(
+        pl.exclude("error"),
         curated["image_id"],
         curated["verdict"],
         pl.when(curated["verdict"] != "duplicate").then(curated["reason"]).alias("reason"),
         *(curated[score].alias(f"score:{score}") for score in scores),
-        pl.lit(shard).alias("shard"),
-        pl.lit(shard.rpartition("/")[0] or NO_FOLDER).alias("folder"),
+        pl.Series("shard", [one.shard for one in tables])[index],
+        pl.Series("folder", folders)[index],
         pl.col("error").is_null().alias("readable"),
-        pl.col("format").fill_null(UNKNOWN),
         size_class().alias("size"),
-    )
-    return frame.join(cells, on="position", how="left", maintain_order="left").drop("error")
+        pl.Series("cell", cell).replace(-1, None),
+    ).with_columns(pl.col("format").fill_null(UNKNOWN))
 
 
 def size_class() -> pl.Expr:
@@ -78,12 +118,13 @@ def size_class() -> pl.Expr:
     return classes
 
 
+def copied(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same few rows by themselves: else they keep all texts among which theirs were read."""
+    return as_frame(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
 def as_frame(table: pa.Table) -> pl.DataFrame:
     """An Arrow table as a frame."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
-
-
-def _frame(store: Store, name: str, columns: list[str]) -> pl.DataFrame:
-    return as_frame(read_table(store, name, columns))

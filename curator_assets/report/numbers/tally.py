@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from curator_assets.report.numbers.shard_frames import copied
+
 COUNT_OF = {
     "unreadable": "n_unreadable",
     "filtered": "n_filtered",
@@ -23,7 +25,7 @@ class Tally:
     that a frame costs what it holds, however many came before.
 
     Args:
-        by: columns of `samples.shard_frame`, name -> type.
+        by: columns of `shard_frames.frames`, name -> type.
     """
 
     def __init__(self, **by: type[pl.DataType]) -> None:
@@ -38,7 +40,7 @@ class Tally:
         counted = frame.group_by(self._keys).agg(
             pl.len().cast(pl.Int64).alias("n_images"), pl.col("n_bytes").sum()
         )
-        self._held.append(counted.select(self._sum.columns))
+        self._held.append(copied(counted.select(self._sum.columns)))
         self._n_held += len(counted)
         if self._n_held > max(len(self._sum), _MIN_HELD_ROWS):
             self._sum_up()

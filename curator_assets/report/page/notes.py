@@ -26,10 +26,11 @@ def notes(given: Given, numbers: ReportNumbers) -> Iterator[str]:
     eps = given.settings.duplicates.eps
     at_eps = int(duplicates.curve.filter(pl.col("eps") == eps)["n_removed"].sum())
     n_counted = totals(numbers.tables["funnel"])["n_duplicates"]
-    if len({at_eps, len(duplicates.groups), n_counted}) > 1:
+    n_stored = duplicates.shard_pairs.n_duplicates
+    if len({at_eps, n_stored, n_counted}) > 1:
         yield (
             f"The counts of duplicates differ: {at_eps:,} by the eps curve, "
-            f"{len(duplicates.groups):,} in the groups, {n_counted:,} in the shards."
+            f"{n_stored:,} in the groups, {n_counted:,} in the shards."
         )
     if duplicates.n_filled_in_place:
         yield (

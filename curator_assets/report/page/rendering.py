@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -33,7 +34,11 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
     """The whole page; whatever comes from data is escaped."""
     settings, tables = given.settings, numbers.tables
     wished = settings.report.wished_precision
-    rows = {name: table.to_dicts() for name, table in tables.items() if name != "cells"}
+    rates = {by: tables["rates"].filter(pl.col("by") == by) for by in RATES}
+    long = {"cells": 0, "rates": 0, "shards": MAX_SHARDS, "shard_pairs": MAX_PAIRS}
+    rows = {
+        name: table.head(long.get(name, len(table))).to_dicts() for name, table in tables.items()
+    }
     page = _environment().get_template("page.html.j2")
     return page.render(
         s=numbers.summary,
@@ -41,7 +46,11 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
         svg={name: Markup(chart.svg) for name, chart in pictures.charts.items()},
         steps=[row | {"label": label(row)} for row in rows["funnel"]],
         scores=_scores(rows, numbers.counts, pictures.galleries),
-        rates={by: _of(rows["rates"], by) for by in RATES},
+        rates={by: table.head(MAX_FOLDERS).to_dicts() for by, table in rates.items()},
+        n_rates={by: len(table) for by, table in rates.items()},
+        n_shards=len(tables["shards"]),
+        n_shard_pairs=len(tables["shard_pairs"]),
+        spread=numbers.duplicates.shard_pairs,
         pictures=pictures,
         galleries=pictures.galleries,
         changes=numbers.changes,
@@ -57,8 +66,15 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
         n_cells=len(tables["cells"]),
         files=layout,
         settings=json.dumps(numbers.summary["settings"], indent=2, ensure_ascii=False),
-        limits={"folders": MAX_FOLDERS, "shards": MAX_SHARDS, "pairs": MAX_PAIRS},
     )
+
+
+def _rows(tables: Mapping[str, pl.DataFrame]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the tables by name, of long ones those that are shown."""
+    shown = {"cells": 0, "rates": 0, "shards": MAX_SHARDS, "shard_pairs": MAX_PAIRS}
+    return {
+        name: table.head(shown.get(name, len(table))).to_dicts() for name, table in tables.items()
+    }
 
 
 def _environment() -> Environment:
@@ -113,7 +129,3 @@ def _scores(
         }
         for each in counts.scores
     ]
-
-
-def _of(rates: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
-    return [row for row in rates if row["by"] == by]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import polars as pl
-
 from curator_assets.report.numbers.cosine_bands import Band
+from curator_assets.report.numbers.duplicate_tables import DuplicateTables
+from curator_assets.report.numbers.group_members import N_MEMBERS
 from curator_assets.report.numbers.near_threshold import NearThreshold
 from curator_assets.report.numbers.shown_images import Facts
 from curator_assets.report.pictures import examples
 from curator_assets.report.pictures.examples import Row
 from curator_assets.report.pictures.gallery_pictures import GalleryPictures, Picture
-from curator_assets.settings import Settings
 from curator_assets.storage.shards.pixels import Address
 
 
@@ -66,16 +65,14 @@ class Shown:
     near: Sequence[NearThreshold] = ()
 
     @classmethod
-    def choose(
-        cls, pairs: pl.DataFrame, bands: list[Band], to_mark: pl.DataFrame, settings: Settings
-    ) -> Shown:
-        """Choose among the banded pairs, seeded by the settings."""
-        seed = settings.duplicates.seed
+    def choose(cls, duplicates: DuplicateTables) -> Shown:
+        """Choose among the pairs that were drawn."""
+        bands = range(len(duplicates.bands))
         return cls(
-            bands=[examples.band_rows(pairs, band, seed) for band in range(len(bands))],
-            largest=examples.largest_groups(pairs),
-            candidates=examples.lowest_cosines(pairs),
-            to_mark=examples.pair_rows(to_mark),
+            bands=[examples.band_rows(duplicates, band) for band in bands],
+            largest=examples.largest_groups(duplicates),
+            candidates=examples.pair_rows(duplicates.lowest),
+            to_mark=examples.pair_rows(duplicates.to_mark),
         )
 
     def found(
@@ -119,7 +116,7 @@ def make_galleries(shown: Shown, pictures: GalleryPictures, bands: list[Band]) -
         ],
         largest=Gallery(
             "The largest groups",
-            f"The kept image, and of the others the {examples.N_OF_LARGEST} of lowest cosine.",
+            f"The kept image, and of the others the {N_MEMBERS} of lowest cosine.",
             [_picture_row(row, pictures, f"{size:,} images") for size, row in shown.largest],
         ),
         doubtful=[_doubtful(title, shown, pictures) for title in shown.doubtful],

@@ -6,6 +6,7 @@ In memory a sample is a row number: the shards lie one after another in order of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,9 @@ from curator_assets.kernels.join import EarlierSearch
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.parquet import read_table
+from curator_assets.storage.tables.parquet import read_row_groups, read_table
+
+_PAIR_COLUMNS = ["shard_a", "position_a", "shard_b", "position_b", "cosine", "identical"]
 
 
 class RowNumbers:
@@ -57,11 +60,21 @@ class RowNumbers:
         return names, (rows - self.starts[shard]).astype(np.int32)
 
     def rows(self, shards: pa.ChunkedArray, positions: pa.ChunkedArray) -> np.ndarray:
-        """The inverse: int64 rows; shards that are not known give -1."""
-        known = pa.array(self.shards, pa.string())
-        index = pc.fill_null(pc.index_in(shards.cast(pa.string()), known), -1).to_numpy()
-        rows: np.ndarray = self.starts[np.maximum(index, 0)] + positions.to_numpy()
-        return np.where(index < 0, -1, rows)
+        """The inverse: int64 rows; shards that are not known give -1.
+
+        Args:
+            shards: dictionaries of names.
+            positions: integers.
+        """
+        parts = [np.zeros(0, np.int64)]
+        for chunk in shards.chunks:
+            names = chunk.dictionary.to_pylist()
+            starts = [
+                self.starts[self._index[name]] if name in self._index else -1 for name in names
+            ]
+            parts.append(np.array(starts, np.int64)[chunk.indices.to_numpy()])
+        start = np.concatenate(parts)
+        return np.where(start < 0, -1, start + positions.to_numpy())
 
 
 def pair_table(pairs: Pairs, cell: np.ndarray, numbers: RowNumbers) -> pa.Table:
@@ -151,16 +164,21 @@ def pairs_of(pairs: pa.Table, dense: pa.Table, numbers: RowNumbers) -> Pairs:
     a = numbers.rows(pairs["shard_a"], pairs["position_a"])
     b = numbers.rows(pairs["shard_b"], pairs["position_b"])
     listed = (a >= 0) & (b >= 0)
-    member = numbers.rows(dense["shard"], dense["position"])
-    pooled = member >= 0
     return Pairs(
         a[listed],
         b[listed],
         pairs["cosine"].to_numpy()[listed],
         _bools(pairs["identical"])[listed],
-        DenseMembers(
-            member[pooled], dense["cell"].to_numpy()[pooled], _bools(dense["resident"])[pooled]
-        ),
+        dense_members_of(dense, numbers),
+    )
+
+
+def dense_members_of(dense: pa.Table, numbers: RowNumbers) -> DenseMembers:
+    """The inverse of `dense_table`; rows with a shard that is not known are left out."""
+    member = numbers.rows(dense["shard"], dense["position"])
+    pooled = member >= 0
+    return DenseMembers(
+        member[pooled], dense["cell"].to_numpy()[pooled], _bools(dense["resident"])[pooled]
     )
 
 
@@ -176,6 +194,44 @@ def read_pairs(store: Store, cell_groups: Iterable[str], numbers: RowNumbers) ->
             for group in cell_groups
         ]
     )
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Some stored pairs, by row number.
+
+    Attributes:
+        a: int64 [n].
+        b: int64 [n], above `a`.
+        cosine: float32 [n].
+        identical: bool [n].
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    cosine: np.ndarray
+    identical: np.ndarray
+
+
+def read_pair_rows(
+    store: Store, cell_groups: Iterable[str], numbers: RowNumbers
+) -> Iterator[PairRows]:
+    """Every stored pair of some cell groups, a row group at a time; known shards only."""
+    for group in cell_groups:
+        for part in read_row_groups(store, layout.pairs(group), _PAIR_COLUMNS):
+            a = numbers.rows(part["shard_a"], part["position_a"])
+            b = numbers.rows(part["shard_b"], part["position_b"])
+            known = (a >= 0) & (b >= 0)
+            cosine, identical = part["cosine"].to_numpy(), _bools(part["identical"])
+            yield PairRows(a[known], b[known], cosine[known], identical[known])
+
+
+def read_dense_members(
+    store: Store, cell_groups: Iterable[str], numbers: RowNumbers
+) -> DenseMembers:
+    """The images of some cell groups whose pairs are not listed; of known shards only."""
+    tables = (read_table(store, layout.dense_members(group)) for group in cell_groups)
+    return DenseMembers.concatenate([dense_members_of(table, numbers) for table in tables])
 
 
 def _bools(column: pa.ChunkedArray) -> np.ndarray:

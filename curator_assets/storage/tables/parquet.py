@@ -49,10 +49,17 @@ class TableWriter:
         file: to write to.
         name: of the table, for errors.
         schema: its columns.
+        row_group_rows: rows of a row group.
     """
 
-    def __init__(self, file: IO[bytes], name: str, schema: pa.Schema) -> None:
-        self._name, self._schema = name, schema
+    def __init__(
+        self,
+        file: IO[bytes],
+        name: str,
+        schema: pa.Schema,
+        row_group_rows: int = ROW_GROUP_ROWS,
+    ) -> None:
+        self._name, self._schema, self._size = name, schema, row_group_rows
         self._writer = pq.ParquetWriter(file, _hashed(schema), **_format(schema))
         self._held = list[pa.Table]()
         self._n_held = 0
@@ -66,11 +73,11 @@ class TableWriter:
         """
         self._held.append(_conformed(self._name, part, self._schema))
         self._n_held += len(part)
-        while self._n_held >= ROW_GROUP_ROWS:
+        while self._n_held >= self._size:
             held = pa.concat_tables(self._held)
-            self._writer.write_table(held.slice(0, ROW_GROUP_ROWS), ROW_GROUP_ROWS)
-            self._held = [held.slice(ROW_GROUP_ROWS)]
-            self._n_held -= ROW_GROUP_ROWS
+            self._write(held.slice(0, self._size))
+            self._held = [held.slice(self._size)]
+            self._n_held -= self._size
 
     def __enter__(self) -> Self:
         return self
@@ -78,11 +85,15 @@ class TableWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             held = pa.concat_tables([_hashed(self._schema).empty_table(), *self._held])
-            self._writer.write_table(held, ROW_GROUP_ROWS)
+            self._write(held)
             self._writer.close()
             return
         with suppress(OSError):  # the file is given up: what went wrong before is what counts
             self._writer.close()
+
+    def _write(self, rows: pa.Table) -> None:
+        """A row group, which has one dictionary a column: in Parquet as well."""
+        self._writer.write_table(rows.unify_dictionaries(), self._size)
 
 
 def _format(schema: pa.Schema) -> dict[str, Any]:
@@ -129,6 +140,17 @@ def read_row_groups(
             yield parquet.read(columns=wanted)
         for i in range(parquet.num_row_groups):
             yield parquet.read_row_group(i, columns=wanted)
+
+
+def read_row_group(store: Store, name: str, number: int) -> pa.Table:
+    """One row group of the table called `name`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: it is no table with that many.
+    """
+    with _opened(store, name) as (parquet, _):
+        return parquet.read_row_group(number)
 
 
 def read_table(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:

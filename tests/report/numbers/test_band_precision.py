@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from curator_assets.report.numbers.band_precision import n_needed, precision, recommend, wilson
-from curator_assets.report.numbers.cosine_bands import band_of, make_bands
+from curator_assets.report.numbers.cosine_bands import make_bands
 from curator_assets.report.numbers.marked_pairs import Mark
 
 BANDS = make_bands(0.04, 0.06)  # identical, to .01, .02, .03, .04, then to .05 and .06
@@ -19,24 +19,15 @@ def test_the_interval_is_wilsons():
     assert n_needed(1.0) is None
 
 
-def pairs(*cosines: float) -> pl.DataFrame:
-    values = np.array(cosines, np.float32)
-    ids = [f"i{i}" for i in range(len(values))]
-    return pl.DataFrame(
-        {"id": ids, "kept_id": ["k"] * len(ids), "cosine": values, "band": band_of(values, BANDS)}
-    )
-
-
 def table(*counts: tuple[int, int, int]) -> pl.DataFrame:
     """The table `precision` from (pairs, marked, duplicates) of each band."""
     middles = [1.0, *(1 - (b.eps_from + b.eps_to) / 2 for b in BANDS[1:])]
-    found = [m for m, (n, _, _) in zip(middles, counts, strict=False) for m in [m] * n]
     marked = [
         Mark(f"{i}-{j}", "k", middles[i], j < right)
         for i, (_, n, right) in enumerate(counts)
         for j in range(n)
     ]
-    return precision(pairs(*found), BANDS, marked, beyond_is_known=True)
+    return precision({i: n for i, (n, _, _) in enumerate(counts)}, BANDS, marked)
 
 
 def test_precision_of_each_band():
@@ -68,11 +59,3 @@ def test_to_be_sure_takes_more_marks():
     assert recommend(few, 0.95, "precision") == recommend(many, 0.95, "precision") == 0
     assert recommend(few, 0.95, "low") is None
     assert recommend(many, 0.95, "low") == 0
-
-
-def test_bands_that_were_not_resolved_do_not_pass_for_empty():
-    found = precision(
-        pairs(1.0), BANDS, [Mark(f"{i}", "k", 1, True) for i in range(20)], beyond_is_known=False
-    )
-    assert found["n_pairs"].to_list() == [1, 0, 0, 0, 0, None, None]
-    assert recommend(found, 0.9, "precision") == 0.04

@@ -2,17 +2,20 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curator_assets.kernels.draws import draw_numbers
 from curator_assets.report.numbers.cosine_bands import band_of, make_bands
+from curator_assets.report.numbers.drawn_pairs import DrawnPairs
 from curator_assets.report.numbers.marked_pairs import (
+    N_TO_MARK,
     Mark,
     VerdictError,
     csv_to_mark,
     filled_in_place,
-    pairs_to_mark,
     parse_marks,
     read_marks,
     verdict_files,
 )
+from curator_assets.report.numbers.removal_frames import BANDED
 from curator_assets.storage.store import Store
 
 HEAD = "image_id,kept_id,cosine,band,verdict\n"
@@ -70,26 +73,28 @@ def test_several_tables_add_up_and_may_not_contradict(tmp_path):
         read_marks(store, verdict_files(store))
 
 
-def pairs(*cosines: float) -> pl.DataFrame:
-    values = np.array(cosines, np.float32)
-    ids = [f"i{i}" for i in range(len(values))]
-    return pl.DataFrame(
-        {"id": ids, "kept_id": ["k"] * len(ids), "cosine": values, "band": band_of(values, BANDS)}
-    )
+def pairs_to_mark(cosines: np.ndarray, marks: list[Mark]) -> pl.DataFrame:
+    values, n = cosines.astype(np.float32), len(cosines)
+    drawn = DrawnPairs(N_TO_MARK, marks)
+    ids = [f"i{i}" for i in range(n)]
+    columns = {"id": ids, "kept_id": ["k"] * n, "cosine": values, "band": band_of(values, BANDS)}
+    draw = draw_numbers(ids, seed=1)
+    others = {name: [None] * n for name in BANDED if name not in columns}
+    drawn.add(pl.DataFrame(columns | others | {"draw": draw}, schema=BANDED))
+    return drawn.table
 
 
 def test_pairs_to_mark_are_new_ones_of_every_band_and_come_back_as_they_were(tmp_path):
-    all_pairs = pairs(*np.linspace(0.941, 1, 400))
-    first = pairs_to_mark(all_pairs, BANDS, [], seed=1)
+    cosines = np.linspace(0.941, 1, 400)
+    first = pairs_to_mark(cosines, [])
     assert first["band"].value_counts(sort=True)["count"].max() == 20
     assert set(first["band"]) == set(range(7))
-    assert first.equals(pairs_to_mark(all_pairs.reverse(), BANDS, [], seed=1))
     text = csv_to_mark(first, BANDS)
     assert text.splitlines()[0] + "\n" == HEAD
     assert list(parse_marks(text, "v.csv")) == []
     marked = [mark for _, mark in parse_marks(text.replace(",\r\n", ",y\r\n"), "v.csv")]
     assert [np.float32(m.cosine) for m in marked] == [np.float32(c) for c in first["cosine"]]
-    second = pairs_to_mark(all_pairs, BANDS, marked, seed=1)
+    second = pairs_to_mark(cosines, marked)
     assert not set(second["id"]) & set(first["id"])
     assert set(second["band"]) == set(range(1, 7))
 

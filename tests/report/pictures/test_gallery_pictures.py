@@ -2,41 +2,57 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
-from curator_assets.report.numbers.cosine_bands import band_of, make_bands
-from curator_assets.report.numbers.marked_pairs import pairs_to_mark
+from curator_assets.report.numbers.cosine_bands import make_bands
+from curator_assets.report.numbers.drawn_pairs import N_SHOWN
+from curator_assets.report.numbers.duplicate_tables import N_LOWEST
+from curator_assets.report.numbers.group_members import N_LARGEST, N_MEMBERS
+from curator_assets.report.numbers.marked_pairs import N_TO_MARK
+from curator_assets.report.numbers.removal_frames import BANDED
 from curator_assets.report.numbers.sample_counts import MAX_BOUNDS, MAX_NEAR
 from curator_assets.report.pictures.data_uri import data_uri
 from curator_assets.report.pictures.galleries import Shown
 from curator_assets.report.pictures.gallery_pictures import MAX_THUMBNAIL_BYTES, small_thumbnail
-from curator_assets.settings import Settings
 
 MAX_PICTURES_BYTES = 8_000_000
 
 
+def pairs(n: int, band: int) -> pl.DataFrame:
+    numbers = np.arange(n, dtype=np.int32)
+    columns = {
+        "shard": ["s"] * n,
+        "position": numbers,
+        "id": [f"i{i}" for i in numbers],
+        "kept_id": [f"k{i}" for i in numbers],
+        "cosine": np.full(n, 0.98, np.float32),
+        "kept_shard": ["k"] * n,
+        "kept_position": numbers,
+        "band": [band] * n,
+    }
+    others = {name: [None] * n for name in BANDED if name not in columns}
+    return pl.DataFrame(columns | others, schema=BANDED)
+
+
 def test_a_page_of_the_most_that_galleries_ask_for_is_small_enough():
-    settings = Settings(source="a", output="b")
     bands = make_bands(0.03, 0.05)
-    cosines = np.linspace(0.95, 1, 20_000).astype(np.float32)
-    n = len(cosines)
-    pairs = pl.DataFrame(
-        {
-            "shard": ["s"] * n,
-            "position": np.arange(n, dtype=np.int32),
-            "id": [f"i{i}" for i in range(n)],
-            "kept_id": [f"k{i % 97}" for i in range(n)],
-            "cosine": cosines,
-            "kept_shard": ["k"] * n,
-            "kept_position": np.arange(n, dtype=np.int32) % 97,
-            "removed": cosines >= np.float32(0.97),
-            "band": band_of(cosines, bands),
-        }
+    members = [row | {"kept_id": "k"} for row in pairs(N_MEMBERS, 1).to_dicts()]
+    largest = [(f"g{i}", 99) for i in range(N_LARGEST)]
+    drawn = pl.concat([pairs(N_SHOWN, band) for band in range(len(bands))])
+    kept_ids = [*drawn["kept_id"], *(kept_id for kept_id, _ in largest)]
+    duplicates = SimpleNamespace(
+        bands=bands,
+        to_mark=pl.concat([pairs(N_TO_MARK, band) for band in range(len(bands))]),
+        drawn=drawn,
+        lowest=pairs(N_LOWEST, 1),
+        largest=largest,
+        members=dict.fromkeys(kept_ids, members),
     )
-    shown = Shown.choose(pairs, bands, pairs_to_mark(pairs, bands, [], 0), settings)
+    shown = Shown.choose(duplicates)
     shown = shown.found([], {}, {})
     rows = [row for band in shown.bands for row in band] + [row for _, row in shown.largest]
     rows += shown.to_mark + 3 * shown.doubtful["Lowest cosine"]
