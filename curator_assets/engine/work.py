@@ -15,6 +15,7 @@ from curator_assets.engine.partitioning import ALL, MissingInputError, Partition
 from curator_assets.engine.progress import Watch
 from curator_assets.engine.weights import Weights
 from curator_assets.errors import DamagedFileError
+from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Entry, Ledger, stored_files
 from curator_assets.storage.shards.source import Source
@@ -142,6 +143,14 @@ class Work:
             self._found_once[key] = find()
         found: Found = self._found_once[key]
         return found
+
+    def remember(self) -> None:
+        """Keep what spares the next one time: what weights hash to, and the ledger in bulk."""
+        self.weights.remember()
+        try:
+            self.ledger.write_snapshots()
+        except OSError as error:  # it costs time only
+            self.log.warning("the ledger's snapshots can't be written: %s", masked_error(error))
 
     def forget(self) -> None:
         """What was found once is found again: something was made."""

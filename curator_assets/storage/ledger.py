@@ -9,12 +9,14 @@ one that counts. So one who was taken over from, and writes all the same, replac
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -24,11 +26,13 @@ from curator_assets.storage.entries import (
     Picture,
     StoredFile,
     decoded,
+    decoded_again,
     decoded_metadata,
     encoded,
     encoded_metadata,
     readable,
 )
+from curator_assets.storage.ledger_snapshot import Snapshot, write_snapshot
 from curator_assets.storage.store import Store
 
 __all__ = [
@@ -40,6 +44,10 @@ __all__ = [
     "stored_files",
     "version_of",
 ]
+
+
+_MANY, _SHARE = 200, 1 / 16
+"""So many entries, and such a share of an asset's, are opened rather than put into a snapshot."""
 
 
 class _Stored(NamedTuple):
@@ -59,6 +67,8 @@ class Ledger:
         self._store = store
         self._known: dict[str, dict[str | None, _Stored]] = {}
         self._read_ahead, self._read_whole = set[str](), set[str]()
+        self._all = dict[str, Mapping[str, Entry]]()
+        self._apart = Counter[str]()
         self._lock = threading.Lock()
 
     def read(self, asset: str, partition: str | None = None) -> Entry | None:
@@ -115,33 +125,65 @@ class Ledger:
             self._load_all(asset)
             self._read_whole.add(asset)
         with self._lock:
-            known = self._known[asset]
-            entries = {
-                name: at.entry for name, at in known.items() if name is not None and at.entry
-            }
-        return dict(sorted(entries.items()))
+            if asset not in self._all:
+                known = self._known[asset].items()
+                entries = {name: at.entry for name, at in known if name is not None and at.entry}
+                self._all[asset] = dict(sorted(entries.items()))
+            return self._all[asset]
 
     def _load_all(self, asset: str) -> None:
         with self._lock:
             known = self._known.setdefault(asset, {})
             seen = set(known)
-        found = dict(self._stored_besides(asset, seen))
+        with _no_collection():
+            found = dict(self._stored_besides(asset, seen, Snapshot(self._store, asset)))
         with self._lock:  # what was written meanwhile is newer
             for partition, stored in found.items():
                 known.setdefault(partition, stored)
+            self._all.pop(asset, None)
 
-    def _stored_besides(self, asset: str, seen: set[str | None]) -> Iterator[tuple[str, _Stored]]:
+    def _stored_besides(
+        self, asset: str, seen: set[str | None], snapshot: Snapshot | None = None
+    ) -> Iterator[tuple[str, _Stored]]:
+        """The partitions of an asset that were not seen; what can't be taken of a snapshot is read.
+
+        The folder is listed first, so a snapshot may be as old as it will.
+        """
+        marks = self._store.marks(layout.ledger_folder(asset))
         tokens = defaultdict[str, list[int]](list)
-        for name in self._store.names(layout.ledger_folder(asset)):
-            partition, token = layout.ledger_partition(asset, name), layout.any_ledger_token(name)
-            if partition is not None and token is not None and partition not in seen:
+        for name in marks:
+            partition, token = layout.ledger_parts(asset, name) or (None, 0)
+            if partition is not None and partition not in seen:
                 tokens[partition].append(token)
-        newest = {layout.ledger(asset, p, max(found)): p for p, found in tokens.items()}
-        for name, data in self._store.read_each(newest):
-            partition = newest[name]
-            yield partition, _Stored(tuple(sorted(tokens.pop(partition))), readable(data))
-        for partition in tokens:  # its entry was replaced meanwhile
+        left = dict[str, str]()
+        for partition, found in tokens.items():
+            found.sort()
+            name = layout.ledger(asset, partition, found[-1])
+            if snapshot is not None and (line := snapshot.line(name, marks[name])):
+                yield partition, _Stored(tuple(found), decoded_again(line))
+            else:
+                left[name] = partition
+        if snapshot is not None:
+            with self._lock:
+                self._apart[asset] += len(left) + max(0, len(snapshot) - len(marks))
+        for name, data in self._store.read_each(list(left)):
+            partition = left.pop(name)
+            yield partition, _Stored(tuple(tokens[partition]), readable(data))
+        for partition in left.values():  # its entry was replaced meanwhile
             yield partition, self._look(asset, partition)
+
+    def write_snapshots(self) -> None:
+        """Spare the next one to open files of which this one had to open or to write many.
+
+        Raises:
+            LeaseLostError: another has taken over the output.
+        """
+        with self._lock:
+            apart, self._apart = self._apart, Counter()
+            many = {asset: _MANY + len(self._known.get(asset, ())) * _SHARE for asset in apart}
+        for asset in apart:
+            if apart[asset] > many[asset]:
+                write_snapshot(self._store, asset)
 
     def unreadable(self, asset: str) -> Iterator[tuple[str | None, str]]:
         """The partitions of an asset whose entries are damaged, and their files; None: its own."""
@@ -224,10 +266,15 @@ class Ledger:
         for other in earlier:  # a higher one is no newer holder's, or the guard would not agree
             if other != token:
                 self._store.remove(layout.ledger(asset, partition, other))
-        with self._lock:
-            self._known.setdefault(asset, {})[partition] = _Stored((token,), recorded)
+        self._changed(asset, partition, _Stored((token,), recorded))
         for name in set(before or ()) - set(pictures):
             self._store.remove(name)
+
+    def _changed(self, asset: str, partition: str | None, stored: _Stored) -> None:
+        with self._lock:
+            self._known.setdefault(asset, {})[partition] = stored
+            self._all.pop(asset, None)
+            self._apart[asset] += partition is not None
 
     def _stored_tokens(self, asset: str, partition: str | None) -> Sequence[int]:
         with self._lock:
@@ -246,8 +293,7 @@ class Ledger:
         """Forget a partition: its entry first, what names its pictures last."""
         for name in self.names(asset, partition):  # the one that counts goes last
             self._store.remove(name)
-        with self._lock:
-            self._known.setdefault(asset, {})[partition] = _Stored((), None)
+        self._changed(asset, partition, _Stored((), None))
         pictures = self._pictures(asset, partition)
         for name in pictures or ():
             self._store.remove(name)
@@ -275,6 +321,18 @@ class Ledger:
             return os.stat(self._store.path(name)).st_size  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Garbage is not looked for meanwhile: among what is kept that takes as long as to read it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _stored_file(data: bytes) -> StoredFile:
