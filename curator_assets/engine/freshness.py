@@ -19,6 +19,7 @@ from curator_assets.engine.partitioning import (
 from curator_assets.engine.stage import Failed, Inputs, Stage
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
+from curator_assets.garbage import collected_later
 from curator_assets.storage.lease import LeaseLostError
 from curator_assets.storage.ledger import Entry
 
@@ -86,6 +87,7 @@ class Examined:
     failed: list[Failed]
 
 
+@collected_later()
 def examine(
     stage: Stage, work: Work, partitions: Iterable[Partition], *, force: bool = False
 ) -> Examined:

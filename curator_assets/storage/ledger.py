@@ -9,17 +9,16 @@ one that counts. So one who was taken over from, and writes all the same, replac
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from curator_assets.garbage import collected_later
 from curator_assets.storage import layout
 from curator_assets.storage.entries import (
     Entry,
@@ -73,15 +72,13 @@ class Ledger:
 
     def read(self, asset: str, partition: str | None = None) -> Entry | None:
         """The entry of a partition, or None if it was never made (or its entry is damaged)."""
-        with self._lock:
-            known = self._known.setdefault(asset, {})
-            if partition in known:
-                return known[partition].entry
-            if partition is not None and asset in self._read_whole:
-                return None
+        if stored := self._known.get(asset, {}).get(partition):
+            return stored.entry
+        if partition is not None and asset in self._read_whole:
+            return None
         stored = self._look(asset, partition)
         with self._lock:  # what was written meanwhile is newer
-            return known.setdefault(partition, stored).entry
+            return self._known.setdefault(asset, {}).setdefault(partition, stored).entry
 
     def _look(self, asset: str, partition: str | None) -> _Stored:
         tokens = list[int]()
@@ -131,12 +128,12 @@ class Ledger:
                 self._all[asset] = dict(sorted(entries.items()))
             return self._all[asset]
 
+    @collected_later()
     def _load_all(self, asset: str) -> None:
         with self._lock:
             known = self._known.setdefault(asset, {})
             seen = set(known)
-        with _no_collection():
-            found = dict(self._stored_besides(asset, seen, Snapshot(self._store, asset)))
+        found = dict(self._stored_besides(asset, seen, Snapshot(self._store, asset)))
         with self._lock:  # what was written meanwhile is newer
             for partition, stored in found.items():
                 known.setdefault(partition, stored)
@@ -321,18 +318,6 @@ class Ledger:
             return os.stat(self._store.path(name)).st_size  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             return None
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Garbage is not looked for meanwhile: among what is kept that takes as long as to read it."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _stored_file(data: bytes) -> StoredFile:
