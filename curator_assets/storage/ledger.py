@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -309,15 +308,8 @@ class Ledger:
 
     def missing_files(self, entry: Entry) -> list[str]:
         """The files of an entry that are gone, or of another size."""
-        return [name for name, file in entry.files.items() if self._size(name) != file.n_bytes]
-
-    def _size(self, name: str) -> int | None:
-        if not self._store.is_local:
-            return self._store.size(name)
-        try:
-            return os.stat(self._store.path(name)).st_size  # noqa: PTH116
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        size = self._store.size
+        return [name for name, file in entry.files.items() if size(name) != file.n_bytes]
 
 
 def _stored_file(data: bytes) -> StoredFile:

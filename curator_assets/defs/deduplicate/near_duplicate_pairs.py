@@ -37,8 +37,14 @@ _SCHEMAS = schemas.PAIRS, schemas.DENSE_MEMBERS, schemas.SEARCHED
 
 
 def _inputs(work: Work, group: str) -> Inputs:
-    members = work.once(members_by_group, lambda: members_by_group(assigned_shards(work)))
-    return {"members of the cells": hash_of(members.get(int(group), []))}
+    members = work.once(_members, lambda: _members(work))
+    return {"members of the cells": members.get(int(group)) or hash_of([])}
+
+
+def _members(work: Work) -> dict[int, str]:
+    """What all shards bring to each cell group, hashed."""
+    members = members_by_group(assigned_shards(work))
+    return {group: hash_of(brought) for group, brought in members.items()}
 
 
 @contextmanager
