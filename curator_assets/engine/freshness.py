@@ -51,7 +51,7 @@ def why_stale(stage: Stage, work: Work, partition: Partition) -> str | None:
     if inputs is None:
         return "its input has to be read"
     wanted = all_inputs(stage, work, inputs)
-    if dict(entry.inputs) != wanted:
+    if entry.inputs != wanted:
         names = sorted(set(wanted) | set(entry.inputs))
         changed = [name for name in names if wanted.get(name) != entry.inputs.get(name)]
         return f"changed: {', '.join(changed)}"

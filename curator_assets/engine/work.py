@@ -134,6 +134,10 @@ class Work:
         return cell_group_names(self.settings)
 
     @cached_property
+    def _made(self) -> dict[str, tuple[Mapping[str, Entry], Mapping[str, Entry]]]:
+        return {}
+
+    @cached_property
     def _found_once(self) -> dict[object, Any]:
         return {}
 
@@ -166,10 +170,14 @@ class Work:
             case Partitioning.WHOLE:
                 return [ALL]
 
-    def made_shards(self, stage: HasPartitions) -> dict[str, Entry]:
+    def made_shards(self, stage: HasPartitions) -> Mapping[str, Entry]:
         """The shards of which a stage was made, in order of arrival, with their entries."""
         entries = self.ledger.read_all(stage.name)
-        return {shard: entries[shard] for shard in self.shards if shard in entries}
+        known = self._made.get(stage.name)
+        if known is None or known[0] is not entries:  # another one once anything was recorded
+            known = entries, {s: entries[s] for s in self.shards if s in entries}
+            self._made[stage.name] = known
+        return known[1]
 
     def entry(self, stage: HasPartitions, partition: Partition = ALL) -> Entry | None:
         """What a partition was made from, or None if it was never made."""

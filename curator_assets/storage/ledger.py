@@ -71,8 +71,10 @@ class Ledger:
 
     def read(self, asset: str, partition: str | None = None) -> Entry | None:
         """The entry of a partition, or None if it was never made (or its entry is damaged)."""
-        if stored := self._known.get(asset, {}).get(partition):
-            return stored.entry
+        try:
+            return self._known[asset][partition].entry
+        except KeyError:
+            pass
         if partition is not None and asset in self._read_whole:
             return None
         stored = self._look(asset, partition)

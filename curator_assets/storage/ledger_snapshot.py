@@ -46,7 +46,7 @@ class Snapshot:
         self._store, self._name = store, layout.ledger_snapshot(asset)
 
     @cached_property
-    def _rows(self) -> dict[str, tuple[str, bytes]]:
+    def _rows(self) -> dict[str, tuple[list[object], bytes]]:
         """Name -> mark and line."""
         try:
             data = self._store.read(self._name)
@@ -64,8 +64,8 @@ class Snapshot:
 
     def line(self, name: str, mark: Mark | None) -> bytes | None:
         """What the file of an entry holds that is listed with this mark; None: it must be read."""
-        known, line = self._rows.get(name, ("", b""))
-        return line if mark is not None and known == _text(mark) else None
+        known, line = self._rows.get(name, (None, b""))
+        return line if mark is not None and known == list(mark) else None
 
 
 def write_snapshot(store: Store, asset: str) -> None:
@@ -96,7 +96,7 @@ def _is_entry(asset: str, name: str) -> bool:
 
 
 def _write(store: Store, name: str, rows: list[tuple[str, Mark, bytes]]) -> None:
-    names, marks = [name for name, _, _ in rows], [_text(mark) for _, mark, _ in rows]
+    names, marks = [name for name, _, _ in rows], [mark for _, mark, _ in rows]
     digest = hashlib.sha256()
     with store.write(name) as file:
         for part in (json.dumps([names, marks]).encode(), *(b"\n" + line for _, _, line in rows)):
@@ -108,7 +108,3 @@ def _write(store: Store, name: str, rows: list[tuple[str, Mark, bytes]]) -> None
 def _is_settled(mark: Mark, began_ns: int) -> bool:
     """Whether another content would have another mark; a bucket's are not of times alone."""
     return not isinstance(mark, LocalMark) or mark.changed_ns < began_ns - SETTLED_SECONDS * 1e9
-
-
-def _text(mark: Mark) -> str:
-    return str(tuple(mark))

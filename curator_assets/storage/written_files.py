@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from curator_assets.storage.entries import StoredFile
 
-Mark = tuple[object, ...]
+Mark = tuple[int | str | None, ...]
 """Of a file: another one once it is written to or replaced."""
 
 _N_KNOWN = 1 << 14
@@ -107,5 +107,5 @@ class KnownFiles:
 
 def bucket_mark(info: dict[str, Any]) -> Mark | None:
     """Of a file as fsspec tells of it: another one once it is replaced; None where it can't be."""
-    when = [(key, str(info[key])) for key in _WHEN if info.get(key)]
+    when = [part for key in _WHEN if info.get(key) for part in (key, str(info[key]))]
     return (info.get("size"), *when) if when else None
