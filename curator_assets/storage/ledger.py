@@ -9,8 +9,6 @@ one that counts. So one who was taken over from, and writes all the same, replac
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +30,7 @@ from curator_assets.storage.entries import (
 )
 from curator_assets.storage.ledger_snapshot import Snapshot, write_snapshot
 from curator_assets.storage.store import Store
+from curator_assets.storage.versions import file_of, hash_of, stored_files, version_of
 
 __all__ = [
     "Entry",
@@ -77,9 +76,9 @@ class Ledger:
             pass
         if partition is not None and asset in self._read_whole:
             return None
-        stored = self._look(asset, partition)
+        found = self._look(asset, partition)
         with self._lock:  # what was written meanwhile is newer
-            return self._known.setdefault(asset, {}).setdefault(partition, stored).entry
+            return self._known.setdefault(asset, {}).setdefault(partition, found).entry
 
     def _look(self, asset: str, partition: str | None) -> _Stored:
         tokens = list[int]()
@@ -201,7 +200,7 @@ class Ledger:
         name, entry = layout.metadata(asset, partition), self.read(asset, partition)
         try:
             data = self._store.read(name)
-            if entry and entry.reported.get(name) != _stored_file(data):
+            if entry and entry.reported.get(name) != file_of(data):
                 raise ValueError("it does not hold what was recorded")
             values, pictures = decoded_metadata(data)
         except FileNotFoundError:
@@ -251,7 +250,7 @@ class Ledger:
             if isinstance(value, Picture)
         }
         beside = {layout.metadata(asset, partition): reported} if metadata else {}
-        hashes = {name: _stored_file(content) for name, content in (beside | pictures).items()}
+        hashes = {name: file_of(content) for name, content in (beside | pictures).items()}
         data = encoded(replace(entry, reported=hashes))
         recorded = decoded(data)
         for name, picture in pictures.items():
@@ -312,35 +311,3 @@ class Ledger:
         """The files of an entry that are gone, or of another size."""
         size = self._store.size
         return [name for name, file in entry.files.items() if size(name) != file.n_bytes]
-
-
-def _stored_file(data: bytes) -> StoredFile:
-    return StoredFile(len(data), hashlib.sha256(data).hexdigest())
-
-
-def hash_of(*parts: object) -> str:
-    """A 128-bit hex hash of plain JSON values (order of mapping keys aside)."""
-    return hashlib.sha256(_ENCODER.encode(parts).encode()).hexdigest()[:32]
-
-
-def _jsonable(value: object) -> object:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError(f"can't hash a {type(value).__name__}")
-
-
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_jsonable)
-
-
-def stored_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
-    """What some files hold, in the order given; what this process read or wrote is not read again.
-
-    Raises:
-        FileNotFoundError: one is not there.
-    """
-    return {name: store.known(name) or store.hash(name) for name in names}
-
-
-def version_of(files: Mapping[str, StoredFile]) -> str:
-    """A 128-bit hex hash of the content of files, in order; whatever their names."""
-    return hash_of(*(file.sha256 for file in files.values()))
