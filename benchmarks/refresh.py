@@ -43,9 +43,12 @@ from written_tars import write_tar
 
 from curator_assets.cli.plan import planned
 from curator_assets.cli.refresh import run
+from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.deduplicate.codebook_fit import images_now
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.duplicate_ids import DUPLICATE_IDS, MAX_LISTED
+from curator_assets.defs.embed.arithmetic import RECORD as ARITHMETIC_RECORD
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
@@ -63,6 +66,7 @@ from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import record_arrivals
+from curator_assets.storage.lease import hold_lease
 from curator_assets.storage.ledger import (
     Entry,
     Ledger,
@@ -303,8 +307,10 @@ def write_state(folder: Path, n_shards: int, n_removed: int) -> None:
     patterns = Ledger(Store(str(seed / "curated")))
     injector = _Injector(work, patterns, n_removed)
     # a refresh waits for the disk with each file; nothing of this has to outlive the machine
-    with patch.object(os, "fsync", lambda _: None):
+    with patch.object(os, "fsync", lambda _: None), hold_lease(work.store, "benchmark"):
         record_arrivals(work.store, shards)
+        for device, entry in patterns.read_all(ARITHMETIC_RECORD).items():
+            work.ledger.write(ARITHMETIC_RECORD, device, entry)
         injector.tars()
         for stage in GRAPH.stages:
             if not stage.is_optional:
@@ -371,6 +377,7 @@ class _Injector:
 
     def tars(self) -> None:
         """Tar versions, as if each tar had been read."""
+        self.work.ledger.read_all(TAR_SHARDS.name)  # or each would look for one before it
         for shard, signature in self.work.tars.list_shards().items():
             entry = Entry(str(signature), data_version=_tar_version(shard))
             self.work.ledger.write(TAR_SHARDS.name, shard, entry)
@@ -378,6 +385,7 @@ class _Injector:
     def stage(self, stage: Stage) -> None:
         """All partitions of a stage, with the fingerprints that it expects."""
         partitions = self.work.partitions(stage)
+        self.work.ledger.read_all(stage.name)
         seed = SEED_PARTITION.get(stage.by, ALL)
         pattern = self.patterns.read(stage.name, seed or None)
         assert pattern is not None
@@ -436,6 +444,8 @@ class _Injector:
         state = dict(pattern.state)
         if stage is IMAGE_EMBEDDINGS:
             state["tar"] = _tar_version(partition)
+        if stage is CENTROIDS:
+            state["n_images"] = images_now(self.work)[1]
         if stage is CLUSTER_ASSIGNMENTS:
             n_groups = self.work.settings.clusters.n_cell_groups
             state["groups"] = {str(g): hash_of(partition, g) for g in range(n_groups)}

@@ -19,6 +19,7 @@ from curator_assets.engine.partitioning import (
 from curator_assets.engine.stage import Failed, Inputs, Stage
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
+from curator_assets.garbage import collected_later
 from curator_assets.storage.lease import LeaseLostError
 from curator_assets.storage.ledger import Entry
 
@@ -50,7 +51,7 @@ def why_stale(stage: Stage, work: Work, partition: Partition) -> str | None:
     if inputs is None:
         return "its input has to be read"
     wanted = all_inputs(stage, work, inputs)
-    if dict(entry.inputs) != wanted:
+    if entry.inputs != wanted:
         names = sorted(set(wanted) | set(entry.inputs))
         changed = [name for name in names if wanted.get(name) != entry.inputs.get(name)]
         return f"changed: {', '.join(changed)}"
@@ -86,6 +87,7 @@ class Examined:
     failed: list[Failed]
 
 
+@collected_later()
 def examine(
     stage: Stage, work: Work, partitions: Iterable[Partition], *, force: bool = False
 ) -> Examined:

@@ -16,6 +16,7 @@ from typing import Protocol
 from curator_assets.engine.stage import Graph, Stage
 from curator_assets.engine.trash import put_in_trash, take_back
 from curator_assets.errors import RemovalsHeldBackError, UserError, named
+from curator_assets.garbage import collected_later
 from curator_assets.masking import masked_location
 from curator_assets.settings import Settings
 from curator_assets.storage.arrivals import compact_arrivals, read_arrivals, record_arrivals
@@ -84,6 +85,7 @@ class Intake:
     held_back: str | None
 
 
+@collected_later()
 def look(
     graph: Graph, settings: Settings, registry: Registry, *, allow_removals: bool = False
 ) -> Intake:

@@ -10,6 +10,7 @@ from curator_assets.engine.freshness import examine
 from curator_assets.engine.partitioning import Partition
 from curator_assets.engine.stage import Stage, goes_by_partition
 from curator_assets.engine.work import Work
+from curator_assets.garbage import collected_later
 
 LATER = "looked at again once what it is made from is there"
 
@@ -35,6 +36,7 @@ class StagePlan:
         return Counter(self.stale.values())
 
 
+@collected_later()
 def plan(stages: Sequence[Stage], work: Work) -> list[StagePlan]:
     """What a refresh would do, stage by stage, in the order of the graph.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -61,19 +62,24 @@ class Pass:
         Where a damaged file is met, all begins anew: what made it is stale from then on.
         """
         left = list(stages)
-        while left:
-            n_forgotten = len(self.work.forgotten)
-            yield from self.over(left[0], reporter(left[0]))
-            left.pop(0)
-            if len(self.work.forgotten) > n_forgotten:
-                left = list(stages)
-                self.failed, self.waiting, self._left = {}, [], {}
+        gc.freeze()  # or all that is there is looked through for garbage again and again
+        try:
+            while left:
+                n_forgotten = len(self.work.forgotten)
+                yield from self.over(left[0], reporter(left[0]))
+                left.pop(0)
+                if len(self.work.forgotten) > n_forgotten:
+                    left = list(stages)
+                    self.failed, self.waiting, self._left = {}, [], {}
+        finally:
+            gc.unfreeze()
 
     def over(self, stage: Stage, reporter: Reporter) -> Iterator[Any]:
         """Make the stale partitions of a stage; what failed before is not tried further down."""
         out = self._lost(stage) | self._waits(stage)
         partitions = [p for p in self.work.partitions(stage) if p not in out]
         examined = self._examined(stage, partitions)
+        gc.freeze()  # likewise
         self._log(stage, examined)
         touched, reported = self._touched(stage), reporter.reported()
         for partition, entry in examined.fresh.items():

@@ -15,6 +15,7 @@ from curator_assets.engine.partitioning import ALL, MissingInputError, Partition
 from curator_assets.engine.progress import Watch
 from curator_assets.engine.weights import Weights
 from curator_assets.errors import DamagedFileError
+from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Entry, Ledger, stored_files
 from curator_assets.storage.shards.source import Source
@@ -133,6 +134,10 @@ class Work:
         return cell_group_names(self.settings)
 
     @cached_property
+    def _made(self) -> dict[str, tuple[Mapping[str, Entry], Mapping[str, Entry]]]:
+        return {}
+
+    @cached_property
     def _found_once(self) -> dict[object, Any]:
         return {}
 
@@ -142,6 +147,14 @@ class Work:
             self._found_once[key] = find()
         found: Found = self._found_once[key]
         return found
+
+    def remember(self) -> None:
+        """Keep what spares the next one time: what weights hash to, and the ledger in bulk."""
+        self.weights.remember()
+        try:
+            self.ledger.write_snapshots()
+        except OSError as error:  # it costs time only
+            self.log.warning("the ledger's snapshots can't be written: %s", masked_error(error))
 
     def forget(self) -> None:
         """What was found once is found again: something was made."""
@@ -157,10 +170,14 @@ class Work:
             case Partitioning.WHOLE:
                 return [ALL]
 
-    def made_shards(self, stage: HasPartitions) -> dict[str, Entry]:
+    def made_shards(self, stage: HasPartitions) -> Mapping[str, Entry]:
         """The shards of which a stage was made, in order of arrival, with their entries."""
         entries = self.ledger.read_all(stage.name)
-        return {shard: entries[shard] for shard in self.shards if shard in entries}
+        known = self._made.get(stage.name)
+        if known is None or known[0] is not entries:  # another one once anything was recorded
+            known = entries, {s: entries[s] for s in self.shards if s in entries}
+            self._made[stage.name] = known
+        return known[1]
 
     def entry(self, stage: HasPartitions, partition: Partition = ALL) -> Entry | None:
         """What a partition was made from, or None if it was never made."""

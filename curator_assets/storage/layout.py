@@ -209,14 +209,23 @@ def ledger_folder(asset: str) -> str:
     return f"{LEDGER}/{asset}"
 
 
+def ledger_snapshot(asset: str) -> str:
+    """The entries of an asset's partitions in one file."""
+    return f"{LEDGER}/{asset}.snapshot"
+
+
+def ledger_parts(asset: str, name: str) -> tuple[str, int] | None:
+    """The partition and the token of the ledger entry called `name`; None if it is no entry."""
+    folder, token = f"{LEDGER}/{asset}/", any_ledger_token(name)
+    if token is None or not name.startswith(folder):
+        return None
+    return name[len(folder) : -len(f".{token}.entry" if token else ".json")], token
+
+
 def ledger_partition(asset: str, name: str) -> str | None:
     """The partition whose ledger entry is called `name`; None for a file that is no entry."""
-    token = any_ledger_token(name)
-    if token is None:
-        return None
-    suffix = ledger(asset, "", token).removeprefix(f"{ledger_folder(asset)}/")
-    partition = name.removeprefix(f"{ledger_folder(asset)}/").removesuffix(suffix)
-    return partition if name == ledger(asset, partition, token) else None
+    parts = ledger_parts(asset, name)
+    return parts[0] if parts else None
 
 
 def ledger_token(asset: str, partition: str | None, name: str) -> int | None:

@@ -9,27 +9,28 @@ one that counts. So one who was taken over from, and writes all the same, replac
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from curator_assets.garbage import collected_later
 from curator_assets.storage import layout
 from curator_assets.storage.entries import (
     Entry,
     Picture,
     StoredFile,
     decoded,
+    decoded_again,
     decoded_metadata,
     encoded,
     encoded_metadata,
     readable,
 )
+from curator_assets.storage.ledger_snapshot import Snapshot, write_snapshot
 from curator_assets.storage.store import Store
+from curator_assets.storage.versions import file_of, hash_of, stored_files, version_of
 
 __all__ = [
     "Entry",
@@ -40,6 +41,10 @@ __all__ = [
     "stored_files",
     "version_of",
 ]
+
+
+_MANY, _SHARE = 200, 1 / 16
+"""So many entries, and such a share of an asset's, are opened rather than put into a snapshot."""
 
 
 class _Stored(NamedTuple):
@@ -59,19 +64,21 @@ class Ledger:
         self._store = store
         self._known: dict[str, dict[str | None, _Stored]] = {}
         self._read_ahead, self._read_whole = set[str](), set[str]()
+        self._all = dict[str, Mapping[str, Entry]]()
+        self._apart = Counter[str]()
         self._lock = threading.Lock()
 
     def read(self, asset: str, partition: str | None = None) -> Entry | None:
         """The entry of a partition, or None if it was never made (or its entry is damaged)."""
-        with self._lock:
-            known = self._known.setdefault(asset, {})
-            if partition in known:
-                return known[partition].entry
-            if partition is not None and asset in self._read_whole:
-                return None
-        stored = self._look(asset, partition)
+        try:
+            return self._known[asset][partition].entry
+        except KeyError:
+            pass
+        if partition is not None and asset in self._read_whole:
+            return None
+        found = self._look(asset, partition)
         with self._lock:  # what was written meanwhile is newer
-            return known.setdefault(partition, stored).entry
+            return self._known.setdefault(asset, {}).setdefault(partition, found).entry
 
     def _look(self, asset: str, partition: str | None) -> _Stored:
         tokens = list[int]()
@@ -115,33 +122,65 @@ class Ledger:
             self._load_all(asset)
             self._read_whole.add(asset)
         with self._lock:
-            known = self._known[asset]
-            entries = {
-                name: at.entry for name, at in known.items() if name is not None and at.entry
-            }
-        return dict(sorted(entries.items()))
+            if asset not in self._all:
+                known = self._known[asset].items()
+                entries = {name: at.entry for name, at in known if name is not None and at.entry}
+                self._all[asset] = dict(sorted(entries.items()))
+            return self._all[asset]
 
+    @collected_later()
     def _load_all(self, asset: str) -> None:
         with self._lock:
             known = self._known.setdefault(asset, {})
             seen = set(known)
-        found = dict(self._stored_besides(asset, seen))
+        found = dict(self._stored_besides(asset, seen, Snapshot(self._store, asset)))
         with self._lock:  # what was written meanwhile is newer
             for partition, stored in found.items():
                 known.setdefault(partition, stored)
+            self._all.pop(asset, None)
 
-    def _stored_besides(self, asset: str, seen: set[str | None]) -> Iterator[tuple[str, _Stored]]:
+    def _stored_besides(
+        self, asset: str, seen: set[str | None], snapshot: Snapshot | None = None
+    ) -> Iterator[tuple[str, _Stored]]:
+        """The partitions of an asset that were not seen; what can't be taken of a snapshot is read.
+
+        The folder is listed first, so a snapshot may be as old as it will.
+        """
+        marks = self._store.marks(layout.ledger_folder(asset))
         tokens = defaultdict[str, list[int]](list)
-        for name in self._store.names(layout.ledger_folder(asset)):
-            partition, token = layout.ledger_partition(asset, name), layout.any_ledger_token(name)
-            if partition is not None and token is not None and partition not in seen:
+        for name in marks:
+            partition, token = layout.ledger_parts(asset, name) or (None, 0)
+            if partition is not None and partition not in seen:
                 tokens[partition].append(token)
-        newest = {layout.ledger(asset, p, max(found)): p for p, found in tokens.items()}
-        for name, data in self._store.read_each(newest):
-            partition = newest[name]
-            yield partition, _Stored(tuple(sorted(tokens.pop(partition))), readable(data))
-        for partition in tokens:  # its entry was replaced meanwhile
+        left = dict[str, str]()
+        for partition, found in tokens.items():
+            found.sort()
+            name = layout.ledger(asset, partition, found[-1])
+            if snapshot is not None and (line := snapshot.line(name, marks[name])):
+                yield partition, _Stored(tuple(found), decoded_again(line))
+            else:
+                left[name] = partition
+        if snapshot is not None:
+            with self._lock:
+                self._apart[asset] += len(left) + max(0, len(snapshot) - len(marks))
+        for name, data in self._store.read_each(list(left)):
+            partition = left.pop(name)
+            yield partition, _Stored(tuple(tokens[partition]), readable(data))
+        for partition in left.values():  # its entry was replaced meanwhile
             yield partition, self._look(asset, partition)
+
+    def write_snapshots(self) -> None:
+        """Spare the next one to open files of which this one had to open or to write many.
+
+        Raises:
+            LeaseLostError: another has taken over the output.
+        """
+        with self._lock:
+            apart, self._apart = self._apart, Counter()
+            many = {asset: _MANY + len(self._known.get(asset, ())) * _SHARE for asset in apart}
+        for asset in apart:
+            if apart[asset] > many[asset]:
+                write_snapshot(self._store, asset)
 
     def unreadable(self, asset: str) -> Iterator[tuple[str | None, str]]:
         """The partitions of an asset whose entries are damaged, and their files; None: its own."""
@@ -161,7 +200,7 @@ class Ledger:
         name, entry = layout.metadata(asset, partition), self.read(asset, partition)
         try:
             data = self._store.read(name)
-            if entry and entry.reported.get(name) != _stored_file(data):
+            if entry and entry.reported.get(name) != file_of(data):
                 raise ValueError("it does not hold what was recorded")
             values, pictures = decoded_metadata(data)
         except FileNotFoundError:
@@ -211,7 +250,7 @@ class Ledger:
             if isinstance(value, Picture)
         }
         beside = {layout.metadata(asset, partition): reported} if metadata else {}
-        hashes = {name: _stored_file(content) for name, content in (beside | pictures).items()}
+        hashes = {name: file_of(content) for name, content in (beside | pictures).items()}
         data = encoded(replace(entry, reported=hashes))
         recorded = decoded(data)
         for name, picture in pictures.items():
@@ -224,10 +263,15 @@ class Ledger:
         for other in earlier:  # a higher one is no newer holder's, or the guard would not agree
             if other != token:
                 self._store.remove(layout.ledger(asset, partition, other))
-        with self._lock:
-            self._known.setdefault(asset, {})[partition] = _Stored((token,), recorded)
+        self._changed(asset, partition, _Stored((token,), recorded))
         for name in set(before or ()) - set(pictures):
             self._store.remove(name)
+
+    def _changed(self, asset: str, partition: str | None, stored: _Stored) -> None:
+        with self._lock:
+            self._known.setdefault(asset, {})[partition] = stored
+            self._all.pop(asset, None)
+            self._apart[asset] += partition is not None
 
     def _stored_tokens(self, asset: str, partition: str | None) -> Sequence[int]:
         with self._lock:
@@ -246,8 +290,7 @@ class Ledger:
         """Forget a partition: its entry first, what names its pictures last."""
         for name in self.names(asset, partition):  # the one that counts goes last
             self._store.remove(name)
-        with self._lock:
-            self._known.setdefault(asset, {})[partition] = _Stored((), None)
+        self._changed(asset, partition, _Stored((), None))
         pictures = self._pictures(asset, partition)
         for name in pictures or ():
             self._store.remove(name)
@@ -266,44 +309,5 @@ class Ledger:
 
     def missing_files(self, entry: Entry) -> list[str]:
         """The files of an entry that are gone, or of another size."""
-        return [name for name, file in entry.files.items() if self._size(name) != file.n_bytes]
-
-    def _size(self, name: str) -> int | None:
-        if not self._store.is_local:
-            return self._store.size(name)
-        try:
-            return os.stat(self._store.path(name)).st_size  # noqa: PTH116
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-
-def _stored_file(data: bytes) -> StoredFile:
-    return StoredFile(len(data), hashlib.sha256(data).hexdigest())
-
-
-def hash_of(*parts: object) -> str:
-    """A 128-bit hex hash of plain JSON values (order of mapping keys aside)."""
-    return hashlib.sha256(_ENCODER.encode(parts).encode()).hexdigest()[:32]
-
-
-def _jsonable(value: object) -> object:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError(f"can't hash a {type(value).__name__}")
-
-
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_jsonable)
-
-
-def stored_files(store: Store, names: Sequence[str]) -> dict[str, StoredFile]:
-    """What some files hold, in the order given; what this process read or wrote is not read again.
-
-    Raises:
-        FileNotFoundError: one is not there.
-    """
-    return {name: store.known(name) or store.hash(name) for name in names}
-
-
-def version_of(files: Mapping[str, StoredFile]) -> str:
-    """A 128-bit hex hash of the content of files, in order; whatever their names."""
-    return hash_of(*(file.sha256 for file in files.values()))
+        size = self._store.size
+        return [name for name, file in entry.files.items() if size(name) != file.n_bytes]

@@ -42,7 +42,11 @@ class LocalMark(NamedTuple):
         Raises:
             FileNotFoundError: there is none.
         """
-        found = os.stat(path)  # noqa: PTH116
+        return cls.told_by(os.stat(path))  # noqa: PTH116
+
+    @classmethod
+    def told_by(cls, found: os.stat_result) -> LocalMark:
+        """Of a file that was looked at."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
@@ -116,17 +120,26 @@ def replace(source: Path, target: Path) -> LocalMark | None:
     return None
 
 
-def files_below(folder: str) -> Iterator[str]:
-    """The paths of all files below a folder of this machine; none if there is no such folder."""
+def files_below(folder: str) -> Iterator[os.DirEntry[str]]:
+    """All files below a folder of this machine; none if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():
                     yield from files_below(entry.path)
                 else:
-                    yield entry.path
+                    yield entry
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def marks_below(folder: str) -> Iterator[tuple[str, LocalMark | None]]:
+    """The paths of all files below a folder, and their marks; None of one that is gone already."""
+    for entry in files_below(folder):
+        try:
+            yield entry.path, LocalMark.told_by(entry.stat())
+        except OSError:
+            yield entry.path, None
 
 
 def _writer(pid: int | str) -> str:

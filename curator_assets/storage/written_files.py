@@ -11,6 +11,9 @@ from typing import IO, Any
 
 from curator_assets.storage.entries import StoredFile
 
+Mark = tuple[int | str | None, ...]
+"""Of a file: another one once it is written to or replaced."""
+
 _N_KNOWN = 1 << 14
 _WHEN = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "created")
 
@@ -102,7 +105,7 @@ class KnownFiles:
         return stored if stored is not None and mark() == known_mark else None
 
 
-def bucket_mark(info: dict[str, Any]) -> Hashable | None:
+def bucket_mark(info: dict[str, Any]) -> Mark | None:
     """Of a file as fsspec tells of it: another one once it is replaced; None where it can't be."""
-    when = [(key, str(info[key])) for key in _WHEN if info.get(key)]
+    when = [part for key in _WHEN if info.get(key) for part in (key, str(info[key]))]
     return (info.get("size"), *when) if when else None

@@ -157,7 +157,7 @@ def test_an_entry_that_another_process_replaces_is_found(store, monkeypatch):
     """Its file goes between the listing and the reading."""
     Ledger(store).write("asset", "a", Entry("f", "old"))
     put(store, layout.ledger("asset", "b"), store.read(layout.ledger("asset", "a")))
-    names, names_beginning = Store.names, Store.names_beginning
+    marks, names_beginning = Store.marks, Store.names_beginning
 
     def replace():
         for partition in ("a", "b"):
@@ -173,7 +173,7 @@ def test_an_entry_that_another_process_replaces_is_found(store, monkeypatch):
 
         return listing
 
-    monkeypatch.setattr(Store, "names", replaced_after(names))
+    monkeypatch.setattr(Store, "marks", replaced_after(marks))
     found = Ledger(store).read_all("asset")
     assert {name: entry.data_version for name, entry in found.items()} == {"a": "new", "b": "new"}
     for partition in ("a", "b"):
@@ -215,7 +215,7 @@ def test_all_partitions_are_read_in_bulk_and_once(store, monkeypatch):
     assert {name: entry.data_version for name, entry in found.items()} == {n: n for n in names}
     assert list(found) == sorted(names)
     assert ledger.read("asset").data_version == "whole"
-    for method in ("read", "read_each", "names"):
+    for method in ("read", "read_each", "names", "marks"):
         monkeypatch.delattr(Store, method)
     assert ledger.read_all("asset") == found
     assert ledger.read("asset", "a/b") == Entry("f", "a/b")

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.measured_recall import measured_recall
-from curator_assets.defs.deduplicate.pair_search import PairSearch, group_members
+from curator_assets.defs.deduplicate.pair_search import PairSearch, members_by_group
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import why_other_code
@@ -37,7 +37,14 @@ _SCHEMAS = schemas.PAIRS, schemas.DENSE_MEMBERS, schemas.SEARCHED
 
 
 def _inputs(work: Work, group: str) -> Inputs:
-    return {"members of the cells": hash_of(group_members(group, assigned_shards(work)))}
+    members = work.once(_members, lambda: _members(work))
+    return {"members of the cells": members.get(int(group)) or hash_of([])}
+
+
+def _members(work: Work) -> dict[int, str]:
+    """What all shards bring to each cell group, hashed."""
+    members = members_by_group(assigned_shards(work))
+    return {group: hash_of(brought) for group, brought in members.items()}
 
 
 @contextmanager

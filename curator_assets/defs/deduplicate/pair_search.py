@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,6 +99,10 @@ class PairSearch:
         return sum(entry.state["n_images"] for entry in self.assigned.values())
 
     @cached_property
+    def _members(self) -> dict[int, list[tuple[str, str]]]:
+        return members_by_group(self.assigned)
+
+    @cached_property
     def _centroids(self) -> tuple[int, int]:
         """How many cells there are, and the width of embeddings."""
         n_cells, width = read_centroids(self.store).shape
@@ -131,7 +136,7 @@ class PairSearch:
         device, memory = self.device, self._memory
         files = GroupFiles(
             self.store,
-            dict(group_members(group, self.assigned)),
+            dict(self._members.get(number, [])),
             number,
             cells=np.flatnonzero(self.group_of_cell == number).astype(np.int32),
             numbers=numbers,
@@ -181,9 +186,11 @@ class PairSearch:
         }
 
 
-def group_members(group: str, assigned: Mapping[str, Entry]) -> list[tuple[str, str]]:
-    """What each shard brings to a cell group: shard and digest, in order of arrival."""
-    digests = {
-        shard: entry.state["groups"].get(str(int(group))) for shard, entry in assigned.items()
-    }
-    return [(shard, digest) for shard, digest in digests.items() if digest]
+def members_by_group(assigned: Mapping[str, Entry]) -> dict[int, list[tuple[str, str]]]:
+    """What each shard brings to each cell group: shard and digest, in order of arrival."""
+    members = defaultdict[int, list[tuple[str, str]]](list)
+    for shard, entry in assigned.items():
+        for group, digest in entry.state["groups"].items():
+            if digest:
+                members[int(group)].append((shard, digest))
+    return dict(members)

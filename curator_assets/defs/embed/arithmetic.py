@@ -68,7 +68,7 @@ def arithmetic_in_force(work: Work, weights: str, before: Entry | None) -> str:
     Raises:
         UndecidedError: it is chosen on the first images, which a plan does not read.
     """
-    known = known_arithmetic(work, weights)
+    known = work.once((known_arithmetic, weights), lambda: known_arithmetic(work, weights))
     if known is not None:
         return str(known)
     certain = _key(work)  # whatever is chosen begins so

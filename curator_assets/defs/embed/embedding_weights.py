@@ -15,11 +15,15 @@ WEIGHTS = "weights"
 
 
 def weights_in_force(work: Work) -> str:
-    """The identity of the embedding model's weights.
+    """The identity of the embedding model's weights, looked for once until something is made.
 
     Raises:
         UndecidedError: they are not here yet, and only looking fetches nothing.
     """
+    return work.once(weights_in_force, lambda: _weights(work))
+
+
+def _weights(work: Work) -> str:
     known = work.weights.model()
     if known is None and work.purpose is Purpose.MAKE:
         devices = work.encoder.devices()[:1]

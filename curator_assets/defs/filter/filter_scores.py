@@ -32,8 +32,12 @@ def _covers(settings: Settings) -> object:
 
 def _inputs(work: Work, shard: str) -> Inputs:
     require_own_ids(work, shard)  # here, where a shard stands alone for the last time
-    weights = {score: _identity(work, score) for score in work.settings.heads}
-    return {"head weights": hash_of(weights)} | work.versions(shard, IMAGE_EMBEDDINGS)
+    weights = work.once(_identities, lambda: hash_of(_identities(work)))
+    return {"head weights": weights} | work.versions(shard, IMAGE_EMBEDDINGS)
+
+
+def _identities(work: Work) -> dict[str, str]:
+    return {score: _identity(work, score) for score in work.settings.heads}
 
 
 def _identity(work: Work, score: str) -> str:

@@ -121,7 +121,7 @@ def ensure(
     for outcome in make(stage, [*examined.stale, *examined.undecided], work):
         yield from reporter.outcome(outcome)
         failed += [outcome] if isinstance(outcome, Failed) else []
-    work.weights.remember()
+    work.remember()
     yield from reporter.close()
     if failed:
         raise failure(stage.name, failed)

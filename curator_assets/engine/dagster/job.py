@@ -113,7 +113,7 @@ def refresh_job(
                 if not stage.is_optional or (is_whole and work.entry(stage))
             ]
             yield from this.through(stages, lambda stage: EventReporter(context, stage, work))
-            work.weights.remember()
+            work.remember()
             if chosen is None:  # or others may still need rows of what is let go of
                 _erase(graph, settings, context.log)
         watch.passed(this)
