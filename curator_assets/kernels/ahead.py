@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from queue import Empty, Full, Queue
+from queue import Empty, Queue
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -41,35 +42,37 @@ def merged(streams: Iterable[Iterable[Item]], depth: int, name: str) -> Generato
 
     Args:
         streams: iterables; from the first item on each is touched in its thread only.
-        depth: items that are produced before they are asked for, at least 1.
+        depth: items of each that are produced before they are asked for, at least 1; the next one
+            is begun once one of them is taken.
         name: of the threads.
     """
-    queue, stopped = Queue[Any](maxsize=depth), threading.Event()
+    queue, stopped = Queue[Any](), threading.Event()
     failures = list[BaseException]()
 
-    def put(item: object) -> bool:
+    def is_wanted(room: threading.Semaphore) -> bool:
         while not stopped.is_set():
-            try:
-                queue.put(item, timeout=_POLL_SECONDS)
+            if room.acquire(timeout=_POLL_SECONDS):
                 return True
-            except Full:
-                continue
         return False
 
-    def produce(items: Iterable[Item]) -> None:
+    def produce(items: Iterable[Item], room: threading.Semaphore) -> None:
         try:
-            for item in items:
-                if not put(item):
-                    break
+            left = iter(items)
+            with suppress(StopIteration):
+                while is_wanted(room):
+                    queue.put((next(left), room))  # no name for it, which would hold it here
         except BaseException as error:  # raised where the items are used
             failures.append(error)
         finally:
             if isinstance(items, Generator):
                 items.close()
-            put(_END)
+            queue.put(_END)
 
     threads = [
-        threading.Thread(target=produce, args=(items,), name=name, daemon=True) for items in streams
+        threading.Thread(
+            target=produce, args=(items, threading.Semaphore(depth)), name=name, daemon=True
+        )
+        for items in streams
     ]
     for thread in threads:
         thread.start()
@@ -77,13 +80,16 @@ def merged(streams: Iterable[Iterable[Item]], depth: int, name: str) -> Generato
         n_left = len(threads)
         while n_left and not failures:
             try:
-                item = queue.get(timeout=_POLL_SECONDS)
+                found = queue.get(timeout=_POLL_SECONDS)
             except Empty:
                 continue
-            if item is _END:
+            if found is _END:
                 n_left -= 1
-            else:
-                yield item
+                continue
+            item, room = found
+            del found
+            room.release()
+            yield item
         yield from _left_in(queue)
         if failures:
             raise failures[0]
@@ -96,11 +102,11 @@ def merged(streams: Iterable[Iterable[Item]], depth: int, name: str) -> Generato
 def _left_in(queue: Queue[Any]) -> Iterator[Any]:
     while True:
         try:
-            item = queue.get_nowait()
+            found = queue.get_nowait()
         except Empty:
             return
-        if item is not _END:
-            yield item
+        if found is not _END:
+            yield found[0]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from curator_assets.kernels.ahead import ahead, begun_ahead
+from curator_assets.kernels.ahead import ahead, begun_ahead, merged
 
 
 def n_threads(name: str) -> int:
@@ -26,9 +26,25 @@ def test_no_more_than_the_depth_is_produced_before_it_is_asked_for() -> None:
 
     taken = ahead(items(), 3, "counting")
     assert next(taken) == 0
-    time.sleep(0.3)
-    assert len(produced) <= 1 + 3 + 1  # taken, queued, and one waiting for room
+    while len(produced) < 1 + 3:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert len(produced) == 1 + 3
     taken.close()
+
+
+def test_each_of_several_threads_is_ahead_by_itself() -> None:
+    """One that takes long to give its first does not hold up the other."""
+    is_let = threading.Event()
+
+    def slow() -> Iterator[str]:
+        is_let.wait(20)
+        yield "slow"
+
+    taken = merged([slow(), iter("abcde")], 1, "merging")
+    assert [next(taken) for _ in range(5)] == list("abcde")
+    is_let.set()
+    assert list(taken) == ["slow"]
 
 
 def test_an_error_comes_after_the_items_before_it() -> None:

@@ -64,8 +64,8 @@ def embedded_rows(
         supervision: is told of images that are touched.
         spent: is told how long decoding and encoding take.
     """
-    decoded = ahead(Decoding(decoder, supervision, spent).all_of(parts), 1, "decode")
-    encoded = ahead(Encoding(model, supervision, spent).all_of(decoded), 2, "encode")
+    decoded = ahead(Decoding(decoder, supervision, spent).all_of(parts), 2, "decode")
+    encoded = ahead(Encoding(model, supervision, spent).all_of(decoded), 3, "encode")
     yield from _Telling(model.embedding_dim, storage).all_of(_complete(encoded))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from curator_assets.defs.embed.image_rows import ImageRow, take_decoded
-from curator_assets.defs.embed.read_samples import Part
+from curator_assets.defs.embed.read_samples import PART_BYTES, Part
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.kernels.ahead import Running
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from curator_assets.kernels.encode import EncoderModel
 
 _MAX_BYTES = 64 << 20
-"""Of image files that are being decoded, beyond the calls that keep the decoder busy."""
+"""Of image files that are being decoded or come next, beyond calls that keep the decoder busy."""
 
 _MIN_CALLS = 2
 """To the decoder: one that it works on, and the next."""
@@ -92,7 +92,7 @@ class Decoding:
                 while not self._has_room(some):
                     yield from self._next_ones()
                 self._begin(some)
-            while not self._done.empty() or self._n_overtaking() > _MAX_OVERTAKING:
+            while not self._done.empty() or not self._may_take_a_part():
                 yield from self._next_ones()
         while self._running:
             yield from self._next_ones()
@@ -102,6 +102,11 @@ class Decoding:
             self._n_images + len(images) <= 2 * self._decoder.batch_size
             and self._n_bytes + _n_bytes(images) <= _MAX_BYTES
         )
+
+    def _may_take_a_part(self) -> bool:
+        """Whether the images of another part may be held, and overtake those that are here."""
+        has_room = len(self._running) < _MIN_CALLS or self._n_bytes + PART_BYTES <= _MAX_BYTES
+        return has_room and self._n_overtaking() <= _MAX_OVERTAKING
 
     def _n_overtaking(self) -> int:
         """Samples that were read after the oldest image that is being decoded."""

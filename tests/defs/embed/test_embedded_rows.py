@@ -162,6 +162,32 @@ def test_no_more_are_overtaking_than_are_held_in_memory(monkeypatch):
     assert n_before[0] <= 20
 
 
+def test_a_part_is_taken_once_there_is_room_for_its_images(monkeypatch):
+    """However slow the decoder is, and it is kept busy."""
+    monkeypatch.setattr(module, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(module, "PART_BYTES", 250)
+    images, decoder = [SLOW + bytes(46)] * 60, Decoder(1, batch_size=100)
+    n_bytes_before, n_done, get = list[int](), 0, module.SimpleQueue.get
+
+    class Queue(module.SimpleQueue):
+        def get(self):
+            nonlocal n_done
+            if self.empty():
+                n_done += 1
+                decoder.held.pop(0).set_result(None)
+            return get(self)
+
+    def all_parts() -> Iterator[Part]:
+        for n, part in enumerate(parts(images)):
+            n_bytes_before.append(250 * n - 50 * n_done)
+            yield part
+
+    monkeypatch.setattr(module, "SimpleQueue", Queue)
+    found = embedded_rows(all_parts(), decoder, Model(), "float32", Supervision(), Spent())
+    assert sum(len(rows.table) for rows in found if isinstance(rows, Rows)) == 60
+    assert max(n_bytes_before) == 1000 - 250
+
+
 def test_what_is_known_does_not_wait_for_a_batch_to_fill(monkeypatch):
     """Three images are new; thousands after them are known, and are not to be held in memory."""
     monkeypatch.setattr(module, "_MAX_OVERTAKING", 100)
