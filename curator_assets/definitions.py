@@ -22,7 +22,7 @@ from curator_assets.settings_file import SettingsError, load_settings, settings_
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets of the graph for these settings."""
     return [
-        *(external_asset(external) for external in GRAPH.externals()),
+        *(external_asset(external, settings) for external in GRAPH.externals()),
         *(stage_asset(stage, GRAPH, settings) for stage in GRAPH.stages),
     ]
 

@@ -266,6 +266,12 @@ class Settings(_Section):
         description="if a larger share of the known shards is gone at once, they are not let go of "
         "unasked; one always is",
     )
+    shards_per_partition: int = Field(
+        1,
+        ge=1,
+        description="shards that are one partition in Dagster, in order of arrival; changes "
+        "nothing that is made",
+    )
     model: ModelSettings = ModelSettings()
     decode: DecodeSettings = DecodeSettings()
     workers: WorkerSettings = WorkerSettings()
@@ -278,8 +284,13 @@ class Settings(_Section):
 
     @model_serializer(mode="wrap", when_used="json")
     def _shown(self, plain: SerializerFunctionWrapHandler) -> Any:
-        """As JSON, to be shown, stored and hashed: without the secrets of locations."""
-        return masked_values(plain(self))
+        """As JSON, to be shown, stored and hashed: without the secrets of locations.
+
+        Nor with what only groups Dagster's partitions: another grouping makes nothing stale.
+        """
+        shown = masked_values(plain(self))
+        del shown["shards_per_partition"]
+        return shown
 
     @property
     def columns(self) -> tuple[str, ...]:

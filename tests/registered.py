@@ -16,3 +16,6 @@ class Registered:
     def remove(self, shard: str) -> None:
         if shard in self.names:
             self.names.remove(shard)
+
+    def regroup(self) -> None:
+        """Each shard is a partition here."""

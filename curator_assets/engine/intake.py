@@ -52,6 +52,9 @@ class Registry(Protocol):
     def remove(self, shard: str) -> None:
         """Forget a shard."""
 
+    def regroup(self) -> None:
+        """Make partitions of what is registered, where several shards are one."""
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -235,6 +238,7 @@ def register(intake: Intake, settings: Settings, registry: Registry) -> None:
     if intake.unranked:
         ranks = record_arrivals(store, intake.unranked)
     registry.add(sorted(intake.unregistered, key=ranks.__getitem__))
+    registry.regroup()
 
 
 def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry) -> None:

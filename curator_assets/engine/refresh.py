@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,14 +21,15 @@ from curator_assets.storage.ledger import Entry
 class Reporter(Protocol):
     """Turns what was done about a stage into events."""
 
-    def reported(self) -> set[Partition]:
-        """The partitions that are known to be made."""
+    @property
+    def changed(self) -> Collection[Partition]:
+        """The partitions that are reported as others now, whether or not they were made."""
 
     def outcome(self, outcome: Recorded | Failed | Observed) -> Iterator[Any]:
         """The events of one outcome."""
 
-    def fresh(self, partition: Partition, entry: Entry) -> Iterator[Any]:
-        """The events of a partition that was found fresh."""
+    def fresh(self, fresh: Mapping[Partition, Entry], due: Container[Partition]) -> Iterator[Any]:
+        """The events of partitions that were found fresh, where one is due or none was seen yet."""
 
     def close(self) -> Iterator[Any]:
         """The events that were held back."""
@@ -53,6 +54,7 @@ class Pass:
     failed: dict[Stage, list[Failed]] = field(default_factory=dict)
     waiting: list[Stage] = field(default_factory=list)
     _left: dict[Stage | External, set[Partition]] = field(default_factory=dict)
+    _told: dict[Stage, set[Partition]] = field(default_factory=dict)
 
     def through(
         self, stages: Iterable[Stage], reporter: Callable[[Stage], Reporter]
@@ -81,12 +83,11 @@ class Pass:
         examined = self._examined(stage, partitions)
         gc.freeze()  # likewise
         self._log(stage, examined)
-        touched, reported = self._touched(stage), reporter.reported()
-        for partition, entry in examined.fresh.items():
-            # or Dagster would mark it stale, or as missing if a kill came between work and event
-            if partition in touched or partition not in reported:
-                yield from reporter.fresh(partition, entry)
+        # or Dagster would mark it stale, or as missing if a kill came between work and event
+        yield from reporter.fresh(examined.fresh, self._touched(stage))
         failed, made, started = list(examined.failed), set[Partition](), time.monotonic()
+        for one in failed:
+            yield from reporter.outcome(one)
         for outcome in make(stage, [*examined.stale, *examined.undecided], self.work):
             yield from reporter.outcome(outcome)
             if isinstance(outcome, Failed):
@@ -99,6 +100,7 @@ class Pass:
         elif made:
             note(stage, self.work, made, time.monotonic() - started)
         yield from reporter.close()
+        self._told.setdefault(stage, set()).update(made, reporter.changed)
 
     def _lost(self, stage: Stage) -> set[Partition]:
         """The partitions of a stage that are made from one that failed, and from no other."""
@@ -106,13 +108,13 @@ class Pass:
         return {one.partition for failed in mine for one in failed}
 
     def _touched(self, stage: Stage) -> set[Partition]:
-        """The partitions of a stage that have an input which this pass has made."""
+        """The partitions of a stage that have an input of which this pass told something new."""
         partitions = set(self.work.partitions(stage))
         touched = set[Partition]()
         for dep in stage.stages():
-            made = self.made.get(dep, set())
+            told = self._told.get(dep, set())
             is_mine = goes_by_partition(stage, dep)
-            touched |= made & partitions if is_mine else partitions if made else set()
+            touched |= told & partitions if is_mine else partitions if told else set()
         return touched
 
     def _examined(self, stage: Stage, partitions: list[Partition]) -> Examined:

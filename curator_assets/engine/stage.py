@@ -197,6 +197,7 @@ class Stage:
         observe: once all partitions are made: outcomes of the asset as a whole.
         named_columns: what the columns mean whose names come from the settings.
         unit: what a row is, in the plural.
+        counts: what is reported of a partition and adds up over partitions.
         is_optional: made on request only.
     """
 
@@ -216,6 +217,7 @@ class Stage:
     observe: Callable[[Work], Iterable[Observed]] | None = None
     named_columns: str | None = None
     unit: str = "rows"
+    counts: tuple[str, ...] = ("dagster/row_count",)
     is_optional: bool = False
 
     def code_version(self, settings: Settings) -> str:

@@ -193,9 +193,11 @@ class Work:
         if entry is None:
             which = f" of {partition!r}" if partition else ""
             option = f" --partition {partition}" if partition else ""
+            how = f"dagster asset materialize -m curator_assets.definitions --select {stage.name}"
+            if self.settings.shards_per_partition > 1 and stage.by is Partitioning.SHARD:
+                how, option = "curate refresh", f" {partition}"
             raise MissingInputError(
-                f"{stage.name}{which} has not been made; make it first: dagster asset materialize "
-                f"-m curator_assets.definitions --select {stage.name}{option}"
+                f"{stage.name}{which} has not been made; make it first: {how}{option}"
             )
         return entry
 

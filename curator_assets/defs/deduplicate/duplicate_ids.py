@@ -62,6 +62,7 @@ DUPLICATE_IDS = Stage(
     making=OneByOne(_open, n_threads=_N_THREADS),
     columns=lambda _: schemas.DUPLICATE_IDS,
     unit="duplicates",
+    counts=("dagster/row_count", "n_duplicates"),
 )
 
 

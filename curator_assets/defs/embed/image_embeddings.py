@@ -146,6 +146,18 @@ IMAGE_EMBEDDINGS = Stage(
     ),
     columns=lambda settings: schemas.embeddings(1, settings.model.storage),
     unit="images",
+    counts=(
+        "dagster/row_count",
+        "n_samples",
+        "n_reused",
+        "n_decoded",
+        "n_encoded",
+        "n_unreadable",
+        "n_again_on_cpu",
+        "n_unseen_images",
+        "n_left_out_members",
+        "size_bytes",
+    ),
 )
 
 

@@ -76,6 +76,14 @@ DEDUPLICATED_SHARDS = Stage(
     columns=lambda settings: schemas.curated(settings.columns),
     named_columns="score of this head",
     unit="kept samples",
+    counts=(
+        "dagster/row_count",
+        "n_samples",
+        "n_kept",
+        "n_filtered",
+        "n_duplicates",
+        "n_unreadable",
+    ),
 )
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import dagster as dg
 
 from curator_assets.engine.dagster.columns import column_schema
-from curator_assets.engine.dagster.events import EventReporter, failure, paragraph_first
+from curator_assets.engine.dagster.events import failure, paragraph_first
+from curator_assets.engine.dagster.group_events import reporter_of
 from curator_assets.engine.dagster.instance_partitions import (
-    SHARDS,
     InstanceRegistry,
     partitions_of,
+    shard_partitions,
 )
 from curator_assets.engine.dagster.partition_keys import shard_of
 from curator_assets.engine.dagster.private_names import (
@@ -23,6 +24,7 @@ from curator_assets.engine.dagster.private_names import (
     ASSET_PARTITION_RANGE_START_TAG,
     EVENTS_ARE_LOGGED,
 )
+from curator_assets.engine.dagster.shard_groups import ShardGroups, shard_groups
 from curator_assets.engine.freshness import examine
 from curator_assets.engine.intake import known_shards
 from curator_assets.engine.making import make
@@ -47,11 +49,11 @@ class EnsureConfig(dg.Config):
     """Make every selected partition again, fresh or not."""
 
 
-def external_asset(external: External) -> dg.AssetSpec:
+def external_asset(external: External, settings: Settings) -> dg.AssetSpec:
     """The asset of what lies there before anything is made."""
     return dg.AssetSpec(
         external.name,
-        partitions_def=SHARDS,
+        partitions_def=shard_partitions(settings),
         group_name=external.group,
         kinds=set(external.kinds),
         description=external.description,
@@ -112,19 +114,21 @@ def ensure(
     Raises:
         dagster.Failure: partitions failed; the others are made and recorded.
     """
-    examined = examine(stage, work, _selected(context), force=force)
-    reporter = EventReporter(context, stage, work)
-    for partition, entry in examined.fresh.items():
-        yield from reporter.fresh(partition, entry)
+    groups = shard_groups(work.settings, work.shards) if is_by_shard(stage) else None
+    examined = examine(stage, work, _selected(context, groups), force=force)
+    reporter = reporter_of(context, stage, work, groups)
+    yield from reporter.fresh(examined.fresh, due=examined.fresh)
     context.log.info("%s: %d to make", stage.name, len(examined.stale))
     failed = list(examined.failed)
+    for one in failed:
+        yield from reporter.outcome(one)
     for outcome in make(stage, [*examined.stale, *examined.undecided], work):
         yield from reporter.outcome(outcome)
         failed += [outcome] if isinstance(outcome, Failed) else []
     work.remember()
     yield from reporter.close()
     if failed:
-        raise failure(stage.name, failed)
+        raise failure(stage.name, failed, "shard(s)" if groups else "partition(s)")
     for spec in context.assets_def.check_specs:
         yield dg.Output(None, output_name=spec.get_python_identifier())
     yield dg.MaterializeResult(metadata={EVENTS_ARE_LOGGED: True})
@@ -136,10 +140,10 @@ def _dep(stage: Stage, dep: Stage | External) -> dg.AssetDep:
     return dg.AssetDep(dep.name)
 
 
-def _selected(context: dg.AssetExecutionContext) -> list[Partition]:
+def _selected(context: dg.AssetExecutionContext, groups: ShardGroups | None) -> list[Partition]:
     if context.assets_def.partitions_def is None:
         return [ALL]
-    keys = [shard_of(key) for key in context.partition_keys]
+    keys = context.partition_keys
     if not keys:
         asked = context.run.tags
         first = asked.get(ASSET_PARTITION_RANGE_START_TAG, "?")
@@ -148,4 +152,6 @@ def _selected(context: dg.AssetExecutionContext) -> list[Partition]:
             f"the range {first}...{last} runs backwards: {last!r} was registered before {first!r}; "
             f"expected the earlier one first: {last}...{first}"
         )
-    return keys
+    if groups is None:
+        return [shard_of(key) for key in keys]
+    return [shard for key in keys for shard in groups.members.get(key, ())]

@@ -1,52 +1,31 @@
 """What a stage did as Dagster events, for the UI to show the truth."""
 
 import logging
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
 from curator_assets.control_characters import escaped_lines
+from curator_assets.engine.dagster.check_results import CheckResults
+from curator_assets.engine.dagster.metadata_values import metadata_value
 from curator_assets.engine.dagster.partition_keys import partition_key, shard_of
-from curator_assets.engine.dagster.private_names import (
-    BACKFILL_ID_TAG,
-    CODE_VERSION_TAG,
-    DATA_VERSION_IS_USER_PROVIDED_TAG,
-    DATA_VERSION_TAG,
-    DEFAULT_DATA_VERSION,
-    extract_data_version_from_entry,
-    get_input_data_version_tag,
-    get_input_event_pointer_tag,
-)
+from curator_assets.engine.dagster.version_tags import Provenance, last_versions, version_tags
 from curator_assets.engine.making import Recorded, failure_lines
 from curator_assets.engine.partitioning import ALL, Partition
-from curator_assets.engine.stage import Failed, Observed, Stage
+from curator_assets.engine.stage import Failed, Observed, Stage, is_by_shard
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
 from curator_assets.masking import masked, masked_error, masked_errors
-from curator_assets.report.pictures.data_uri import data_uri
-from curator_assets.storage.ledger import Entry, Picture
+from curator_assets.storage.ledger import Entry
+
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 _HELD_SECONDS = 1.0
 """How often, at most, it is read what Dagster knows of an asset's inputs."""
 
-_FAILED_SHOWN = 50
-"""Failed partitions that a check names."""
-
 _FAILURES_SHOWN = 20
-
-
-@dataclass
-class _Found:
-    """What one check found in this run."""
-
-    passed: dict[Partition, Mapping[str, Any]] = field(default_factory=dict)
-    failed: dict[Partition, Mapping[str, Any]] = field(default_factory=dict)
-    holds_up: bool = False
 
 
 class EventReporter:
@@ -59,112 +38,102 @@ class EventReporter:
         context: of the op that does the work.
         stage: whose work it is.
         work: whose ledger has the metadata.
+        anew: what was reported before is reported again.
     """
 
-    def __init__(
-        self,
-        context: dg.AssetExecutionContext | dg.OpExecutionContext,
-        stage: Stage,
-        work: Work,
-    ) -> None:
-        self._context, self._stage, self._work = context, stage, work
-        self._key = dg.AssetKey(stage.name)
-        self._deps = sorted(dg.AssetKey(dep.stage.name) for dep in stage.deps)
-        self._provenance = self._read_provenance()
-        self._provenance_read = time.monotonic()
-        self._held = list[Recorded]()
-        self._found = defaultdict[str, _Found](_Found)
+    changed: frozenset[Partition] = frozenset()
+    """Of no partition is another version reported unless it was made."""
 
-    def reported(self) -> set[Partition]:
-        """The partitions that Dagster knows to be made; `ALL` of an asset without any."""
-        instance = self._context.instance
-        if instance.get_latest_materialization_event(self._key) is None:
-            return set()
-        return {ALL, *map(shard_of, instance.get_materialized_partitions(self._key))}
+    def __init__(self, context: Context, stage: Stage, work: Work, *, anew: bool = False) -> None:
+        self._context, self._stage, self._work = context, stage, work
+        self._key, self._anew = dg.AssetKey(stage.name), anew
+        self._provenance = Provenance(context.instance, stage, work.settings, context.run.tags)
+        self._held = list[Recorded]()
+        self._checks = CheckResults(self._key)
+
+    def fresh(self, fresh: Mapping[Partition, Entry], due: Container[Partition]) -> Iterator[Any]:
+        """The events of partitions that did not have to be made.
+
+        Args:
+            fresh: those that were found.
+            due: those to report in any case; others only if Dagster does not know of them.
+        """
+        if self._anew and is_by_shard(self._stage):
+            yield from self._told_anew(fresh)
+        reported: set[Partition] | None = None
+        for partition, entry in fresh.items():
+            if partition not in due:
+                reported = self._reported() if reported is None else reported
+                if partition in reported:
+                    continue
+            try:
+                metadata = self._work.ledger.read_metadata(self._stage.name, partition or None)
+            except ValueError as error:  # what was reported is no result: it holds nothing up
+                metadata = {"metadata_error": str(error)}
+            yield self._made(partition, entry, metadata, made_now=False)
 
     def outcome(self, outcome: Recorded | Failed | Observed) -> Iterator[Any]:
         """The events of one outcome."""
         match outcome:
-            case Failed(partition, error, check):
-                if check:
-                    self._found[check].failed[partition] = {"error": error}
-                    self._found[check].holds_up = True
-            case Observed(check, passed, found):
-                results = self._found[check]
-                (results.passed if passed else results.failed)[ALL] = found
+            case Failed():
+                self._checks.failed(outcome)
+            case Observed():
+                self._checks.observed(outcome)
             case Recorded(partition, entry, metadata, told):
                 read = [e.name for e in self._stage.externals() if e.name in told]
                 for name in read:
-                    yield _observation(name, partition, told[name])
+                    key, tags = partition_key(partition), version_tags(told[name])
+                    yield dg.AssetObservation(name, partition=key, tags=tags)
                 if not read:
-                    yield from self._made(partition, entry, metadata, made_now=True)
+                    yield self._made(partition, entry, metadata, made_now=True)
                     return
                 self._held.append(outcome)
-                if time.monotonic() - self._provenance_read > _HELD_SECONDS:
+                if self._provenance.age_seconds > _HELD_SECONDS:
                     yield from self._release()
-
-    def fresh(self, partition: Partition, entry: Entry) -> Iterator[Any]:
-        """The materialisation of a partition that did not have to be made."""
-        try:
-            metadata = self._work.ledger.read_metadata(self._stage.name, partition or None)
-        except ValueError as error:  # what was reported is no result: it holds nothing up
-            metadata = {"metadata_error": str(error)}
-        yield from self._made(partition, entry, metadata, made_now=False)
 
     def close(self) -> Iterator[Any]:
         """What was held back, and what each check found in all partitions of this run."""
         yield from self._release()
-        for check, found in self._found.items():
-            yield dg.AssetCheckEvaluation(
-                asset_key=self._key,
-                check_name=check,
-                passed=not found.failed,
-                metadata={name: _metadata_value(value) for name, value in _told(found).items()},
-                blocking=found.holds_up,
-                severity=dg.AssetCheckSeverity.ERROR
-                if found.holds_up or not found.failed
-                else dg.AssetCheckSeverity.WARN,
-            )
+        yield from self._checks.evaluations()
+
+    def _reported(self) -> set[Partition]:
+        """The partitions that Dagster knows to be made; `ALL` of an asset without any."""
+        instance = self._context.instance
+        if self._anew or instance.get_latest_materialization_event(self._key) is None:
+            return set()
+        return {ALL, *map(shard_of, instance.get_materialized_partitions(self._key))}
+
+    def _told_anew(self, shards: Iterable[Partition]) -> Iterator[dg.AssetObservation]:
+        """The versions of tars of which Dagster knows others, from before they were grouped."""
+        observation = dg.DagsterEventType.ASSET_OBSERVATION
+        for external in self._stage.externals():
+            known = last_versions(self._context.instance, external.name, observation)
+            for shard in shards:
+                entry, key = self._work.ledger.read(external.name, shard), partition_key(shard)
+                if entry and known.get(key) != entry.data_version:
+                    tags = version_tags(entry.data_version)
+                    yield dg.AssetObservation(external.name, partition=key, tags=tags)
+        self._provenance.read()
 
     def _made(
         self, partition: Partition, entry: Entry, reported: Mapping[str, Any], *, made_now: bool
-    ) -> Iterator[Any]:
-        tags = self._provenance | {
-            DATA_VERSION_TAG: entry.data_version,
-            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-        }
-        if BACKFILL_ID_TAG in self._context.run.tags:
-            tags[BACKFILL_ID_TAG] = self._context.run.tags[BACKFILL_ID_TAG]
-        metadata = {name: _metadata_value(value) for name, value in reported.items()}
+    ) -> dg.AssetMaterialization:
+        self._checks.recorded(partition, entry)
+        metadata = {name: metadata_value(value) for name, value in reported.items()}
         metadata["work_done"] = dg.MetadataValue.bool(made_now)
-        yield dg.AssetMaterialization(
+        return dg.AssetMaterialization(
             self._key,
             partition=partition_key(partition) or None,
             metadata=metadata,
-            tags=tags,
+            tags=self._provenance.tags(entry.data_version),
         )
-        for check, found in entry.checks.items():
-            self._found[check].passed[partition] = found
-        for check, found in entry.warnings.items():
-            self._found[check].failed[partition] = found
 
-    def _release(self) -> Iterator[Any]:
+    def _release(self) -> Iterator[dg.AssetMaterialization]:
         if self._held:  # made from tars that Dagster has just been told of
-            self._provenance = self._read_provenance()
-            self._provenance_read = time.monotonic()
+            self._provenance.read()
         for held in self._held:
-            yield from self._made(held.partition, held.entry, held.metadata, made_now=True)
+            yield self._made(held.partition, held.entry, held.metadata, made_now=True)
         self._held.clear()
-
-    def _read_provenance(self) -> dict[str, str]:
-        """The tags by which Dagster's own staleness marks see what a partition was made from."""
-        tags = {CODE_VERSION_TAG: self._stage.code_version(self._work.settings)}
-        for dep in self._deps:
-            record = self._context.instance.get_latest_data_version_record(dep)
-            version = extract_data_version_from_entry(record.event_log_entry) if record else None
-            tags[get_input_data_version_tag(dep)] = (version or DEFAULT_DATA_VERSION).value
-            tags[get_input_event_pointer_tag(dep)] = str(record.storage_id) if record else "NULL"
-        return tags
 
 
 class _Shown(logging.Filter):
@@ -196,7 +165,7 @@ def paragraph_first(log: logging.Logger) -> Iterator[None]:
             raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def failure(what: str, failed: list[Failed]) -> dg.Failure:
+def failure(what: str, failed: list[Failed], unit: str = "partition(s)") -> dg.Failure:
     """The error of a run in which partitions failed: which, and why."""
     lines = list(failure_lines(failed))
     if len(failed) == 1 and not failed[0].partition:  # nothing else was to be made
@@ -204,39 +173,6 @@ def failure(what: str, failed: list[Failed]) -> dg.Failure:
     n_more = len(lines) - _FAILURES_SHOWN
     shown = lines[:_FAILURES_SHOWN] + [f"… and {n_more} more"] * (n_more > 0)
     return dg.Failure(
-        f"{what}: {len(failed)} partition(s) could not be made; the others were.\n"
-        + "\n".join(shown),
+        f"{what}: {len(failed)} {unit} could not be made; the others were.\n" + "\n".join(shown),
         allow_retries=False,
     )
-
-
-def _told(found: _Found) -> Mapping[str, Any]:
-    """The metadata of a check; the count of partitions and the failed ones where there are any."""
-    if set(found.passed) | set(found.failed) == {ALL}:
-        return (found.failed or found.passed)[ALL]
-    failed = [{"partition": partition, **what} for partition, what in list(found.failed.items())]
-    counts = {"n_passed": len(found.passed), "n_failed": len(failed)}
-    return counts | ({"failed": failed[:_FAILED_SHOWN]} if failed else {})
-
-
-def _observation(name: str, partition: Partition, version: str) -> dg.AssetObservation:
-    tags = {DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
-    return dg.AssetObservation(name, partition=partition_key(partition), tags=tags)
-
-
-def _metadata_value(value: Any) -> dg.MetadataValue[Any]:
-    match value:
-        case bool():
-            return dg.MetadataValue.bool(value)
-        case int():
-            return dg.MetadataValue.int(value)
-        case float():
-            return dg.MetadataValue.float(value)
-        case Picture(data, kind):
-            return dg.MetadataValue.md(f"![]({data_uri(data, kind)})")
-        case str():
-            return dg.MetadataValue.text(escaped_lines(masked(value)))
-        case [dict(), *_]:
-            return dg.MetadataValue.table([dg.TableRecord(row) for row in value])
-        case _:
-            return dg.MetadataValue.json(value)

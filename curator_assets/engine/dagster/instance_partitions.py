@@ -1,4 +1,7 @@
-"""Partitions in Dagster's terms: shards come as tars arrive, cell groups are set."""
+"""Partitions in Dagster's terms: shards come as tars arrive, cell groups are set.
+
+The instance knows every shard, whether or not several of them are one partition of the assets.
+"""
 
 import os
 from collections.abc import Sequence
@@ -7,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from curator_assets.engine.dagster.partition_keys import partition_key, shard_of
+from curator_assets.engine.dagster.shard_groups import grouped
 from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import cell_group_names
@@ -14,20 +18,30 @@ from curator_assets.errors import UserError
 from curator_assets.project import HOME_VARIABLE, own_home
 from curator_assets.settings import Settings
 from curator_assets.settings_file import settings_file
+from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.store import Store
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shards")
+SHARD_GROUPS = dg.DynamicPartitionsDefinition(name="shard_groups")
 
 _FILE, _OUTPUT = "curator_assets/settings_file", "curator_assets/output"
 
+_REPORTED_BY = "curator_assets/shards_per_partition"
+"""Of the last refresh that reported everything."""
+
 _KEYS_PER_CALL = 5_000  # one huge insert holds the instance's lock for too long
+
+
+def shard_partitions(settings: Settings) -> dg.DynamicPartitionsDefinition:
+    """The partitions of assets by shard."""
+    return SHARDS if settings.shards_per_partition == 1 else SHARD_GROUPS
 
 
 def partitions_of(stage: Stage, settings: Settings) -> dg.PartitionsDefinition[str] | None:
     """The partitions of a stage's asset; None for an asset without any."""
     match stage.by:
         case Partitioning.SHARD:
-            return SHARDS
+            return shard_partitions(settings)
         case Partitioning.CELL_GROUP:
             return dg.StaticPartitionsDefinition(cell_group_names(settings))
         case Partitioning.WHOLE:
@@ -54,6 +68,7 @@ class InstanceRegistry:
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance, self._output = instance, Store(settings.output)
+        self._n_grouped = settings.shards_per_partition
         self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: self._output.location}
         self._known = instance.run_storage.get_cursor_values(set(self._project))
         if self._known and not self._is_mine():
@@ -92,3 +107,37 @@ class InstanceRegistry:
         """Forget a shard, if it is known."""
         self._output.require_guard()
         self._instance.delete_dynamic_partition(str(SHARDS.name), partition_key(shard))
+
+    def regroup(self) -> None:
+        """Have the groups of the shards as partitions, and no others.
+
+        Groups are read before shards, which others add before groups: none of theirs is lost.
+        """
+        name = str(SHARD_GROUPS.name)
+        there, wanted = list(self._instance.get_dynamic_partitions(name)), list[str]()
+        if self._n_grouped > 1:
+            shards = self.shards()
+            ranks = read_arrivals(self._output)
+            ranked = (shard for shard in shards if shard in ranks)
+            wanted = list(grouped(ranked, ranks, self._n_grouped))
+        if there == wanted:
+            return
+        self._output.require_guard()
+        kept = set(there).intersection(wanted)
+        for key in there:
+            if key not in kept:
+                self._instance.delete_dynamic_partition(name, key)
+        new = [key for key in wanted if key not in kept]
+        for start in range(0, len(new), _KEYS_PER_CALL):
+            self._instance.add_dynamic_partitions(name, new[start : start + _KEYS_PER_CALL])
+
+    def is_regrouped(self) -> bool:
+        """Whether shards are grouped in another way than when everything was last reported."""
+        stored = self._instance.run_storage.get_cursor_values({_REPORTED_BY})
+        return stored.get(_REPORTED_BY, "1") != str(self._n_grouped)
+
+    def note_reported(self) -> None:
+        """Remember that everything is reported by the groups that there are now."""
+        if self.is_regrouped():
+            self._output.require_guard()
+            self._instance.run_storage.set_cursor_values({_REPORTED_BY: str(self._n_grouped)})

@@ -10,8 +10,10 @@ from pydantic import Field
 
 from curator_assets.engine.chosen import chosen_shards
 from curator_assets.engine.dagster.assets import EnsureConfig
-from curator_assets.engine.dagster.events import EventReporter, failure, paragraph_first
+from curator_assets.engine.dagster.events import failure, paragraph_first
+from curator_assets.engine.dagster.group_events import reporter_of
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
+from curator_assets.engine.dagster.shard_groups import shard_groups
 from curator_assets.engine.intake import Intake, let_go, look, register
 from curator_assets.engine.intake_words import require_usable, unread_warning, why_removals_wait
 from curator_assets.engine.progress import Watch
@@ -112,9 +114,13 @@ def refresh_job(
                 for stage in graph.stages
                 if not stage.is_optional or (is_whole and work.entry(stage))
             ]
-            yield from this.through(stages, lambda stage: EventReporter(context, stage, work))
+            groups, anew = shard_groups(settings, work.shards), registry.is_regrouped()
+            yield from this.through(
+                stages, lambda stage: reporter_of(context, stage, work, groups, anew=anew)
+            )
             work.remember()
             if chosen is None:  # or others may still need rows of what is let go of
+                registry.note_reported()
                 _erase(graph, settings, context.log)
         watch.passed(this)
         if this.failed:
