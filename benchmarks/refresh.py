@@ -4,12 +4,15 @@
     python benchmarks/refresh.py --sizes 1000           # one size
     python benchmarks/refresh.py --removed-per-shard 0  # shards without duplicates
     python benchmarks/refresh.py --sizes 1000 --profile # and where the time goes
+    python benchmarks/refresh.py --shards-per-partition 10 100  # of which no event was reported yet
 
 A small real project (60 shards of two photographs) is refreshed first: its ledger entries are the
 patterns. The same photographs in one shard and in 60 tell the overhead per shard. Then, for each
 size, the state of a finished project is written without any image: tars, ledger entries with the
 fingerprints that the stages themselves compute, hard-linked files, arrivals, partitions and
 Dagster's materialisation events.
+With `--shards-per-partition` nothing is reported yet: the first refresh reports all of it, the
+second nothing, and the third one group of each asset and what rests on it, as when a shard comes.
 Each measurement runs in a process of its own, on a SQLite instance; a refresh that finds anything
 to make or to report is an error.
 """
@@ -83,6 +86,8 @@ EMPTY_TAR = bytes(tarfile.RECORDSIZE)
 SEED_PARTITION = {Partitioning.SHARD: "00000", Partitioning.CELL_GROUP: "0000"}
 MAX_LINKS = 50_000  # a file has 65,000 names at most
 MEASURES = ("plan", "no-op refresh")
+FIRST_REPORT, GROUP_AGAIN = "first report", "a group again"
+GROUPED_MEASURES = (FIRST_REPORT, "no-op refresh", GROUP_AGAIN)
 EVENTS = "instance/history/runs/index.db"  # below a project's folder
 
 
@@ -110,12 +115,21 @@ def main() -> None:
     )
     parser.add_argument("--profile", action="store_true", help="print what took the time")
     parser.add_argument("--folder", type=Path, help="where to work; on a local disk")
-    parser.add_argument("--child", choices=("embed", "write", *MEASURES), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--shards-per-partition", type=int, nargs="*", default=[], help="to report by, in turn"
+    )
+    children = ("embed", "write", "write unreported", *MEASURES, FIRST_REPORT, GROUP_AGAIN)
+    parser.add_argument("--child", choices=children, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child == "embed":
         print(json.dumps(embed_photos(arguments.folder)))
     elif arguments.child == "write":
         write_state(arguments.folder, arguments.sizes[0], arguments.removed_per_shard)
+    elif arguments.child == "write unreported":
+        n_grouped = arguments.shards_per_partition[0]
+        write_state(
+            arguments.folder, arguments.sizes[0], arguments.removed_per_shard, n_grouped=n_grouped
+        )
     elif arguments.child:
         measure_here(arguments.child, arguments.folder, profile=arguments.profile)
     else:
@@ -124,7 +138,11 @@ def main() -> None:
 
 
 def report(folder: Path, arguments: argparse.Namespace) -> None:
-    """Print both tables."""
+    """Print both tables, or that of grouped shards."""
+    if arguments.shards_per_partition:
+        child("embed", folder / "seed")
+        report_grouped(folder, arguments)
+        return
     print_overhead(*json.loads(child("embed", folder / "seed").splitlines()[-1]))
     print("| shards | | seconds | target | ms a shard | whole process s | peak MiB | of 2048 |")
     print("|---|---|---|---|---|---|---|---|")
@@ -142,6 +160,27 @@ def report(folder: Path, arguments: argparse.Namespace) -> None:
                 flush=True,
             )
         subprocess.run(["rm", "-rf", str(size)], check=True)
+
+
+def report_grouped(folder: Path, arguments: argparse.Namespace) -> None:
+    """Print what it costs to report shards that are grouped into partitions."""
+    print("| shards | a partition | | seconds | peak MiB | events | event log MiB |")
+    print("|---|---|---|---|---|---|---|")
+    for n in arguments.sizes:
+        for n_grouped in arguments.shards_per_partition:
+            size = folder / f"{n}-{n_grouped}"
+            options = ["--sizes", str(n), "--removed-per-shard", str(arguments.removed_per_shard)]
+            child("write unreported", size, *options, "--shards-per-partition", str(n_grouped))
+            for what in GROUPED_MEASURES:
+                before = n_events(size), n_log_bytes(size)
+                found = measure(what, size, profile=arguments.profile)
+                print(
+                    f"| {n:,} | {n_grouped} | {what} | {found.seconds:.2f} | {found.peak_mib:.0f} "
+                    f"| {n_events(size) - before[0]:,} "
+                    f"| {(n_log_bytes(size) - before[1]) / 2**20:.1f} |",
+                    flush=True,
+                )
+            subprocess.run(["rm", "-rf", str(size)], check=True)
 
 
 def child(what: str, folder: Path, *options: str) -> str:
@@ -178,11 +217,15 @@ def measure_here(what: str, folder: Path, *, profile: bool) -> None:
         if what == "plan":
             _, work = planned(instance, settings)
             idle = not any(p.stale or p.undecided for p in plan(GRAPH.stages, work))
+        elif what in {FIRST_REPORT, GROUP_AGAIN}:
+            if what == GROUP_AGAIN:
+                forget_last_partition(folder / EVENTS)
+            idle = run(instance, settings, force=False)
         else:
             n_before = n_events(folder)
             idle = run(instance, settings, force=False)
         seconds = time.perf_counter() - started
-        if what != "plan":
+        if what == "no-op refresh":
             idle = idle and n_events(folder) == n_before
     if profiler:
         profiler.disable()
@@ -204,6 +247,20 @@ def n_events(folder: Path) -> int:
     with sqlite3.connect(folder / EVENTS) as events:
         query = "SELECT count(*) FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION'"
         return int(events.execute(query).fetchone()[0])
+
+
+def n_log_bytes(folder: Path) -> int:
+    """Bytes of the event log of a project: what is found by asset, and what by run."""
+    history = (folder / EVENTS).parent
+    return sum(path.stat().st_size for path in history.iterdir() if path.suffix == ".db")
+
+
+def forget_last_partition(path: Path) -> None:
+    """Take away the events of one partition of each asset by shard."""
+    with sqlite3.connect(path) as events:
+        query = "SELECT max(partition) FROM event_logs WHERE length(partition) > 4"
+        (last,) = events.execute(query).fetchone()
+        events.execute("DELETE FROM event_logs WHERE partition = ?", [last])
 
 
 # --- the overhead of a run that embeds
@@ -266,13 +323,14 @@ def print_overhead(together: float, apart: float) -> None:
 # --- a finished project, without images
 
 
-def write_settings(folder: Path) -> Settings:
+def write_settings(folder: Path, n_grouped: int = 1) -> Settings:
     """Settings of a project in `folder`, with its folder of tars."""
     (folder / "tars").mkdir(parents=True)
     (folder / "instance").mkdir(exist_ok=True)
     chosen = {
         "source": "tars",
         "output": "curated",
+        "shards_per_partition": n_grouped,
         "model": {
             "name": "efficientnet_lite0",
             "pretrained": "imagenet",
@@ -285,21 +343,25 @@ def write_settings(folder: Path) -> Settings:
     return load_settings(path)
 
 
-def write_state(folder: Path, n_shards: int, n_removed: int) -> None:
+def write_state(
+    folder: Path, n_shards: int, n_removed: int, *, n_grouped: int | None = None
+) -> None:
     """Record everything that a finished project of `n_shards` has on disk.
 
     Args:
         folder: where to; `seed` beside it holds the refreshed photographs.
         n_shards: how many.
         n_removed: duplicates of each shard.
+        n_grouped: shards a partition of a project of which no event was reported; None: each is
+            one, and all were.
     """
     seed = folder.parent / "seed"
     shutil.copytree(seed / "instance", folder / "instance")
-    settings = write_settings(folder)
+    settings = write_settings(folder, n_grouped or 1)
     shards = [f"{k // 1000:03d}/{k:06d}" for k in range(n_shards)]
     write_links(folder / "tars", (f"{shard}.tar" for shard in shards), EMPTY_TAR)
     work = Work(settings, tuple(shards), logging.getLogger(__name__))
-    write_events(folder / EVENTS, shards)
+    write_events(folder / EVENTS, shards, reported=n_grouped is None)
     patterns = Ledger(Store(str(seed / "curated")))
     injector = _Injector(work, patterns, n_removed)
     # a refresh waits for the disk with each file; nothing of this has to outlive the machine
@@ -312,7 +374,7 @@ def write_state(folder: Path, n_shards: int, n_removed: int) -> None:
         work.weights.remember()
 
 
-def write_events(path: Path, shards: Sequence[str]) -> None:
+def write_events(path: Path, shards: Sequence[str], *, reported: bool) -> None:
     """Make these the partitions of an instance whose others were made, with copies of the events.
 
     Rows are written straight to the database: through Dagster an event takes 30 ms.
@@ -327,12 +389,13 @@ def write_events(path: Path, shards: Sequence[str]) -> None:
             "DELETE FROM event_logs WHERE length(partition) = 5 AND partition <> ?", [first]
         )
         columns = "run_id, event, dagster_event_type, timestamp, step_key, asset_key"
-        events.execute(
-            f"INSERT INTO event_logs ({columns}, partition) SELECT {columns}, shards.partition "
-            "FROM event_logs JOIN shards WHERE event_logs.partition = ? "
-            "AND dagster_event_type = 'ASSET_MATERIALIZATION'",
-            [first],
-        )
+        if reported:
+            events.execute(
+                f"INSERT INTO event_logs ({columns}, partition) SELECT {columns}, shards.partition "
+                "FROM event_logs JOIN shards WHERE event_logs.partition = ? "
+                "AND dagster_event_type = 'ASSET_MATERIALIZATION'",
+                [first],
+            )
         events.execute("DELETE FROM event_logs WHERE partition = ?", [first])
         events.execute("DELETE FROM dynamic_partitions")
         events.execute(
