@@ -171,6 +171,8 @@ def test_every_policy_and_rule_as_it_is_said(project, monkeypatch, policy, rule,
         expected = project.plainly(settings, eps)
         assert resolver.n_removed(eps) == expected.removed.sum() > 10
         assert_named(project, resolver.removals(eps), expected)
+    grid = [0.0, 0.022, 0.03, 0.06, 0.1]
+    assert resolver.n_removed_at(grid) == {eps: resolver.n_removed(eps) for eps in grid}
     assert resolver.n_rows == N
     n_taking_part = (project.readable & (project.columns["sharpness"] > 0.1)).sum()
     assert resolver.n_taking_part == n_taking_part < project.readable.sum()
@@ -241,6 +243,7 @@ def test_nothing_is_removed_of_nothing(tmp_path):
     store = Store(str(tmp_path))
     settings = Settings(source="in", output=str(tmp_path))
     resolver = Resolver(StoredPairs(store, {}, []), settings)
+    assert resolver.n_removed_at([0.0, 0.01]) == {0.0: 0, 0.01: 0}
     assert (resolver.n_removed(0.01), list(resolver.removals(0.01))) == (0, [])
     with written_groups(store):
         pass
