@@ -4,12 +4,15 @@
     python benchmarks/refresh.py --sizes 1000           # one size
     python benchmarks/refresh.py --removed-per-shard 0  # shards without duplicates
     python benchmarks/refresh.py --sizes 1000 --profile # and where the time goes
+    python benchmarks/refresh.py --shards-per-partition 10 100  # of which no event was reported yet
 
 A small real project (60 shards of two photographs) is refreshed first: its ledger entries are the
 patterns. The same photographs in one shard and in 60 tell the overhead per shard. Then, for each
 size, the state of a finished project is written without any image: tars, ledger entries with the
 fingerprints that the stages themselves compute, hard-linked files, arrivals, partitions and
 Dagster's materialisation events.
+With `--shards-per-partition` nothing is reported yet: the first refresh reports all of it, the
+second nothing, and the third one group of each asset and what rests on it, as when a shard comes.
 Each measurement runs in a process of its own, on a SQLite instance; a refresh that finds anything
 to make or to report is an error.
 """
@@ -74,19 +77,28 @@ from curator_assets.storage.ledger import (
     StoredFile,
     hash_of,
 )
+from curator_assets.storage.ledger_snapshot import SETTLED_SECONDS
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.groups import removals_by_shard, removals_version
 from curator_assets.storage.tables.parquet import write_table
 
 SEED_SHARDS, SEED_IMAGES = 60, 2
-TARGET_SECONDS = {1_000: 2, 10_000: 10, 50_000: 60}
+SIZES = (1_000, 10_000, 50_000)
+TARGET_SECONDS = {  # of 50,000 a third of what it took without snapshots of the ledger
+    ("plan", 1_000): 0.4,
+    ("no-op refresh", 1_000): 0.7,
+    ("plan", 50_000): 11,
+    ("no-op refresh", 50_000): 12,
+}
 TARGET_MIB = 2048
 TARGET_OVERHEAD_MS = 50
 EMPTY_TAR = bytes(tarfile.RECORDSIZE)
 SEED_PARTITION = {Partitioning.SHARD: "00000", Partitioning.CELL_GROUP: "0000"}
 MAX_LINKS = 50_000  # a file has 65,000 names at most
 MEASURES = ("plan", "no-op refresh")
+FIRST_REPORT, GROUP_AGAIN = "first report", "a group again"
+GROUPED_MEASURES = (FIRST_REPORT, "no-op refresh", GROUP_AGAIN)
 EVENTS = "instance/history/runs/index.db"  # below a project's folder
 
 
@@ -108,18 +120,27 @@ class Measured:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="*", default=list(TARGET_SECONDS))
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
     parser.add_argument(
         "--removed-per-shard", type=int, default=100, help="duplicates recorded for each shard"
     )
     parser.add_argument("--profile", action="store_true", help="print what took the time")
     parser.add_argument("--folder", type=Path, help="where to work; on a local disk")
-    parser.add_argument("--child", choices=("embed", "write", *MEASURES), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--shards-per-partition", type=int, nargs="*", default=[], help="to report by, in turn"
+    )
+    children = ("embed", "write", "write unreported", *MEASURES, FIRST_REPORT, GROUP_AGAIN)
+    parser.add_argument("--child", choices=children, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child == "embed":
         print(json.dumps(embed_photos(arguments.folder)))
     elif arguments.child == "write":
         write_state(arguments.folder, arguments.sizes[0], arguments.removed_per_shard)
+    elif arguments.child == "write unreported":
+        n_grouped = arguments.shards_per_partition[0]
+        write_state(
+            arguments.folder, arguments.sizes[0], arguments.removed_per_shard, n_grouped=n_grouped
+        )
     elif arguments.child:
         measure_here(arguments.child, arguments.folder, profile=arguments.profile)
     else:
@@ -128,7 +149,11 @@ def main() -> None:
 
 
 def report(folder: Path, arguments: argparse.Namespace) -> None:
-    """Print both tables."""
+    """Print both tables, or that of grouped shards."""
+    if arguments.shards_per_partition:
+        child("embed", folder / "seed")
+        report_grouped(folder, arguments)
+        return
     print_overhead(*json.loads(child("embed", folder / "seed").splitlines()[-1]))
     print("| shards | | seconds | target | ms a shard | whole process s | peak MiB | of 2048 |")
     print("|---|---|---|---|---|---|---|---|")
@@ -138,7 +163,7 @@ def report(folder: Path, arguments: argparse.Namespace) -> None:
         child("write", size, *options)
         for what in MEASURES:
             found = measure(what, size, profile=arguments.profile)
-            target = TARGET_SECONDS.get(n, "-")
+            target = TARGET_SECONDS.get((what, n), "-")
             print(
                 f"| {n:,} | {what} | {found.seconds:.2f} | {target} "
                 f"| {1000 * found.seconds / n:.2f} | {found.process_seconds:.1f} "
@@ -146,6 +171,27 @@ def report(folder: Path, arguments: argparse.Namespace) -> None:
                 flush=True,
             )
         subprocess.run(["rm", "-rf", str(size)], check=True)
+
+
+def report_grouped(folder: Path, arguments: argparse.Namespace) -> None:
+    """Print what it costs to report shards that are grouped into partitions."""
+    print("| shards | a partition | | seconds | peak MiB | events | event log MiB |")
+    print("|---|---|---|---|---|---|---|")
+    for n in arguments.sizes:
+        for n_grouped in arguments.shards_per_partition:
+            size = folder / f"{n}-{n_grouped}"
+            options = ["--sizes", str(n), "--removed-per-shard", str(arguments.removed_per_shard)]
+            child("write unreported", size, *options, "--shards-per-partition", str(n_grouped))
+            for what in GROUPED_MEASURES:
+                before = n_events(size), n_log_bytes(size)
+                found = measure(what, size, profile=arguments.profile)
+                print(
+                    f"| {n:,} | {n_grouped} | {what} | {found.seconds:.2f} | {found.peak_mib:.0f} "
+                    f"| {n_events(size) - before[0]:,} "
+                    f"| {(n_log_bytes(size) - before[1]) / 2**20:.1f} |",
+                    flush=True,
+                )
+            subprocess.run(["rm", "-rf", str(size)], check=True)
 
 
 def child(what: str, folder: Path, *options: str) -> str:
@@ -182,11 +228,15 @@ def measure_here(what: str, folder: Path, *, profile: bool) -> None:
         if what == "plan":
             _, work = planned(instance, settings)
             idle = not any(p.stale or p.undecided for p in plan(GRAPH.stages, work))
+        elif what in {FIRST_REPORT, GROUP_AGAIN}:
+            if what == GROUP_AGAIN:
+                forget_last_partition(folder / EVENTS)
+            idle = run(instance, settings, force=False)
         else:
             n_before = n_events(folder)
             idle = run(instance, settings, force=False)
         seconds = time.perf_counter() - started
-        if what != "plan":
+        if what == "no-op refresh":
             idle = idle and n_events(folder) == n_before
     if profiler:
         profiler.disable()
@@ -208,6 +258,20 @@ def n_events(folder: Path) -> int:
     with sqlite3.connect(folder / EVENTS) as events:
         query = "SELECT count(*) FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION'"
         return int(events.execute(query).fetchone()[0])
+
+
+def n_log_bytes(folder: Path) -> int:
+    """Bytes of the event log of a project: what is found by asset, and what by run."""
+    history = (folder / EVENTS).parent
+    return sum(path.stat().st_size for path in history.iterdir() if path.suffix == ".db")
+
+
+def forget_last_partition(path: Path) -> None:
+    """Take away the events of one partition of each asset by shard."""
+    with sqlite3.connect(path) as events:
+        query = "SELECT max(partition) FROM event_logs WHERE length(partition) > 4"
+        (last,) = events.execute(query).fetchone()
+        events.execute("DELETE FROM event_logs WHERE partition = ?", [last])
 
 
 # --- the overhead of a run that embeds
@@ -270,13 +334,14 @@ def print_overhead(together: float, apart: float) -> None:
 # --- a finished project, without images
 
 
-def write_settings(folder: Path) -> Settings:
+def write_settings(folder: Path, n_grouped: int = 1) -> Settings:
     """Settings of a project in `folder`, with its folder of tars."""
     (folder / "tars").mkdir(parents=True)
     (folder / "instance").mkdir(exist_ok=True)
     chosen = {
         "source": "tars",
         "output": "curated",
+        "shards_per_partition": n_grouped,
         "model": {
             "name": "efficientnet_lite0",
             "pretrained": "imagenet",
@@ -289,21 +354,25 @@ def write_settings(folder: Path) -> Settings:
     return load_settings(path)
 
 
-def write_state(folder: Path, n_shards: int, n_removed: int) -> None:
+def write_state(
+    folder: Path, n_shards: int, n_removed: int, *, n_grouped: int | None = None
+) -> None:
     """Record everything that a finished project of `n_shards` has on disk.
 
     Args:
         folder: where to; `seed` beside it holds the refreshed photographs.
         n_shards: how many.
         n_removed: duplicates of each shard.
+        n_grouped: shards a partition of a project of which no event was reported; None: each is
+            one, and all were.
     """
     seed = folder.parent / "seed"
     shutil.copytree(seed / "instance", folder / "instance")
-    settings = write_settings(folder)
+    settings = write_settings(folder, n_grouped or 1)
     shards = [f"{k // 1000:03d}/{k:06d}" for k in range(n_shards)]
     write_links(folder / "tars", (f"{shard}.tar" for shard in shards), EMPTY_TAR)
     work = Work(settings, tuple(shards), logging.getLogger(__name__))
-    write_events(folder / EVENTS, shards)
+    write_events(folder / EVENTS, shards, reported=n_grouped is None)
     patterns = Ledger(Store(str(seed / "curated")))
     injector = _Injector(work, patterns, n_removed)
     # a refresh waits for the disk with each file; nothing of this has to outlive the machine
@@ -315,10 +384,11 @@ def write_state(folder: Path, n_shards: int, n_removed: int) -> None:
         for stage in GRAPH.stages:
             if not stage.is_optional:
                 injector.stage(stage)
-        work.weights.remember()
+        time.sleep(SETTLED_SECONDS)  # or the last entries are left out of the snapshots
+        work.remember()
 
 
-def write_events(path: Path, shards: Sequence[str]) -> None:
+def write_events(path: Path, shards: Sequence[str], *, reported: bool) -> None:
     """Make these the partitions of an instance whose others were made, with copies of the events.
 
     Rows are written straight to the database: through Dagster an event takes 30 ms.
@@ -333,12 +403,13 @@ def write_events(path: Path, shards: Sequence[str]) -> None:
             "DELETE FROM event_logs WHERE length(partition) = 5 AND partition <> ?", [first]
         )
         columns = "run_id, event, dagster_event_type, timestamp, step_key, asset_key"
-        events.execute(
-            f"INSERT INTO event_logs ({columns}, partition) SELECT {columns}, shards.partition "
-            "FROM event_logs JOIN shards WHERE event_logs.partition = ? "
-            "AND dagster_event_type = 'ASSET_MATERIALIZATION'",
-            [first],
-        )
+        if reported:
+            events.execute(
+                f"INSERT INTO event_logs ({columns}, partition) SELECT {columns}, shards.partition "
+                "FROM event_logs JOIN shards WHERE event_logs.partition = ? "
+                "AND dagster_event_type = 'ASSET_MATERIALIZATION'",
+                [first],
+            )
         events.execute("DELETE FROM event_logs WHERE partition = ?", [first])
         events.execute("DELETE FROM dynamic_partitions")
         events.execute(

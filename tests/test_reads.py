@@ -17,9 +17,13 @@ from curator_assets.storage import layout
 from curator_assets.storage.entries import StoredFile
 from curator_assets.storage.store import Store
 
-SUMMED_UP_FIRST = {"curation_report": ("shards/", "embeddings/", "tars/")}
-"""What the report reads twice, a few columns each time: thresholds and the span of each score come
-before their histograms, captions before the pictures. It never holds more than some shards."""
+SUMMED_UP_FIRST = {
+    "curation_report": ("shards/", "embeddings/", "tars/", "duplicates/pairs/"),
+    "duplicate_groups": ("duplicates/pairs/",),
+}
+"""What is read twice, a few columns each time, and never held whole. The report: thresholds and the
+span of each score come before their histograms, captions before the pictures. The resolution:
+identical images come before the edges between what they form."""
 
 
 @pytest.fixture(scope="module")

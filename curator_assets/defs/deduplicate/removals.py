@@ -11,9 +11,7 @@ import pyarrow as pa
 
 from curator_assets.defs.deduplicate.stored_pairs import StoredPairs
 from curator_assets.kernels.sorted_runs import Records, SortedRuns
-from curator_assets.storage import layout
 from curator_assets.storage.tables import schemas
-from curator_assets.storage.tables.parquet import read_table
 
 if TYPE_CHECKING:
     from curator_assets.kernels.nodes import Nodes
@@ -74,9 +72,8 @@ class Removals:
         """Of records in order of the rows in a field: each shard, the ids of its, and its own."""
         numbers, done = self._stored.numbers, 0
         for shard, rows in numbers.by_shard(records[field]):
-            table = read_table(self._stored.store, layout.embeddings(shard), ["image_id"])
             at = pa.array(rows.astype(np.int64) - numbers.rows_of(shard).start)
-            yield shard, table["image_id"].take(at), records[done : done + len(rows)]
+            yield shard, self._stored.ids(shard).take(at), records[done : done + len(rows)]
             done += len(rows)
 
     def _table(self, shard: str, ids: pa.Array, records: Records) -> pa.Table:

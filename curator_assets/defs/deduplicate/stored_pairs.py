@@ -22,6 +22,7 @@ from curator_assets.storage.scratch import Scratch
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.dense_vectors import DenseVectors
 from curator_assets.storage.tables.hash_columns import hash_numbers
+from curator_assets.storage.tables.id_file import IdFile
 from curator_assets.storage.tables.pair_tables import (
     PairRows,
     RowNumbers,
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
     from curator_assets.kernels.found_pairs import DenseMembers
 
 _ASKED_ONCE = ["content_hash", "image_id"]
-_BYTES_OF_HASH, _BYTES_OF_KEY, _BYTES_OF_PAIR = 24, 64, 96
-"""On the scratch disk at most, but for long ids: a hash and its row; a distance, an id and a row;
-an edge by either end, a verdict, and a verdict with an id."""
+_BYTES_OF_SAMPLE, _BYTES_OF_KEY, _BYTES_OF_PAIR = 32, 64, 96
+"""On the scratch disk at most, but for long ids: a hash, its row and an id, compressed; a distance,
+an id and a row; an edge by either end, a verdict, and a verdict with an id."""
 
 
 class SharedIdError(Exception):
@@ -67,13 +68,15 @@ class StoredPairs:
         self.row_type = row_type(self.numbers.n_rows)
         self.scratch = Scratch(store)
         self._same_bytes: Copies | None = None
+        self._ids: IdFile | None = None
 
     def samples(
         self, settings: Settings, columns: Sequence[str]
     ) -> Iterator[tuple[str, int, pa.Table]]:
         """Each shard that has samples, the row of its first, and some columns of all of them.
 
-        Images with the same bytes are found on the way, the first time that all are read.
+        The first time that all are read, images with the same bytes are found on the way, and the
+        ids are put aside.
 
         Raises:
             SharedIdError: an image id occurs twice.
@@ -81,7 +84,7 @@ class StoredPairs:
         """
         finder = None
         if self._same_bytes is None:
-            finder = CopyFinder(self.row_type, self.scratch.open)
+            finder, ids = CopyFinder(self.row_type, self.scratch.open), IdFile(self.scratch)
             columns = [*columns, *(name for name in _ASKED_ONCE if name not in columns)]
         for shard in self.numbers.shards:
             rows = self.numbers.rows_of(shard)
@@ -93,12 +96,18 @@ class StoredPairs:
                 )
             if finder is not None:
                 _require_own_ids(shard, table["image_id"])
+                ids.append(shard, table["image_id"])
                 there, hashes = hash_numbers(table["content_hash"])
                 finder.append(rows.start + there, hashes)
             if len(table):
                 yield shard, rows.start, table
         if finder is not None:
-            self._same_bytes = finder.copies()
+            self._same_bytes, self._ids = finder.copies(), ids
+
+    def ids(self, shard: str) -> pa.ChunkedArray:
+        """The ids of a shard's samples, once all samples were read."""
+        assert self._ids is not None  # there are verdicts, so all samples were read
+        return self._ids.of(shard)
 
     def same_bytes(self, settings: Settings) -> "Copies":
         """The images whose bytes an image before them has."""
@@ -116,7 +125,7 @@ class StoredPairs:
         """
         n_pairs = sum(count_rows(self.store, layout.pairs(group)) for group in self._cell_groups)
         bytes_of_key = 0 if settings.duplicates.keep == "first" else _BYTES_OF_KEY
-        bytes_of_samples = self.numbers.n_rows * (_BYTES_OF_HASH + bytes_of_key)
+        bytes_of_samples = self.numbers.n_rows * (_BYTES_OF_SAMPLE + bytes_of_key)
         self.scratch.require(bytes_of_samples + n_pairs * _BYTES_OF_PAIR)
 
     def pairs(self) -> Iterator[PairRows]:

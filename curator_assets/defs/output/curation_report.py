@@ -69,7 +69,7 @@ def _open(work: Work) -> Iterator[Make]:
         before = work.entry(CURATION_REPORT)
         drop_damaged_summaries(work.store, before.files if before else {})
         try:
-            report = make_report(_given(work))
+            report = make_report(given_of(work))
         except VerdictError as error:
             raise PartitionError(str(error)) from error
         return Made(ALL, _metadata(report, work.store), files=report.files, inputs=made_from)
@@ -125,7 +125,7 @@ def _curated(work: Work) -> dict[str, Entry]:
     }
 
 
-def _given(work: Work) -> Given:
+def given_of(work: Work) -> Given:
     """What the report is made from."""
     settings, store = work.settings, work.store
     curated, groups = _curated(work), work.cell_groups

@@ -175,9 +175,8 @@ class GroupReporter:
             "lacking": why,
             "n_lacking": len(lacking),
         }
-        self._log.warning(
-            "%s, partition %s: %s lacking: %s", self._stage.name, key, told, named(lacking)
-        )
+        where = f"{self._stage.name}, partition {key}"
+        self._log.warning("%s: %s Lacking: %s", where, told, named(lacking))
         return dg.AssetObservation(
             self._key,
             partition=key,

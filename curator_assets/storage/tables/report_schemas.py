@@ -37,6 +37,7 @@ TABLES = {
     # `removed_fraction` is of the images that take part: readable, and not filtered
     "eps_curve": _schema(eps=_NUMBER, n_removed=_COUNT, removed_fraction=_NUMBER),
     "group_sizes": _schema(size=_COUNT, n_groups=_COUNT),
+    # a million rows at most, those of most duplicates
     "shard_pairs": _schema(shard=_TEXT, kept_shard=_TEXT, n_duplicates=_COUNT),
     # `by` is format, size or folder
     "rates": _schema(by=_TEXT, value=_TEXT, **_BY_VERDICT),

@@ -10,7 +10,7 @@ from resolved import Resolution, easy_order, resolve_plainly
 from curator_assets.defs.deduplicate.resolver import Resolver
 from curator_assets.defs.deduplicate.stored_pairs import SharedIdError, StoredPairs
 from curator_assets.kernels import nodes, sorted_runs
-from curator_assets.kernels.found_pairs import Pairs
+from curator_assets.kernels.found_pairs import DenseMembers, Pairs
 from curator_assets.kernels.keep_order import random_order
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
@@ -23,7 +23,7 @@ from curator_assets.storage.tables.groups import (
     written_groups,
 )
 from curator_assets.storage.tables.pair_tables import RowNumbers, dense_table, pair_table
-from curator_assets.storage.tables.parquet import read_table, write_table
+from curator_assets.storage.tables.parquet import embedding_column, read_table, write_table
 
 SHARDS = {"b": 40, "a/none": 0, "a": 1, "c/ü": 59}
 GROUPS = ["0000", "0001"]
@@ -123,8 +123,8 @@ def project(tmp_path_factory) -> Project:
     return Project(store, ids, columns, cell, 1 - cosine.astype(np.float32), pairs, readable)
 
 
-def write_shard(store, shard, ids, readable, columns, rows, cell, cosine):
-    n, schema = len(ids), schemas.embeddings(4, "float32")
+def write_shard(store, shard, ids, readable, columns, rows, cell, cosine, vectors=None):
+    n, schema = len(ids), schemas.embeddings(2, "float32")
     mine = {name: pa.array(values[rows]) for name, values in columns.items()}
     table = {field.name: pa.nulls(n, field.type) for field in schema} | mine
     table |= {
@@ -136,6 +136,8 @@ def write_shard(store, shard, ids, readable, columns, rows, cell, cosine):
         "n_bytes": pa.array(np.ones(n, np.int64)),
         "error": pa.array(np.full(n, "truncated"), pa.string(), mask=readable),
     }
+    if vectors is not None:
+        table["embedding"] = embedding_column(vectors, np.arange(n), n, "float32")
     write_table(store, layout.embeddings(shard), pa.table(table), schema)
     at = np.flatnonzero(readable)
     cells = {
@@ -171,6 +173,8 @@ def test_every_policy_and_rule_as_it_is_said(project, monkeypatch, policy, rule,
         expected = project.plainly(settings, eps)
         assert resolver.n_removed(eps) == expected.removed.sum() > 10
         assert_named(project, resolver.removals(eps), expected)
+    grid = [0.0, 0.022, 0.03, 0.06, 0.1]
+    assert resolver.n_removed_at(grid) == {eps: resolver.n_removed(eps) for eps in grid}
     assert resolver.n_rows == N
     n_taking_part = (project.readable & (project.columns["sharpness"] > 0.1)).sum()
     assert resolver.n_taking_part == n_taking_part < project.readable.sum()
@@ -241,6 +245,7 @@ def test_nothing_is_removed_of_nothing(tmp_path):
     store = Store(str(tmp_path))
     settings = Settings(source="in", output=str(tmp_path))
     resolver = Resolver(StoredPairs(store, {}, []), settings)
+    assert resolver.n_removed_at([0.0, 0.01]) == {0.0: 0, 0.01: 0}
     assert (resolver.n_removed(0.01), list(resolver.removals(0.01))) == (0, [])
     with written_groups(store):
         pass
@@ -263,3 +268,33 @@ def test_ids_that_are_not_each_their_own_are_refused(tmp_path, ids, error, messa
     resolver = Resolver(StoredPairs(store, {"s": 3}, []), Settings(source="in", output="out"))
     with pytest.raises(error, match=message):
         resolver.n_removed(0.01)
+
+
+@pytest.mark.parametrize("rule", ["greedy", "semdedup"])
+def test_pairs_of_a_dense_clump_are_computed_from_the_stored_vectors(tmp_path, rule):
+    store, n = Store(str(tmp_path)), 4
+    angle = np.deg2rad([0, 10, 20, 90])
+    vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    write_shard(
+        store, "s", [f"s/{k}" for k in range(n)], np.ones(n, bool), {}, slice(0, n),
+        np.zeros(n), np.ones(n), vectors,
+    )  # fmt: skip
+    everyone = DenseMembers(np.arange(n), np.zeros(n, np.int32), np.ones(n, bool))
+    numbers, none = RowNumbers({"s": n}), schemas.PAIRS.empty_table()
+    write_table(store, layout.pairs("0000"), none, schemas.PAIRS)
+    dense = dense_table(everyone, numbers)
+    write_table(store, layout.dense_members("0000"), dense, schemas.DENSE_MEMBERS)
+    settings = Settings.model_validate(
+        {
+            "source": "in",
+            "output": str(tmp_path),
+            "model": {"device": "cpu"},
+            "duplicates": {"rule": rule, "eps": 0.02, "max_eps": 0.1},
+        }
+    )
+    resolver = Resolver(StoredPairs(store, {"s": n}, ["0000"]), settings)
+    (table,) = resolver.removals(0.02)  # 11 degrees
+    removed = {"greedy": ["s/1"], "semdedup": ["s/1", "s/2"]}[rule]
+    assert table["id"].to_pylist() == removed
+    assert resolver.n_removed(0.02) == len(removed)
+    assert resolver.n_removed(0.07) == 2
