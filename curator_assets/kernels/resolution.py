@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from curator_assets.kernels.dense import DensePools
 
 _LOOP_CHUNK = 100_000
+_REMOVED, _MAYBE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,20 @@ class _Sweep:
             self._targets = np.ascontiguousarray(edges["second"])
 
     def _follow(self, part: slice) -> None:
-        spans = self._sources[part].tolist(), self._starts[part].tolist(), self._ends[part].tolist()
-        removed, flags, targets = self.removed, self.flags, self._targets
+        """Of some sources most are decided at once: those that no edge of these leads to."""
+        flags, sources = self.flags, self._sources[part]
+        starts, ends = self._starts[part], self._ends[part]
+        targets = self._targets[starts[0] : ends[-1]]
+        flags[targets] |= _MAYBE
+        state = flags[sources]
+        flags[targets] &= _REMOVED
+        flags[targets[np.repeat(state == 0, ends - starts)]] = _REMOVED
+        rest = np.flatnonzero(state == _MAYBE)
+        removed, targets = self.removed, self._targets
+        spans = sources[rest].tolist(), starts[rest].tolist(), ends[rest].tolist()
         for source, start, end in zip(*spans, strict=True):
             if not removed[source]:
-                flags[targets[start:end]] = 1
+                flags[targets[start:end]] = _REMOVED
 
 
 def greedy_links(graph: Graph, removed: NDArray[np.uint8]) -> Iterator[Records]:
