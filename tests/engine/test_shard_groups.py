@@ -1,11 +1,13 @@
 """Shards of several ranks that are one partition in Dagster."""
 
+import logging
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tar_files import write_members
 
@@ -20,14 +22,16 @@ from curator_assets.engine.dagster.private_names import (
 )
 from curator_assets.engine.dagster.shard_groups import group_key, grouped
 from curator_assets.engine.intake import look, register
-from curator_assets.engine.partitioning import PartitionError, Partitioning
+from curator_assets.engine.partitioning import MissingInputError, PartitionError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Graph, Made, OneByOne, Stage
+from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage.shards.tar_versions import read_version, version_of_content
 
 A, B, C = "0000000-0000001", "0000002-0000003", "0000004-0000005"
 
 
+@hypothesis_settings(max_examples=30)
 @given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 9), st.data())
 def test_a_shard_is_in_one_group_and_stays_there_whatever_comes_and_goes(names, n, data):
     ranks = {name: rank for rank, name in enumerate(names)}
@@ -39,6 +43,12 @@ def test_a_shard_is_in_one_group_and_stays_there_whatever_comes_and_goes(names, 
     found = grouped(left, ranks, n)
     assert all(set(shards) <= set(groups[key]) for key, shards in found.items())
     assert {shard for shards in found.values() for shard in shards} == left
+
+
+def test_a_missing_input_is_asked_for_by_shard(project):
+    work = Work(project.settings, ("a",), logging.getLogger(__name__))
+    with pytest.raises(MissingInputError, match=r"raw of 'a' .* make it first: curate refresh a$"):
+        work.require(project.graph.stages[0], "a")
 
 
 def test_a_key_is_the_ranks_that_its_group_may_hold():
