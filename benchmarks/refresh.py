@@ -46,9 +46,12 @@ from written_tars import write_tar
 
 from curator_assets.cli.plan import planned
 from curator_assets.cli.refresh import run
+from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
+from curator_assets.defs.deduplicate.codebook_fit import images_now
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.duplicate_ids import DUPLICATE_IDS, MAX_LISTED
+from curator_assets.defs.embed.arithmetic import RECORD as ARITHMETIC_RECORD
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
@@ -367,6 +370,8 @@ def write_state(
     # a refresh waits for the disk with each file; nothing of this has to outlive the machine
     with patch.object(os, "fsync", lambda _: None):
         record_arrivals(work.store, shards)
+        for device, entry in patterns.read_all(ARITHMETIC_RECORD).items():
+            work.ledger.write(ARITHMETIC_RECORD, device, entry)
         injector.tars()
         for stage in GRAPH.stages:
             if not stage.is_optional:
@@ -499,6 +504,8 @@ class _Injector:
         state = dict(pattern.state)
         if stage is IMAGE_EMBEDDINGS:
             state["tar"] = _tar_version(partition)
+        if stage is CENTROIDS:
+            state["n_images"] = images_now(self.work)[1]
         if stage is CLUSTER_ASSIGNMENTS:
             n_groups = self.work.settings.clusters.n_cell_groups
             state["groups"] = {str(g): hash_of(partition, g) for g in range(n_groups)}
