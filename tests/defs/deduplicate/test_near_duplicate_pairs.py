@@ -1,6 +1,8 @@
 """Of two images that were compared, none is compared again, whatever becomes of the tars."""
 
 import logging
+import shutil
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -34,14 +36,28 @@ def images(seed: int, n: int, like: np.ndarray | None = None) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch) -> EmbeddedProject:
+@pytest.fixture(autouse=True)
+def _all_cells_are_visited(monkeypatch) -> None:
     monkeypatch.setattr(near_duplicate_pairs, "SMALL_SEARCH", 0)
-    project = EmbeddedProject(tmp_path, clusters={"n_cell_groups": 3, "n_clusters": 12}, dim=WIDTH)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> EmbeddedProject:
+    """A project that was searched once; to be copied."""
+    folder = tmp_path_factory.mktemp("searched")
+    project = EmbeddedProject(folder, clusters={"n_cell_groups": 3, "n_clusters": 12}, dim=WIDTH)
     project.put("a", images(0, 300))
     project.put("b", images(1, 200, images(0, 300)))
-    project.refresh()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicate_pairs, "SMALL_SEARCH", 0)
+        project.refresh()
     return project
+
+
+@pytest.fixture
+def project(searched, tmp_path) -> EmbeddedProject:
+    shutil.copytree(searched.folder, tmp_path, dirs_exist_ok=True)
+    return replace(searched, folder=tmp_path, tars=dict(searched.tars), made=dict(searched.made))
 
 
 def stored(project: EmbeddedProject) -> dict[str, bytes]:
