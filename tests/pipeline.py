@@ -71,17 +71,9 @@ class Pipeline:
         return Ledger(self.store)
 
     def note_arithmetic(self) -> None:
-        """Have the encoder's form on CPU chosen, as a clock would do in a second or two."""
-        settings = self.settings
-        work = Work(settings, (), logging.getLogger(__name__))
-        if settings.model.precision == "auto" or work.encoder.device_type() != "cpu":
-            return
-        weights, key = work.weights.model(), arithmetic._key(work)
-        if weights and work.ledger.read(arithmetic.RECORD, key) is None:
-            inputs = arithmetic._inputs(work, weights)
-            state = {"form": "plain", "lowest_cosine": {}, "core_ms": {}, "n_images": 1}
-            chosen = Entry(hash_of(inputs), settings.model.precision, inputs=inputs, state=state)
-            work.ledger.write(arithmetic.RECORD, key, chosen)
+        """Have the encoder's form chosen, unless the precision is to be chosen as well."""
+        if self.settings.model.precision != "auto":
+            note_arithmetic(self.settings)
 
     def shards(self) -> list[str]:
         return list(InstanceRegistry(self.instance, self.settings).shards())
@@ -151,6 +143,21 @@ class Pipeline:
         """Every curated tar and its table."""
         root = self.folder / "curated" / "shards"
         return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.*"))}
+
+
+def note_arithmetic(settings: Settings) -> None:
+    """Have the encoder's arithmetic on CPU chosen, as a clock would do in some seconds."""
+    work = Work(settings, (), logging.getLogger(__name__))
+    if work.encoder.device_type() != "cpu":
+        return
+    weights, key = work.weights.model(), arithmetic._key(work)
+    if weights and work.ledger.read(arithmetic.RECORD, key) is None:
+        precision = settings.model.precision
+        inputs = arithmetic._inputs(work, weights)
+        state = {"form": "plain", "lowest_cosine": {}, "core_ms": {}, "n_images": 1}
+        chosen = "float32" if precision == "auto" else precision
+        entry = Entry(hash_of(inputs), chosen, inputs=inputs, state=state)
+        work.ledger.write(arithmetic.RECORD, key, entry)
 
 
 def work_done(result: dg.ExecuteInProcessResult) -> dict[str, int]:

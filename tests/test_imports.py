@@ -16,32 +16,32 @@ HEAVY = ("torch", "faiss", "nvidia", "open_clip", "timm", "torchvision")
 REFRESH = textwrap.dedent(f"""
     import sys
     from curator_assets.cli.main import curate
-    try:
-        curate(sys.argv[1:], prog_name="curate")
-    except SystemExit as ended:
-        print("status", ended.code)
+    for command in sys.argv[1:]:
+        try:
+            curate([command], prog_name="curate")
+        except SystemExit as ended:
+            assert not ended.code
     print("imported", sorted(name for name in {HEAVY} if name in sys.modules))
 """)
 
 
-def imported(folder: Path, *command: str) -> str:
-    """What a command imports in a process of its own; its last line."""
+def imported(folder: Path, *commands: str) -> str:
+    """What commands import in a process of their own; its last line."""
     done = subprocess.run(
-        [sys.executable, "-c", REFRESH, *command],
+        [sys.executable, "-c", REFRESH, *commands],
         cwd=folder,
         capture_output=True,
         text=True,
-        check=True,
         timeout=200,
+        check=False,
     )
-    assert "status 0" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]
 
 
 def test_a_plan_and_a_refresh_in_which_nothing_is_made_import_none(project):
     project.settings  # noqa: B018  # writes the file
-    for command in ("plan", "refresh"):
-        assert imported(project.folder, command) == "imported []"
+    assert imported(project.folder, "plan", "refresh") == "imported []"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,32 @@
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from pipeline import MODEL
+from pipeline import MODEL, note_arithmetic
 
 from curator_assets.cli.main import curate
+from curator_assets.defs.embed import arithmetic, image_embeddings
+from curator_assets.defs.embed.arithmetic import Arithmetic
 from curator_assets.demo.samples import make_shards
+from curator_assets.engine.work import Work
 
 Curate = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _arithmetic_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By no clock, for which a model is loaded twice and recast in each new project."""
+    choose = arithmetic.chosen_arithmetic
+
+    def chosen(work: Work, weights: str, shards: Sequence[str]) -> Arithmetic:
+        note_arithmetic(work.settings)
+        return choose(work, weights, shards)
+
+    for module in (arithmetic, image_embeddings):
+        monkeypatch.setattr(module, "chosen_arithmetic", chosen)
 
 
 @pytest.fixture

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pipeline import note_arithmetic
+
+from curator_assets.settings_file import load_settings
 
 BIN = Path(sys.executable).parent
 BARE = {
@@ -33,6 +36,7 @@ def project(sample_tars, tmp_path_factory) -> Path:
     done = run(folder.parent, "curate", "init", "project", "--source", str(sample_tars))
     assert done.returncode == 0, done.stderr
     assert run(folder, "dg", "check", "defs").returncode == 0  # before anything was made
+    note_arithmetic(load_settings(folder / "curator.yaml"))
     done = run(folder, "curate", "refresh", "a/00000", "a/00001")
     assert done.returncode == 0, done.stderr
     return folder
