@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 import yaml
 from cli.conftest import assert_one_paragraph, write_settings
+from pipeline import note_arithmetic
 from tar_files import write_members
 
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
+from curator_assets.settings_file import load_settings
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +226,7 @@ def test_without_an_env_file_the_line_to_export_is_told_once(run, project, photo
 
 
 def test_on_a_terminal_a_bar_takes_the_place_of_lines_of_progress(project, photos, tmp_path):
+    note_arithmetic(load_settings(project / "curator.yaml"))
     drop(project, "a", *photos)
     parent, child = pty.openpty()
     command = [sys.executable, "-m", "curator_assets", "refresh"]
