@@ -70,18 +70,13 @@ from curator_assets.settings_file import load_settings
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import record_arrivals
 from curator_assets.storage.lease import hold_lease
-from curator_assets.storage.ledger import (
-    Entry,
-    Ledger,
-    Picture,
-    StoredFile,
-    hash_of,
-)
+from curator_assets.storage.ledger import Entry, Ledger, Picture, StoredFile
 from curator_assets.storage.ledger_snapshot import SETTLED_SECONDS
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.groups import removals_by_shard, removals_version
 from curator_assets.storage.tables.parquet import write_table
+from curator_assets.storage.versions import hash_of
 
 SEED_SHARDS, SEED_IMAGES = 60, 2
 SIZES = (1_000, 10_000, 50_000)

@@ -23,9 +23,10 @@ from curator_assets.engine.work import Work
 from curator_assets.settings_file import load_settings
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import record_arrivals
-from curator_assets.storage.ledger import Entry, hash_of, stored_files, version_of
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import TableWriter, embedding_column
+from curator_assets.storage.versions import hash_of, stored_files, version_of
 
 STAGES = {stage.name: stage for stage in GRAPH.stages}
 

@@ -62,6 +62,7 @@ def register_at_load(settings: Settings) -> None:
     try:
         with dg.DagsterInstance.get() as instance:
             registry = InstanceRegistry(instance, settings)
+            registry.regroup()
             register(look(GRAPH, settings, registry), settings, registry)
     except Exception as error:  # each kind of storage raises its own
         log = logging.getLogger(__name__)

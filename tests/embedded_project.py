@@ -21,8 +21,9 @@ from curator_assets.engine.stage import Observed
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.tables.parquet import write_table
+from curator_assets.storage.versions import hash_of
 
 STAGES = (CENTROIDS, CLUSTER_ASSIGNMENTS, NEAR_DUPLICATE_PAIRS)
 BYTES_AN_IMAGE = 100

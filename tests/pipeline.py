@@ -22,9 +22,10 @@ from curator_assets.engine.work import Purpose, Work, cell_group_names
 from curator_assets.errors import UserError
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings
-from curator_assets.storage.ledger import Entry, Ledger, hash_of
+from curator_assets.storage.ledger import Entry, Ledger
 from curator_assets.storage.shards.not_taken import write_not_taken
 from curator_assets.storage.store import Store
+from curator_assets.storage.versions import hash_of
 
 MODEL = {
     "name": "efficientnet_lite0",

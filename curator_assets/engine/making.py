@@ -37,9 +37,10 @@ from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError, UserError, named
 from curator_assets.masking import MaskedError, masked_error, masked_values
 from curator_assets.storage.lease import LeaseLostError
-from curator_assets.storage.ledger import Entry, hash_of, stored_files, version_of
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.local_files import FULL
 from curator_assets.storage.retries import with_retries
+from curator_assets.storage.versions import hash_of, stored_files, version_of
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from curator_assets.engine.partitioning import Partition, Partitioning
 from curator_assets.engine.work import Work
 from curator_assets.masking import masked
 from curator_assets.settings import Settings
-from curator_assets.storage.ledger import Entry, StoredFile, hash_of
+from curator_assets.storage.ledger import Entry, StoredFile
+from curator_assets.storage.versions import hash_of
 
 Inputs = Mapping[str, Any]
 """Name of an input -> its version."""

@@ -20,6 +20,7 @@ from curator_assets.storage.layout import (
     REPLACED,
     TO_ERASE,
     TRASH,
+    ledger_snapshot,
     let_go,
     let_go_shard,
     to_erase,
@@ -68,15 +69,18 @@ def put_in_trash(shard: str, graph: Graph, settings: Settings) -> None:
 
 def erase_let_go(graph: Graph, settings: Settings) -> None:
     """Erase what was let go of while the settings said so, and tables that were made again."""
-    trash = trash_store(settings)
+    trash, store = trash_store(settings), Store(settings.output)
     kept = Ledger(trash)
-    for shard in filter(None, map(to_erase_shard, trash.names(TO_ERASE))):
+    shards = [shard for shard in map(to_erase_shard, trash.names(TO_ERASE)) if shard]
+    if shards:
+        for made in _all_of(graph):  # which may still hold their entries
+            store.remove(ledger_snapshot(made.name))
+    for shard in shards:
         for made in _all_of(graph):
             kept.remove(made.name, shard)
         for name in (*_names_of(graph, shard), let_go(shard), to_erase(shard)):
             trash.remove(name)
     if settings.on_removed == "erase":
-        store = Store(settings.output)
         for name in store.names(REPLACED):
             store.remove(name)
 

@@ -17,9 +17,10 @@ from curator_assets.engine.weights import Weights
 from curator_assets.errors import DamagedFileError
 from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
-from curator_assets.storage.ledger import Entry, Ledger, stored_files
+from curator_assets.storage.ledger import Entry, Ledger
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
+from curator_assets.storage.versions import stored_files
 
 Found = TypeVar("Found")
 

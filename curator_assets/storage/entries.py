@@ -83,7 +83,7 @@ def decoded(data: bytes) -> Entry:
     Raises:
         ValueError: it is damaged, be it by one byte.
     """
-    fields = _parsed(_unsealed(data), _FIELDS)
+    fields = _parsed(_unsealed(data), ENTRY_FIELDS)
     for name in ("fingerprint", "data_version"):
         if not isinstance(fields[name], str):
             raise ValueError(f"{name} has to be a string")
@@ -149,7 +149,7 @@ def decoded_metadata(data: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     return values, pictures
 
 
-_FIELDS = tuple(known.name for known in dataclasses.fields(Entry))
+ENTRY_FIELDS = tuple(known.name for known in dataclasses.fields(Entry))
 _CHECKS = ("checks", "warnings")
 
 

@@ -30,18 +30,14 @@ from curator_assets.storage.entries import (
 )
 from curator_assets.storage.ledger_snapshot import Snapshot, write_snapshot
 from curator_assets.storage.store import Store
-from curator_assets.storage.versions import file_of, hash_of, stored_files, version_of
+from curator_assets.storage.versions import file_of
 
 __all__ = [
     "Entry",
     "Ledger",
     "Picture",
     "StoredFile",
-    "hash_of",
-    "stored_files",
-    "version_of",
 ]
-
 
 _MANY, _SHARE = 200, 1 / 16
 """So many entries, and such a share of an asset's, are opened rather than put into a snapshot."""

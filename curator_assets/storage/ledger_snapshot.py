@@ -11,9 +11,12 @@ does; of the rest the files are read. So a reader gets what it would have got fr
   listed; which token counts is told by the listing alone, as without a snapshot.
 - Times of a filesystem advance in steps. Within one of them a file might be replaced, and get the
   number of the one before, without another mark. So a file is left out that changed less than
-  `SETTLED_SECONDS` before the first listing.
-- A snapshot ends in the hash of all of it. One that is damaged or missing, or of an output that was
-  copied elsewhere, is as good as an empty one: that costs time only.
+  `SETTLED_SECONDS` before the first listing. On a network disk that holds as long as its clock is
+  not behind this machine's by more.
+- The number of the device is left out: each mount may give it another one.
+- A snapshot ends in the hash of all of it, and begins with the fields of an entry. One that is
+  damaged, missing, of other fields, or of an output that was copied elsewhere, is as good as an
+  empty one: that costs time only.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import time
 from functools import cached_property
 
 from curator_assets.storage import layout
-from curator_assets.storage.entries import parsed_json, readable
+from curator_assets.storage.entries import ENTRY_FIELDS, parsed_json, readable
 from curator_assets.storage.local_files import LocalMark
 from curator_assets.storage.store import Store
 from curator_assets.storage.written_files import Mark
@@ -56,7 +59,9 @@ class Snapshot:
         if hashlib.sha256(rest).hexdigest().encode() != told:
             return {}
         head, *lines = rest.split(b"\n")
-        names, marks = parsed_json(head)
+        fields, names, marks = parsed_json(head)
+        if fields != list(ENTRY_FIELDS):
+            return {}
         return dict(zip(names, zip(marks, lines, strict=True), strict=True))
 
     def __len__(self) -> int:
@@ -65,7 +70,7 @@ class Snapshot:
     def line(self, name: str, mark: Mark | None) -> bytes | None:
         """What the file of an entry holds that is listed with this mark; None: it must be read."""
         known, line = self._rows.get(name, (None, b""))
-        return line if mark is not None and known == list(mark) else None
+        return line if mark is not None and known == _kept(mark) else None
 
 
 def write_snapshot(store: Store, asset: str) -> None:
@@ -96,15 +101,19 @@ def _is_entry(asset: str, name: str) -> bool:
 
 
 def _write(store: Store, name: str, rows: list[tuple[str, Mark, bytes]]) -> None:
-    names, marks = [name for name, _, _ in rows], [mark for _, mark, _ in rows]
-    digest = hashlib.sha256()
+    names, marks = [name for name, _, _ in rows], [_kept(mark) for _, mark, _ in rows]
+    head, digest = json.dumps([ENTRY_FIELDS, names, marks]).encode(), hashlib.sha256()
     with store.write(name) as file:
-        for part in (json.dumps([names, marks]).encode(), *(b"\n" + line for _, _, line in rows)):
+        for part in (head, *(b"\n" + line for _, _, line in rows)):
             digest.update(part)
             file.write(part)
         file.write(digest.hexdigest().encode())
 
 
+def _kept(mark: Mark) -> list[object]:
+    return list(mark._replace(device=0) if isinstance(mark, LocalMark) else mark)
+
+
 def _is_settled(mark: Mark, began_ns: int) -> bool:
-    """Whether another content would have another mark; a bucket's are not of times alone."""
+    """Whether another content would have another mark; in a bucket by its ETag or generation."""
     return not isinstance(mark, LocalMark) or mark.changed_ns < began_ns - SETTLED_SECONDS * 1e9

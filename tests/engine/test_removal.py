@@ -15,10 +15,11 @@ from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import read_arrivals
 from curator_assets.storage.layout import ARRIVALS, LET_GO, NOT_TAKEN, TRASH
-from curator_assets.storage.ledger import Entry, Ledger, StoredFile, stored_files
+from curator_assets.storage.ledger import Entry, Ledger, StoredFile
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.shards.tar_versions import read_version, record_version
 from curator_assets.storage.store import Store
+from curator_assets.storage.versions import stored_files
 
 BY_SHARD = [stage for stage in GRAPH.stages if stage.by is Partitioning.SHARD]
 MADE = [*GRAPH.externals(), *BY_SHARD]
@@ -96,6 +97,15 @@ def test_a_removed_shard_goes_whole_and_all_else_is_as_it_was(project):
     assert project.entries(GONE) == [None] * len(MADE)
     assert None not in project.entries(OTHER)
     assert project.registry.names == [OTHER]
+
+
+def test_what_is_erased_is_in_no_snapshot_of_the_ledger(project):
+    store, name = Store(project.settings.output), layout.ledger_snapshot(MADE[0].name)
+    with store.write(name) as file:
+        file.write(b"of the entries of both")
+    project.tar(GONE).unlink()
+    project.take_in()
+    assert (name in project.files()) == (project.settings.on_removed == "trash")
 
 
 def test_a_tar_that_comes_back_takes_its_old_place(project):

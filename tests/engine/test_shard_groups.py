@@ -326,6 +326,22 @@ def test_another_grouping_makes_nothing_and_reports_everything(project):
     assert list(names) == []
 
 
+def test_what_another_grouping_reported_of_some_is_made_up_for(project):
+    project.n = 1
+    project.drop("a", "b")
+    old = project.refresh().made["raw", "a"]["version"]
+    project.n = 2
+    project.drop("a", data=b"another")
+    assert set(project.refresh(shards=["a"]).made) >= {("raw", A), ("copy", A)}
+    assert project.refresh(shards=["a"]).made == {}
+    project.n = 1
+    told = project.refresh()
+    assert project.made == []
+    assert told.made["raw", "a"]["version"] != old
+    assert set(told.observed) == {("tar_shards", "a")}
+    assert project.marks() == {}
+
+
 def test_a_kill_between_work_and_event_is_made_up_for(project, monkeypatch):
     project.drop("a", "b")
     project.refresh()

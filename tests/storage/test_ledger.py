@@ -6,16 +6,9 @@ from storage.conftest import put
 
 from curator_assets.storage import layout
 from curator_assets.storage.entries import encoded, sealed
-from curator_assets.storage.ledger import (
-    Entry,
-    Ledger,
-    Picture,
-    StoredFile,
-    hash_of,
-    stored_files,
-    version_of,
-)
+from curator_assets.storage.ledger import Entry, Ledger, Picture, StoredFile
 from curator_assets.storage.store import Store
+from curator_assets.storage.versions import hash_of, stored_files, version_of
 
 ENTRY = Entry(
     "f",

@@ -70,6 +70,26 @@ def test_only_what_is_newer_than_the_snapshot_is_opened(store, monkeypatch):
     assert list(Ledger(store).read_all("asset")["odd \udcff\n"].reported) == ["x"]
 
 
+def test_a_snapshot_of_entries_of_other_fields_counts_for_nothing(store, monkeypatch):
+    put(store, name := layout.ledger("asset", "a", 3), encoded(entry(1)))
+    write_snapshot(store, "asset")
+    monkeypatch.setattr(ledger_snapshot, "ENTRY_FIELDS", ("fingerprint",))
+    assert opened(store, monkeypatch) == [name]
+
+
+def test_another_mount_costs_nothing(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+    put(store, layout.ledger("asset", "a", 3), encoded(entry(1)))
+    write_snapshot(store, "asset")
+    marks = Store.marks
+
+    def mounted_anew(self, folder):
+        return {name: mark._replace(device=77) for name, mark in marks(self, folder).items()}
+
+    monkeypatch.setattr(Store, "marks", mounted_anew)
+    assert opened(store, monkeypatch) == []
+
+
 CHANGES = {
     "its bytes": lambda path: path.write_bytes(path.read_bytes().replace(b"v", b"w")),
     "its end": lambda path: path.write_bytes(path.read_bytes()[:-2]),

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from curator_assets.storage.entries import StoredFile
-from curator_assets.storage.ledger import stored_files
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import TableWriter, write_table
+from curator_assets.storage.versions import stored_files
 
 DATA = bytes(range(256)) * (8 << 10)
 SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False)])

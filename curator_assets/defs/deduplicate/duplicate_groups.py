@@ -18,9 +18,9 @@ from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.groups import removals_version, written_groups
+from curator_assets.storage.versions import hash_of
 
 _UNIQUE_IDS, _KEPT_IDS_ARE_KEPT = "unique_ids", "every_kept_id_is_kept"
 

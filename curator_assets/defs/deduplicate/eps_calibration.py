@@ -24,10 +24,11 @@ from curator_assets.engine.workers.supervision import supervised
 from curator_assets.report.pictures.calibration_plot import draw
 from curator_assets.settings import Settings
 from curator_assets.storage import calibration, layout
-from curator_assets.storage.ledger import Picture, hash_of
+from curator_assets.storage.ledger import Picture
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table, write_table
+from curator_assets.storage.versions import hash_of
 
 N_RANDOM_PAIRS = 100_000
 

@@ -19,10 +19,11 @@ from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, Observed
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_of, stored_files
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.pair_tables import earlier_of
 from curator_assets.storage.tables.parquet import read_table, write_table
+from curator_assets.storage.versions import hash_of, stored_files
 
 if TYPE_CHECKING:
     from curator_assets.kernels.join import EarlierSearch

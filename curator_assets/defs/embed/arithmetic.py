@@ -18,7 +18,8 @@ from curator_assets.engine.partitioning import UndecidedError
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.engine.workers.supervision import supervised
 from curator_assets.engine.workers.task import Supervision
-from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.ledger import Entry
+from curator_assets.storage.versions import hash_of
 
 if TYPE_CHECKING:
     from curator_assets.kernels.precision import PrecisionChoice

@@ -41,13 +41,14 @@ from curator_assets.errors import UserError
 from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, stored_files
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.shards.tar_versions import (
     version_of_content,
 )
 from curator_assets.storage.shards.tars import TarContent
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import TableWriter, embedding_matrix
+from curator_assets.storage.versions import stored_files
 
 if TYPE_CHECKING:
     from curator_assets.kernels.encode import EncoderModel

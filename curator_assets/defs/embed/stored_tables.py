@@ -23,9 +23,10 @@ from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.content_index.index import ContentIndex, Keys
 from curator_assets.storage.content_index.segment import keys_of, tables_and_rows
-from curator_assets.storage.ledger import Entry, Ledger, hash_of
+from curator_assets.storage.ledger import Entry, Ledger
 from curator_assets.storage.retries import with_retries
 from curator_assets.storage.tables.parquet import read_table
+from curator_assets.storage.versions import hash_of
 
 VERSION = "4"
 """Of the code that makes rows of bytes; rows of another one are not taken."""

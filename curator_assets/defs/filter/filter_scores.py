@@ -18,9 +18,9 @@ from curator_assets.models.head_files import HeadUnavailableError, head_file
 from curator_assets.models.identity import UNDECIDED
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import embedding_matrix, read_row_groups, write_table
+from curator_assets.storage.versions import hash_of
 
 if TYPE_CHECKING:
     from curator_assets.kernels.heads import Head

@@ -24,17 +24,11 @@ from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.marked_pairs import VerdictError, verdict_files
 from curator_assets.report.report import Report, make_report
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import (
-    Entry,
-    Picture,
-    StoredFile,
-    hash_of,
-    stored_files,
-    version_of,
-)
+from curator_assets.storage.ledger import Entry, Picture, StoredFile
 from curator_assets.storage.shards.not_taken import read_not_taken
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import count_rows
+from curator_assets.storage.versions import hash_of, stored_files, version_of
 
 
 def _inputs(work: Work, _: str) -> Inputs:

@@ -20,12 +20,13 @@ from curator_assets.engine.work import Work
 from curator_assets.report.pictures.contact_sheets import ContactSheets
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, hash_of, stored_files
+from curator_assets.storage.ledger import Entry
 from curator_assets.storage.shards.curated import CuratedTarError, write_curated_tar
 from curator_assets.storage.shards.tars import BrokenTarError
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table, write_table
+from curator_assets.storage.versions import hash_of, stored_files
 
 _VERSION = "1"
 _ACCOUNTING, _BYTES_EQUAL_SOURCE = "accounting", "bytes_equal_source"

@@ -93,7 +93,9 @@ def stage_asset(
             paragraph_first(context.log),
             hold_lease(store, context.run.run_id, context.log),
         ):
-            shards = known_shards(graph, settings, InstanceRegistry(context.instance, settings))
+            registry = InstanceRegistry(context.instance, settings)
+            shards = known_shards(graph, settings, registry)
+            registry.note_reporting()
             work = Work(
                 settings, shards, context.log, watch=watch or Watch(), is_forced=config.force
             )

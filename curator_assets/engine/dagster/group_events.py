@@ -21,7 +21,8 @@ from curator_assets.engine.work import Work
 from curator_assets.errors import named
 from curator_assets.storage import layout
 from curator_assets.storage.entries import decoded_metadata
-from curator_assets.storage.ledger import Entry, hash_of
+from curator_assets.storage.ledger import Entry
+from curator_assets.storage.versions import hash_of
 
 _SHOWN = 20
 """Shards of a group that are named."""
@@ -163,7 +164,9 @@ class GroupReporter:
         for shard in made & self._made_now:
             self._checks.recorded(shard, self._work.require(self._stage, shard))
         lacking = [shard for shard in shards if shard not in made]
-        why = [{"shard": s, "why": self._failed.get(s, "not made")} for s in lacking[:_SHOWN]]
+        why = [
+            {"shard": s, "why": self._failed.get(s) or self._unmade(s)} for s in lacking[:_SHOWN]
+        ]
         told = (
             f"{len(made)} of {len(shards)} shards are made. The partition is reported as made once "
             "all are; until then it stands as it was reported last."
@@ -182,6 +185,10 @@ class GroupReporter:
             partition=key,
             metadata={name: metadata_value(value) for name, value in metadata.items()},
         )
+
+    def _unmade(self, shard: str) -> str:
+        stands = self._work.entry(self._stage, shard)
+        return "not made anew: it stands as it was made" if stands else "not made"
 
     def _told_anew(
         self, external: External, key: str, shards: Sequence[str]

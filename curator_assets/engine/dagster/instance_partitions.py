@@ -27,7 +27,9 @@ SHARD_GROUPS = dg.DynamicPartitionsDefinition(name="shard_groups")
 _FILE, _OUTPUT = "curator_assets/settings_file", "curator_assets/output"
 
 _REPORTED_BY = "curator_assets/shards_per_partition"
-"""Of the last refresh that reported everything."""
+"""Of the last refresh that reported everything, or `_MIXED` if others have reported since."""
+
+_MIXED = "mixed"
 
 _KEYS_PER_CALL = 5_000  # one huge insert holds the instance's lock for too long
 
@@ -135,6 +137,12 @@ class InstanceRegistry:
         """Whether shards are grouped in another way than when everything was last reported."""
         stored = self._instance.run_storage.get_cursor_values({_REPORTED_BY})
         return stored.get(_REPORTED_BY, "1") != str(self._n_grouped)
+
+    def note_reporting(self) -> None:
+        """Remember that some may be reported by the groups that there are now, and some not."""
+        if self.is_regrouped():
+            self._output.require_guard()
+            self._instance.run_storage.set_cursor_values({_REPORTED_BY: _MIXED})
 
     def note_reported(self) -> None:
         """Remember that everything is reported by the groups that there are now."""

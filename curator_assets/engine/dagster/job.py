@@ -114,7 +114,9 @@ def refresh_job(
                 for stage in graph.stages
                 if not stage.is_optional or (is_whole and work.entry(stage))
             ]
-            groups, anew = shard_groups(settings, work.shards), registry.is_regrouped()
+            groups = shard_groups(settings, work.shards)
+            anew = chosen is None and registry.is_regrouped()
+            registry.note_reporting()
             yield from this.through(
                 stages, lambda stage: reporter_of(context, stage, work, groups, anew=anew)
             )

@@ -22,8 +22,8 @@ from curator_assets.storage.content_index.segment import (
     places_of,
     tables_and_rows,
 )
-from curator_assets.storage.ledger import hash_of
 from curator_assets.storage.store import Store
+from curator_assets.storage.versions import hash_of
 
 MAX_SEGMENTS = 8
 MAX_PLACES = 8

@@ -8,12 +8,13 @@ from __future__ import annotations
 import pyarrow as pa
 
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, Ledger, stored_files
+from curator_assets.storage.ledger import Entry, Ledger
 from curator_assets.storage.shards.source import Signature, Source
 from curator_assets.storage.shards.tars import TarContent
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import write_table
+from curator_assets.storage.versions import stored_files
 
 
 def known_version(ledger: Ledger, asset: str, shard: str, signature: Signature) -> str | None:

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curator_assets.errors import DamagedFileError
-from curator_assets.storage.ledger import stored_files
 from curator_assets.storage.store import Store
+from curator_assets.storage.versions import stored_files
 
 ROW_GROUP_ROWS = 4096
 """13 MB of embeddings of width 768: what a reader of single rows has to read."""

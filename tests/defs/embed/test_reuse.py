@@ -24,7 +24,7 @@ from curator_assets.kernels.decode import ImageDecoder
 from curator_assets.kernels.encode import EncoderModel
 from curator_assets.storage import layout
 from curator_assets.storage.content_index.segment import Segment
-from curator_assets.storage.ledger import stored_files
+from curator_assets.storage.versions import stored_files
 
 Members = list[tuple[str, bytes]]
 
