@@ -59,10 +59,10 @@ class Snapshot:
         if hashlib.sha256(rest).hexdigest().encode() != told:
             return {}
         head, *lines = rest.split(b"\n")
-        fields, names, marks = parsed_json(head)
-        if fields != list(ENTRY_FIELDS):
-            return {}
-        return dict(zip(names, zip(marks, lines, strict=True), strict=True))
+        match parsed_json(head):
+            case [fields, names, marks] if fields == list(ENTRY_FIELDS):
+                return dict(zip(names, zip(marks, lines, strict=True), strict=True))
+        return {}
 
     def __len__(self) -> int:
         return len(self._rows)
