@@ -22,7 +22,7 @@ from curator_assets.errors import named
 from curator_assets.storage import layout
 from curator_assets.storage.entries import decoded_metadata
 from curator_assets.storage.ledger import Entry
-from curator_assets.storage.versions import hash_of
+from curator_assets.storage.versions import file_of, hash_of
 
 _SHOWN = 20
 """Shards of a group that are named."""
@@ -212,16 +212,16 @@ class GroupReporter:
 
     def _counts(self, shards: Sequence[str]) -> dict[str, Any]:
         """The sums of what is counted of each shard."""
-        names, sums = [layout.metadata(self._stage.name, s) for s in shards], dict[str, Any]()
-        n_found = 0
-        for _, data in self._work.store.read_each(names):
-            try:
-                values, _ = decoded_metadata(data)
-            except ValueError:  # what was reported is no result: it holds nothing up
-                continue
+        shard_of = {layout.metadata(self._stage.name, shard): shard for shard in shards}
+        sums, n_found = dict[str, Any](), 0
+        for name, data in self._work.store.read_each(list(shard_of)):
+            entry = self._work.require(self._stage, shard_of[name])
+            if entry.reported.get(name) != file_of(data):
+                continue  # what was reported is no result: it holds nothing up
+            values, _ = decoded_metadata(data)
             n_found += 1
-            for name in self._stage.counts:
-                sums[name] = sums.get(name, 0) + values.get(name, 0)
+            for count in self._stage.counts:
+                sums[count] = sums.get(count, 0) + values.get(count, 0)
         if n_found < len(shards):
             sums["counts_lack"] = (
                 f"what was reported of {len(shards) - n_found} of the shards can't be read, and is "
