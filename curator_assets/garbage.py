@@ -12,8 +12,8 @@ def collected_later() -> Iterator[None]:
     """Look for no garbage until the block ends; also a decorator.
 
     What is kept of a ledger is many small objects. To look through them again and again as they
-    come takes a third of the time that they are read in. What forms cycles meanwhile stays until the
-    end, so not for what makes many.
+    come takes a third of the time that they are read in. Not for what makes many cycles: they
+    stay until the end.
     """
     was_enabled = gc.isenabled()
     gc.disable()
