@@ -10,7 +10,7 @@ import numpy as np
 
 from curator_assets.kernels.dense import DensePools
 from curator_assets.kernels.edges import edges_of_pairs
-from curator_assets.kernels.keep_order import KeepOrder, easy_keys
+from curator_assets.kernels.keep_order import KeepOrder, easy_keys, random_keys
 from curator_assets.kernels.nodes import Nodes, row_type
 from curator_assets.kernels.resolution import (
     Graph,
@@ -142,3 +142,8 @@ def easy_order(distance, ids, *, is_descending=False):
 def hard_order(distance, ids):
     """int64 [N], the rows by the policy `hard`."""
     return easy_order(distance, ids, is_descending=True)
+
+
+def random_order(ids, *, seed):
+    """int64 [N], the rows by the policy `random`."""
+    return np.argsort(random_keys(ids, np.arange(len(ids)), seed=seed), kind="stable")

@@ -5,12 +5,12 @@ Legend: N images, n of them, m numbers of a key.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curator_assets.kernels.draws import draw_numbers
 from curator_assets.kernels.sorted_runs import Scratch, SortedRuns
 
 Keys = NDArray[np.bytes_]
@@ -88,15 +88,7 @@ def random_keys(ids: Iterable[str], rows: NDArray[np.int64], *, seed: int) -> Ke
         rows: int64 [n], decide between equal hashes.
         seed: another seed, another order.
     """
-    key = str(seed).encode()
-    digests = [hashlib.blake2b(name.encode(), key=key, digest_size=8).digest() for name in ids]
-    return _as_bytes([np.frombuffer(b"".join(digests), ">u8"), rows.astype(np.uint64)])
-
-
-def random_order(ids: Iterable[str], *, seed: int) -> NDArray[np.int64]:
-    """int64 [N]: ids that fit into memory, ordered by ``random_keys``."""
-    names = list(ids)
-    return np.argsort(random_keys(names, np.arange(len(names)), seed=seed), kind="stable")
+    return _as_bytes([draw_numbers(ids, seed=seed), rows.astype(np.uint64)])
 
 
 def _as_bytes(numbers: Sequence[NDArray[np.unsignedinteger]]) -> Keys:

@@ -94,7 +94,7 @@ class _Sweep:
         """Follow the edges of all nodes below `stop`."""
         while True:
             left = self._sources[self._done :]
-            end = self._done + int(np.searchsorted(left, stop))
+            end = self._done + int(np.searchsorted(left, left.dtype.type(stop)))
             for start in range(self._done, end, _LOOP_CHUNK):
                 self._follow(slice(start, min(start + _LOOP_CHUNK, end)))
             self._done = end

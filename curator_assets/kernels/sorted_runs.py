@@ -42,7 +42,8 @@ class _Run:
 class SortedRuns:
     """Records, ordered by one field; those with equal keys in the order in which they came.
 
-    About `RUN_BYTES` are in memory, thrice that while pieces are read.
+    About `RUN_BYTES` are in memory, thrice that while pieces are read; more where one key has more
+    records than that, since they come in one piece.
 
     Args:
         key: the field: a number, or bytes without a zero byte at their end that counts.
@@ -111,9 +112,14 @@ class SortedRuns:
         mark = int(np.searchsorted(run.marks, bound))  # type: ignore[call-overload]
         if not mark:
             return 0
-        first = (mark - 1) * run.step
-        keys = self._read(run, first, min(first + run.step, run.n_records))[self._key]
-        return first + int(np.searchsorted(keys, bound))  # type: ignore[call-overload]
+        low, high = (mark - 1) * run.step + 1, min(mark * run.step, run.n_records)
+        while low < high:
+            middle = (low + high) // 2
+            if self._read(run, middle, middle + 1)[self._key][0] < bound:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def _read(self, run: _Run, start: int, end: int) -> Records:
         assert self._file is not None  # there is a run

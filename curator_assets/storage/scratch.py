@@ -1,6 +1,7 @@
 """Files for what does not fit into memory: they have no name, and are gone when they are closed.
 
-So nothing is left behind, whatever ends the process.
+So nothing is left behind, whatever ends the process. On a file system that knows no files without a
+name (NFS) they have one for a moment, and a kill in that moment leaves an empty file.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import tempfile
 
 import numpy as np
 import pytest
-from resolved import easy_order, hard_order
+from resolved import easy_order, hard_order, random_order
 
 from curator_assets.kernels import sorted_runs
 from curator_assets.kernels.keep_order import (
@@ -12,7 +12,6 @@ from curator_assets.kernels.keep_order import (
     best_keys,
     easy_keys,
     random_keys,
-    random_order,
 )
 
 NAN, INF = np.nan, np.inf

@@ -10,11 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from curator_assets.defs.deduplicate.stored_pairs import StoredPairs
+from curator_assets.kernels import sorted_runs
 from curator_assets.kernels.sorted_runs import Records, SortedRuns
 from curator_assets.storage.tables import schemas
 
 if TYPE_CHECKING:
     from curator_assets.kernels.nodes import Nodes
+
+_RECORD_BYTES = 24  # at most, beside the id
 
 
 class Removals:
@@ -57,16 +60,28 @@ class Removals:
 
     def _name_kept(self, records: Records) -> None:
         """Note the ids of the kept images with the removed ones; records are ordered by `kept`."""
-        starts = self._stored.numbers.starts
-        for _, ids, mine in self._named(records, "kept"):
+        change = np.flatnonzero(np.diff(records["kept"].astype(np.int64), prepend=-1))
+        groups = np.repeat(np.arange(len(change)), np.diff(change, append=len(records)))
+        done = 0  # groups, of which one may have any number of images
+        for _, ids, kept in self._named(records[change], "kept"):
             names = np.array([name.encode() for name in ids.to_pylist()], np.bytes_)
-            fields = [("shard", np.uint32), *records.dtype.descr, ("kept_id", names.dtype)]
-            named = np.empty(len(mine), fields)
-            named["shard"] = np.searchsorted(starts, mine["row"], side="right") - 1
-            for field in records.dtype.names or ():
-                named[field] = mine[field]
-            named["kept_id"] = names
-            self._by_shard.append(named)
+            first, last = np.searchsorted(groups, (done, done + len(kept)))
+            n_at_once = max(1, sorted_runs.RUN_BYTES // (names.itemsize + _RECORD_BYTES))
+            for start in range(first, last, n_at_once):
+                part = slice(start, min(start + n_at_once, last))
+                self._by_shard.append(self._record(records[part], names[groups[part] - done]))
+            done += len(kept)
+
+    def _record(self, records: Records, kept_ids: np.ndarray) -> Records:
+        """The records with the number of their shard and the kept ids."""
+        fields = [("shard", np.uint32), *records.dtype.descr, ("kept_id", kept_ids.dtype)]
+        named = np.empty(len(records), fields)
+        starts = self._stored.numbers.starts
+        named["shard"] = np.searchsorted(starts, records["row"], side="right") - 1
+        for field in records.dtype.names or ():
+            named[field] = records[field]
+        named["kept_id"] = kept_ids  # no id ends in a zero byte: a tar's names end at one
+        return named
 
     def _named(self, records: Records, field: str) -> Iterator[tuple[str, pa.Array, Records]]:
         """Of records in order of the rows in a field: each shard, the ids of its, and its own."""

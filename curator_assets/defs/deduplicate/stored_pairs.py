@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.filter.sample_rules import read_sample_columns
 from curator_assets.engine.work import Work
+from curator_assets.errors import UserError
 from curator_assets.kernels.copies import CopyFinder
 from curator_assets.kernels.nodes import row_type
 from curator_assets.settings import Settings
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
     from curator_assets.kernels.found_pairs import DenseMembers
 
 _ASKED_ONCE = ["content_hash", "image_id"]
-_BYTES_OF_SAMPLE, _BYTES_OF_KEY, _BYTES_OF_PAIR = 32, 64, 96
+_BYTES_OF_SAMPLE, _BYTES_OF_KEY, _BYTES_OF_PAIR = 48, 64, 96
 """On the scratch disk at most, but for long ids: a hash, its row and an id, compressed; a distance,
 an id and a row; an edge by either end, a verdict, and a verdict with an id."""
 
 
-class SharedIdError(Exception):
+class SharedIdError(UserError):
     """An image id occurs twice."""
 
 

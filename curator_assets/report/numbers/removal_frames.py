@@ -91,13 +91,15 @@ def _together(
     removals: Removals, beyond: Removals, numbers: RowNumbers
 ) -> Iterator[tuple[list[pa.Table], list[pa.Table]]]:
     """The tables of both streams for some shards at a time, the same ones of both."""
-    held, held_beyond = list[pa.Table](), list[pa.Table]()
+    held, held_beyond, n_rows = list[pa.Table](), list[pa.Table](), 0
     streams = _ranked(removals, held, numbers), _ranked(beyond, held_beyond, numbers)
     for _, of_shard in groupby(merge(*streams, key=itemgetter(0)), key=itemgetter(0)):
         for _, table, to in of_shard:
             to.append(table)
-        if sum(map(len, (*held, *held_beyond))) >= _FRAME_ROWS:
+            n_rows += len(table)
+        if n_rows >= _FRAME_ROWS:
             yield held, held_beyond
+            n_rows = 0
             held.clear()
             held_beyond.clear()
     if held or held_beyond:

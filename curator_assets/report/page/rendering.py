@@ -35,10 +35,7 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
     settings, tables = given.settings, numbers.tables
     wished = settings.report.wished_precision
     rates = {by: tables["rates"].filter(pl.col("by") == by) for by in RATES}
-    long = {"cells": 0, "rates": 0, "shards": MAX_SHARDS, "shard_pairs": MAX_PAIRS}
-    rows = {
-        name: table.head(long.get(name, len(table))).to_dicts() for name, table in tables.items()
-    }
+    rows = _rows(tables)
     page = _environment().get_template("page.html.j2")
     return page.render(
         s=numbers.summary,

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pytest
-from resolved import Resolution, easy_order, resolve_plainly
+from resolved import Resolution, easy_order, random_order, resolve_plainly
 
 from curator_assets.defs.deduplicate.resolver import Resolver
 from curator_assets.defs.deduplicate.stored_pairs import SharedIdError, StoredPairs
 from curator_assets.kernels import nodes, sorted_runs
 from curator_assets.kernels.found_pairs import DenseMembers, Pairs
-from curator_assets.kernels.keep_order import random_order
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
