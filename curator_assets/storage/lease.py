@@ -70,6 +70,7 @@ def hold_lease(store: Store, run: str, log: logging.Logger = _LOG) -> Iterator[N
     with store.guarded(held):
         beating.start()
         try:
+            _remove_earlier(store, token)
             yield
             held.require()
         finally:
@@ -207,10 +208,14 @@ def _created_as(store: Store, token: int, mine: Holder) -> bool:
     if max(tokens, default=token) > token:  # slept between looking and creating
         store.remove(name)
         return False
-    for earlier in tokens:
+    return True
+
+
+def _remove_earlier(store: Store, token: int) -> None:
+    """Remove the leases before this one; its holder is the guard by now, and no thread before."""
+    for earlier in _tokens(store):
         if earlier < token:
             store.remove(layout.lease(earlier))
-    return True
 
 
 def _beat(held: Held, mine: Holder, ended: threading.Event) -> None:

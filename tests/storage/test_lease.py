@@ -102,6 +102,31 @@ def test_of_many_at_once_one_holds_it_at_a_time(store):
     assert store.read("n") == b"8"
 
 
+def test_one_that_has_let_go_but_not_left_holds_up_no_thread(store, monkeypatch):
+    let_go, write = threading.Event(), lease._write
+
+    def slow(held, mine, what):
+        written = write(held, mine, what)
+        if held.run == "slow" and mine.released:
+            let_go.set()
+            taken.wait(5)
+        return written
+
+    def leave_slowly():
+        with hold_lease(Store(store.location), "slow"):
+            pass
+
+    taken, thread = threading.Event(), threading.Thread(target=leave_slowly)
+    monkeypatch.setattr(lease, "_write", slow)
+    thread.start()
+    assert let_go.wait(5)
+    with hold_lease(store, "next"):
+        taken.set()
+        thread.join()
+        put(store, "n", b"0")
+    assert holder(store)[1].run == "next"
+
+
 def test_who_waits_says_so_once_and_for_whom(store, caplog, monkeypatch):
     monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.1)
     put(store, layout.lease(9), encoded(elsewhere()))
