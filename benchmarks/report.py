@@ -97,7 +97,8 @@ def given_in(folder: Path, n_shards: int) -> Given:
     settings = settings_in(folder)
     store, shards = Store(settings.output), shard_names(n_shards)
     n_rows = {shard: count_rows(store, layout.embeddings(shard)) for shard in shards}
-    resolver = Resolver(StoredPairs(store, n_rows, cell_groups()), settings)
+    stored = StoredPairs(store, n_rows, cell_groups())
+    resolver = Resolver(stored, settings)
     return Given(
         settings=settings,
         store=store,
@@ -105,7 +106,7 @@ def given_in(folder: Path, n_shards: int) -> Given:
         shards=shards,
         behind=[],
         n_taking_part=resolver.n_taking_part,
-        n_resolved={shard: count_rows(store, layout.embeddings(shard)) for shard in shards},
+        row_numbers=stored.numbers,
         resolver=resolver,
         why_not=None,
         verdict_files=[],

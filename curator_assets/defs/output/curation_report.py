@@ -124,7 +124,7 @@ def given_of(work: Work) -> Given:
     settings, store = work.settings, work.store
     curated, groups = _curated(work), work.cell_groups
     n_dense = sum(count_rows(store, layout.dense_members(group)) for group in groups)
-    embedded = shards_of_one_id_each(work)
+    stored = stored_pairs(work)
     states = [work.require(IMAGE_EMBEDDINGS, shard).state for shard in curated]
     left_out = Counter[str]()
     for state in states:
@@ -136,8 +136,8 @@ def given_of(work: Work) -> Given:
         shards=list(curated),
         behind=[s for s in work.made_shards(DEDUPLICATED_SHARDS) if s not in curated],
         n_taking_part=work.require(DUPLICATE_GROUPS).state["n_taking_part"],
-        n_resolved={shard: entry.state["n_samples"] for shard, entry in embedded.items()},
-        resolver=Resolver(stored_pairs(work), settings),
+        row_numbers=stored.numbers,
+        resolver=Resolver(stored, settings),
         why_not=too_many(n_dense),
         verdict_files=verdict_files(store),
         not_taken=read_not_taken(store),

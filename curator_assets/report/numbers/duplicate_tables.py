@@ -30,7 +30,6 @@ from curator_assets.report.numbers.marked_pairs import (
 from curator_assets.report.numbers.removal_frames import BANDED, banded_frames, removal_frames
 from curator_assets.report.numbers.shard_frames import copied
 from curator_assets.storage.tables.groups import read_removals
-from curator_assets.storage.tables.pair_tables import RowNumbers
 
 N_LOWEST = 200
 """Removed images of lowest cosine, among which doubtful ones are looked for."""
@@ -102,7 +101,7 @@ def duplicate_tables(given: Given) -> DuplicateTables:
         VerdictError: a table of marked pairs can't be read.
     """
     chosen, store = given.settings.duplicates, given.store
-    marks, numbers = read_marks(store, given.verdict_files), RowNumbers(given.n_resolved)
+    marks, numbers = read_marks(store, given.verdict_files), given.row_numbers
     bands = make_bands(chosen.eps, chosen.max_eps)
     beyond = _Counted(given.resolver.removals(chosen.max_eps))
     found = _PairCounts(numbers.n_rows, marks)

@@ -10,6 +10,7 @@ from curator_assets.settings import Settings
 from curator_assets.storage.shards.not_taken import NotTaken
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
+from curator_assets.storage.tables.pair_tables import RowNumbers
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Given:
         shards: those with verdicts on the present embeddings, in order of arrival.
         behind: shards that the report leaves out, their verdicts being of other embeddings.
         n_taking_part: images that are readable and pass the filters.
-        n_resolved: shard -> its images, of all that were resolved, in order of arrival.
+        row_numbers: of the images of all shards that were resolved.
         resolver: resolves the stored pairs at any eps.
         why_not: why it was not asked at every eps of the curve; None if it was.
         verdict_files: the tables of marked pairs.
@@ -38,7 +39,7 @@ class Given:
     shards: list[str]
     behind: list[str]
     n_taking_part: int
-    n_resolved: Mapping[str, int]
+    row_numbers: RowNumbers
     resolver: Resolves
     why_not: str | None
     verdict_files: list[str]

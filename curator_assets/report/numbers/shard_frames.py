@@ -74,8 +74,8 @@ class _Tables:
 
 
 def _read(store: Store, scores: tuple[str, ...], shard: str) -> _Tables:
-    columns = list({"image_id", "verdict", "reason", *scores})
-    curated = read_table(store, layout.curated_table(shard), sorted(columns))
+    columns = sorted({"image_id", "verdict", "reason", *scores})
+    curated = read_table(store, layout.curated_table(shard), columns)
     embedded = read_table(store, layout.embeddings(shard), _OF_EMBEDDINGS)
     try:
         cells = read_table(store, layout.assignments(shard), _OF_CELLS.names)
