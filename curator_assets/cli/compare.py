@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
@@ -17,6 +17,7 @@ from curator_assets.questions.comparison import (
     changed_keys,
     compare,
 )
+from curator_assets.report.page.number_words import count, size
 from curator_assets.settings import FilterRule
 from curator_assets.settings_file import load_settings
 from curator_assets.storage.tables.csv_cells import to_cell
@@ -129,10 +130,10 @@ def print_summary(summary: Summary, keys: dict[str, tuple[Any, Any]]) -> None:
     for name, (before, after) in keys.items():
         say(f"  {name}: {_shown(name, before)} -> {_shown(name, after)}")
     say()
-    say(f"{'before / after':<16}" + "".join(f"{verdict:>12}" for verdict in VERDICTS))
+    say(f"{'before / after':<16}" + "".join(f"{verdict:>15}" for verdict in VERDICTS))
     for verdict in VERDICTS:
         counts = (summary.verdicts[verdict, other] for other in VERDICTS)
-        say(f"{verdict:<16}" + "".join(f"{n:>12,}" for n in counts))
+        say(f"{verdict:<16}" + "".join(f"{n:>15,}" for n in counts))
     _print_kept(summary)
     say()
     say(f"{summary.causes.total():,} samples get another verdict")
@@ -159,9 +160,9 @@ def _shown(name: str, value: Any) -> str:
 def _print_kept(summary: Summary) -> None:
     n_kept = summary.n_with(KEPT)
     say()
-    say(f"{'':<16}{'before':>12}{'after':>12}{'':>5}change")
-    say(_row("kept", n_kept, 1, ""))
-    say(_row("image bytes", summary.kept_bytes, 1e6, " MB"))
+    say(f"{'':<16}{'before':>15}{'after':>15}{'':>5}change")
+    say(_row("kept", n_kept, count))
+    say(_row("image bytes", summary.kept_bytes, size))
     say()
     say(f"tars to be rewritten: {len(summary.rewritten):,} of {summary.n_shards:,}")
     by_loss = sorted(summary.rewritten.items(), key=lambda item: item[1][1] - item[1][0])
@@ -176,8 +177,7 @@ def _print_kept(summary: Summary) -> None:
         )
 
 
-def _row(name: str, values: tuple[int, int], unit: float, suffix: str) -> str:
-    digits = 0 if unit == 1 else 1
-    cells = "".join(f"{f'{value / unit:,.{digits}f}{suffix}':>12}" for value in values)
+def _row(name: str, values: tuple[int, int], in_words: Callable[[int], str]) -> str:
+    cells = "".join(f"{in_words(value):>15}" for value in values)
     change = (values[1] - values[0]) / max(values[0], 1)
     return f"{name:<16}{cells}{'':>5}{change:+.1%}"

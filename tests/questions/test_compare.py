@@ -1,12 +1,13 @@
 """Other settings, compared before anything is written: what is foretold is what a refresh does."""
 
 import csv
+from collections import Counter
 
 import pytest
 import yaml
 from pipeline import MODEL
 
-from curator_assets.cli.compare import Summary, print_comparison
+from curator_assets.cli.compare import Summary, print_comparison, print_summary
 from curator_assets.cli.refresh import run
 from curator_assets.questions.comparison import NotComparableError, compare
 from curator_assets.settings_file import SettingsError, load_settings
@@ -143,3 +144,11 @@ def test_the_command_prints_the_matrix_and_writes_every_changed_image(
     settings_with(project, duplicates={"max_eps": 0.4})
     with pytest.raises(NotComparableError, match="the second settings need data"):
         print_comparison([project.folder / "curator.yaml", project.folder / "other.yaml"], None)
+
+
+def test_columns_stay_apart_however_large_the_numbers(capsys):
+    verdicts = Counter({("kept", "kept"): 9_876_543_210, ("kept", "duplicate"): 1_234_567_890})
+    print_summary(Summary(verdicts=verdicts, kept_bytes=(2**50, 2**49)), {})
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["kept", "9,876,543,210", "0", "1,234,567,890", "0"] in rows
+    assert ["image", "bytes", "1.13", "PB", "563", "TB", "-50.0%"] in rows

@@ -16,8 +16,8 @@ def percent(share: float) -> str:
 def size(n_bytes: int) -> str:
     """1234567 as 1.23 MB."""
     number, unit = float(n_bytes), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if number < 1000 or unit == "PB":
             break
         number /= 1000
     return f"{number:.3g} {unit}"
