@@ -22,4 +22,4 @@ def test_any_value_in_words(value, words):
 def test_shares_and_sizes_in_words():
     assert percent(0.12345) == "12.35 %"
     assert [size(n) for n in (0, 999, 1000, 1_234_567)] == ["0 B", "999 B", "1 kB", "1.23 MB"]
-    assert size(5 * 10**15) == "5e+03 TB"
+    assert size(5 * 10**15) == "5 PB"
