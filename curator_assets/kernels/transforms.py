@@ -17,6 +17,7 @@ Tones = Literal["", "brighter", "darker", "grey", "coloured", "other", "unsure"]
 
 _MIN_GAIN, _MAX_RESIDUAL = 0.02, 3.0
 _NO_CHROMA, _MAX_SATURATION, _MAX_SATURATION_LEVELS = 5.0, 0.1, 0.6
+_MIN_TONES, _MAX_CONTRAST, _RIM = 60, 2.0, 3
 _LUMA = np.array([0.299, 0.587, 0.114])
 _PLAIN, _ALIKE, _ALIKE_AT_MOST = 2.0, 2.0, 8.0
 _TONES_SIDE, _PLAIN_SIDE, _MIN_PLAIN_SIDE = 32, 16, 8
@@ -109,11 +110,14 @@ def _is_border(picture: Image.Image, inner: Box) -> bool:
     """Whether what lies around `inner` is of one colour."""
     pixels = np.asarray(picture)
     height, width = pixels.shape
-    left, right = round(inner.left * width) - 1, round(inner.right * width) + 1
-    top, bottom = round(inner.top * height) - 1, round(inner.bottom * height) + 1
+    left, right = round(inner.left * width) - _RIM, round(inner.right * width) + _RIM
+    top, bottom = round(inner.top * height) - _RIM, round(inner.bottom * height) + _RIM
     outside = np.ones(pixels.shape, bool)
     outside[max(top, 0) : bottom, max(left, 0) : right] = False
-    return bool(outside.any() and pixels[outside].std() < _PLAIN * 2)
+    if not outside.any():
+        return False
+    around = pixels[outside]
+    return bool(np.quantile(np.abs(around - np.median(around)), 0.95) < _ALIKE_AT_MOST)
 
 
 def _tones(first: Image.Image, second: Image.Image, box: Box, outer: Box) -> tuple[Tones, float]:
@@ -130,11 +134,13 @@ def _tones(first: Image.Image, second: Image.Image, box: Box, outer: Box) -> tup
         return ("grey" if is_grey else "coloured"), 0.0
     left = np.abs(np.minimum(one * gain, 255) - other)
     more, levels = (0.0, 0.0) if was_grey else _saturation(chroma, other_chroma, other, gain)
-    if np.median(left.mean(axis=2)) > _MAX_RESIDUAL or (
-        more > _MAX_SATURATION and levels > _MAX_SATURATION_LEVELS
-    ):
-        return "other", 0.0
-    if more > _MAX_SATURATION:  # of colours so faint that their loss in a JPEG looks the same
+    contrast = _contrast(luma, other_luma)
+    is_more = more > _MAX_SATURATION
+    is_other = np.median(left.mean(axis=2)) > _MAX_RESIDUAL
+    if is_other or abs(contrast) > _MAX_CONTRAST or (is_more and levels > _MAX_SATURATION_LEVELS):
+        is_clipped = contrast < -_MAX_CONTRAST and gain > 1  # as white is, of what was brightened
+        return ("unsure" if is_clipped else "other"), 0.0
+    if is_more:  # of colours so faint that their loss in a JPEG looks the same
         return "unsure", 0.0
     largest = float(left.max())
     if abs(gain - 1) < _MIN_GAIN:
@@ -156,8 +162,26 @@ def _saturation(
 
 def _gain(luma: np.ndarray, other: np.ndarray) -> float:
     """By what the first is multiplied, told from what is neither dark nor white."""
-    middle = (luma > 16) & (luma < 235) & (other > 8) & (other < 235)
+    middle = _in_middle(luma, other)
     return float(np.median(other[middle] / luma[middle])) if middle.any() else 1.0
+
+
+def _contrast(luma: np.ndarray, other: np.ndarray) -> float:
+    """By how many levels more light is multiplied than dark; a few altered places do not count."""
+    middle = _in_middle(luma, other)
+    if middle.sum() < _MIN_TONES:
+        return 0.0
+    known, wanted = luma[middle], other[middle]
+    order = np.argsort(known)
+    third = len(order) // 3
+    dark, light = order[:third], order[-third:]
+    gains = [float(np.median(wanted[part] / known[part])) for part in (dark, light)]
+    return (gains[1] - gains[0]) * float(np.median(known[dark]))
+
+
+def _in_middle(luma: np.ndarray, other: np.ndarray) -> np.ndarray:
+    inside: np.ndarray = (luma > 16) & (luma < 235) & (other > 8) & (other < 235)
+    return inside
 
 
 def _both_plain(first: Image.Image, second: Image.Image) -> bool:

@@ -13,7 +13,7 @@ from curator_assets.report.numbers.shown_images import Facts
 MAX_ASPECT_CHANGE = 0.02
 _MAX_SCALE_CHANGE = 0.02  # told from how large a part is
 _MAX_CROPPED = 0.995  # a part that is larger may as well be all
-_SURELY_SAME, _SURELY_ALTERED = 15.0, 30.0  # levels of 0-255
+_SURELY_SAME, _SURELY_ALTERED = 12.0, 30.0  # levels of 0-255
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _words(kept: Seen, removed: Seen, transform: Transform) -> Iterator[str]:
         *_size(kept.facts, removed.facts, transform),
         *([_TONES[transform.tones]] if transform.tones in _TONES else []),
     ]
-    if transform.largest_difference > _SURELY_ALTERED:
+    if not transform.tones and transform.largest_difference > _SURELY_ALTERED:
         said.append("altered in places")
     yield from said
     if kept.facts["format"] != removed.facts["format"]:
@@ -74,8 +74,13 @@ def _orientation(kept: Seen, removed: Seen, transform: Transform) -> Iterator[st
             transform.turned
         ]
     before, after = kept.thumbnail.orientation, removed.thumbnail.orientation
-    if not (transform.turned or transform.is_mirrored or before == after):
-        yield "stored upright" if after == 1 else "stored turned, EXIF sets it upright"
+    if transform.turned or transform.is_mirrored or before == after:
+        return
+    if after == 1:
+        yield "stored upright"
+    else:
+        how = "mirrored" if after in (2, 4) else "turned"
+        yield f"stored {how}, EXIF sets it upright"
 
 
 def _extent(transform: Transform) -> Iterator[str]:
