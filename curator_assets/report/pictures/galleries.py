@@ -160,7 +160,7 @@ def _band(band: Band, pairs: list[Pair], n_elsewhere: int, pictures: GalleryPict
     if any(pair.number for pair in pairs):
         about += f" These are the pairs to mark; a number is the line in {layout.PAIRS_TO_MARK}."
     if n_elsewhere:
-        about += f" {n_elsewhere} of the sample stand among those nearest to eps."
+        about += f" Among those nearest to eps: {n_elsewhere} more of the sample."
     title = band.name if band.removed else f"{band.name}: not removed"
     return Gallery(title, about, _rows(pairs, pictures))
 
@@ -168,27 +168,30 @@ def _band(band: Band, pairs: list[Pair], n_elsewhere: int, pictures: GalleryPict
 def _about_aspects(found: Found) -> str:
     n, n_looked = len(found.aspects), len(found.aspects_looked_at)
     return (
-        f"Of the other removed images of lowest cosine, {n} differ from the kept one in width / "
-        f"height; the pixels of {n_looked} were compared, and these are the first whose shape no "
+        f"Of another width / height than the kept image: {n} of the other removed images of "
+        f"lowest cosine. Compared by their pixels: {n_looked}. Shown: the first whose shape no "
         "crop, turn, border or stretch accounts for."
     )
 
 
-def _largest(groups: Iterable[Group], shown: Sequence[Pair], pictures: GalleryPictures) -> Gallery:
-    """A row a group, even if all that could be shown of it is shown elsewhere."""
+def _largest(groups: Sequence[Group], shown: Sequence[Pair], pictures: GalleryPictures) -> Gallery:
+    """A row a group, but for those of which every image is shown elsewhere."""
     rows = []
     for group in groups:
+        n_above = sum(pair.kept.image_id == group.kept.image_id for pair in shown)
+        if n_above + 1 >= group.size:
+            continue
+        heading = f"{group.size:,} images" + (f", {n_above:,} of them above" if n_above else "")
         left = group.without(shown).members[:N_MEMBERS]
-        n_elsewhere = sum(pair.kept.image_id == group.kept.image_id for pair in shown)
-        heading = f"{group.size:,} images" + (
-            f", {n_elsewhere} of them above" if n_elsewhere else ""
-        )
         others = [pictures.removed(pair) for pair in left]
         rows.append(PictureRow(heading, None, [pictures.picture(group.kept), *others]))
     about = (
         f"The kept image, and of the others the {N_MEMBERS} of lowest cosine that are not shown "
-        "above; where all of them are, it stands alone."
+        "above."
     )
+    if len(rows) < len(groups):
+        n_left_out = len(groups) - len(rows)
+        about += f" Shown above in whole: {n_left_out} of the {len(groups)} largest groups."
     return Gallery("The largest groups", about, rows)
 
 

@@ -126,16 +126,13 @@ def test_a_pair_is_shown_once_and_keeps_its_number(shown):
     assert len(galleries.nearest.rows) == N_NEAREST
     assert names(galleries.bands[0]) == [["ksame", "same"]]
     assert galleries.bands[0].rows[0].number is None
-    assert "3 of the sample stand among those nearest" in galleries.bands[1].about
-    of_group, alone = galleries.largest.rows
-    assert (of_group.heading, alone.heading) == (
-        "21 images, 3 of them above",
-        "2 images, 1 of them above",
-    )
+    assert "Among those nearest to eps: 3 more of the sample" in galleries.bands[1].about
+    (of_group,) = galleries.largest.rows
+    assert of_group.heading == "21 images, 3 of them above"
+    assert "Shown above in whole: 1 of the 2 largest groups." in galleries.largest.about
     assert [p.image_id for p in of_group.pictures[1:]] == [
         f"m{i:03}" for i in range(3, 3 + N_MEMBERS)
     ]
-    assert len(alone.pictures) == 1
 
 
 def test_rows_of_a_table_that_was_left_as_it_was_bear_no_numbers(shown):
