@@ -93,7 +93,7 @@ def _extent(transform: Transform) -> Iterator[str]:
 
 
 def _size(kept: Facts, removed: Facts, transform: Transform) -> Iterator[str]:
-    """Smaller, larger or stretched, by how many pixels show the same part."""
+    """Smaller, larger or stretched, by how many pixels show what both show."""
     sides = [kept["width"], kept["height"]]
     if transform.turned in (90, 270):
         sides.reverse()
@@ -107,9 +107,9 @@ def _size(kept: Facts, removed: Facts, transform: Transform) -> Iterator[str]:
     if abs(across / down - 1) > MAX_ASPECT_CHANGE + least:
         yield f"stretched{sizes}"
     elif max(across, down) < 1 - _MAX_SCALE_CHANGE:
-        yield f"smaller{sizes}"
+        yield f"smaller{sizes}" if is_whole else "scaled down"
     elif min(across, down) > 1 + _MAX_SCALE_CHANGE:
-        yield f"larger{sizes}"
+        yield f"larger{sizes}" if is_whole else "scaled up"
 
 
 def _is_re_encoded(kept: Seen, removed: Seen, transform: Transform) -> bool:
