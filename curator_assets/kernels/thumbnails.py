@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 
+import numpy as np
 from PIL import Image
 
-from curator_assets.kernels.decode_with_pillow import PillowError, picture_of
+from curator_assets.kernels.decode_with_pillow import (
+    PillowError,
+    exif_orientation,
+    picture_of,
+)
 
 _QUALITY = 70
+_LADDER = [(320, 82), (320, 72), (320, 60), (320, 45), (240, 60), (240, 40), (240, 20), (240, 5)]
+"""Longest side and quality: a picture is made coarser rather than smaller than can be judged."""
+
 _MAX_PIXELS = 1 << 28
 """Larger images are not shown: one takes a gigabyte, up to seven where it may be transparent."""
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture small enough for a page.
+
+    Attributes:
+        jpeg: the file.
+        width: of the file, in pixels.
+        height: likewise.
+        orientation: EXIF orientation of the image that it was made of, 1 to 8; it has been applied.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+    orientation: int
+
+    def pixels(self) -> np.ndarray:
+        """Uint8 [height, width, 3], decoded anew each time."""
+        return np.asarray(Image.open(BytesIO(self.jpeg)).convert("RGB"))
+
+
+def page_thumbnail(data: bytes, *, max_bytes: int) -> Thumbnail | None:
+    """A thumbnail of at most `max_bytes`, at the best quality and size of `_LADDER` that fits.
+
+    Args:
+        data: an image file of any format that is embedded.
+        max_bytes: at least 3,000, which the last step never exceeds.
+
+    Returns:
+        None if it can't be decoded.
+
+    Raises:
+        ValueError: not even the last step is that small.
+    """
+    picture = _open(data, _LADDER[0][0])
+    if picture is None:
+        return None
+    for side, quality in _LADDER:
+        picture.thumbnail((side, side))
+        jpeg = _jpeg(picture, quality)
+        if len(jpeg) <= max_bytes:
+            return Thumbnail(jpeg, *picture.size, exif_orientation(data))
+    raise ValueError(f"a thumbnail of {len(jpeg):,} bytes does not fit into {max_bytes:,}")
 
 
 def thumbnail(data: bytes, side: int) -> bytes | None:
@@ -56,11 +110,12 @@ def _open(data: bytes, side: int) -> Image.Image | None:
         picture, _ = picture_of(data, max_pixels=_MAX_PIXELS, side=side)
     except PillowError:
         return None
+    picture.info.clear()  # Pillow would write comments and XMP of the image, of any length
     picture.thumbnail((side, side))
     return picture
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(picture: Image.Image, quality: int = _QUALITY) -> bytes:
     file = BytesIO()
-    picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    picture.save(file, "JPEG", quality=quality, optimize=True)
     return file.getvalue()

@@ -16,7 +16,7 @@ from curator_assets.report.numbers.report_numbers import ReportNumbers, report_n
 from curator_assets.report.numbers.sample_counts import count_samples
 from curator_assets.report.page.rendering import render_page
 from curator_assets.report.pictures.chart_rendering import Chart
-from curator_assets.report.pictures.galleries import Shown
+from curator_assets.report.pictures.examples import Examples
 from curator_assets.report.pictures.report_pictures import report_pictures
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
@@ -53,8 +53,8 @@ def make_report(given: Given) -> Report:
     """
     settings, store = given.settings, given.store
     duplicates = duplicate_tables(given)
-    chosen = Shown.choose(duplicates)
-    counts = count_samples(store, given.shards, settings, chosen.looked_at())
+    chosen = Examples.choose(duplicates)
+    counts = count_samples(store, given.shards, settings, chosen.addresses())
     numbers = report_numbers(given, duplicates, counts)
     pictures = report_pictures(given, numbers, chosen)
     page = render_page(given, numbers, pictures)

@@ -26,8 +26,8 @@ def test_pictures_captions_and_guesses_are_shown(finished):
     text = page(finished)
     assert text.count("data:image/jpeg;base64,") > 30
     assert "image absent" not in text
-    assert "identical bytes" in text and "re-encoded or edited" in text
-    assert '<span class="caption">' in text
+    assert "identical bytes" in text and "re-encoded" in text and "cropped to 9" in text
+    assert '<span class="caption"' in text
     assert not re.search(r'(src|href)="https?:', text)
     assert len(text.encode()) < LIMIT_BYTES
 

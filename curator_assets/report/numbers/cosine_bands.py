@@ -11,6 +11,8 @@ from itertools import pairwise
 import numpy as np
 
 N_WITHIN, N_BEYOND = 4, 2
+IDENTICAL = 0
+"""The number of the band of cosine 1."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from curator_assets.report.numbers.marked_pairs import Mark
 from curator_assets.report.numbers.removal_frames import BANDED
 from curator_assets.report.numbers.shard_frames import copied
 
-N_SHOWN = 6
-"""Pairs of a band that are shown as examples."""
+N_IDENTICAL = 3
+"""Pairs of cosine 1 that are shown, whether or not there is anything to mark at them."""
 
 
 class DrawnPairs:

@@ -2,7 +2,7 @@
 
 Neither those tables nor the pairs are held. The stored table is read three times: for all counts
 and draws, together with what `max_eps` would remove; for the largest groups, once all sizes are
-known; and for the members that are shown of these groups and of the drawn pairs'.
+known; and for the members that are shown of these groups.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import polars as pl
 import pyarrow as pa
 
 from curator_assets.report.numbers.band_precision import precision
-from curator_assets.report.numbers.cosine_bands import Band, make_bands
-from curator_assets.report.numbers.drawn_pairs import N_SHOWN, DrawnPairs
+from curator_assets.report.numbers.cosine_bands import IDENTICAL, Band, make_bands
+from curator_assets.report.numbers.drawn_pairs import N_IDENTICAL, DrawnPairs
 from curator_assets.report.numbers.duplicate_spread import GroupSizes, ShardPairs
 from curator_assets.report.numbers.eps_curve import eps_curve, eps_grid
 from curator_assets.report.numbers.given import Given
@@ -47,10 +47,10 @@ class DuplicateTables:
         marks: the pairs that people marked.
         n_filled_in_place: further ones, in the last table of pairs to mark.
         to_mark: the pairs that are to be marked next; rows of `banded_frames`.
-        drawn: pairs of each band to be shown; likewise.
+        identical: some of the pairs of cosine 1, to be shown; likewise.
         lowest: the `N_LOWEST` removed images of lowest cosine, the lowest first; likewise.
         largest: kept id and size of the largest groups.
-        members: kept id -> members of these groups, and of those of `drawn`.
+        members: kept id -> members of these groups.
         precision: the table of that name.
     """
 
@@ -61,7 +61,7 @@ class DuplicateTables:
     marks: list[Mark]
     n_filled_in_place: int
     to_mark: pl.DataFrame
-    drawn: pl.DataFrame
+    identical: pl.DataFrame
     lowest: pl.DataFrame
     largest: Sequence[tuple[str, int]]
     members: Mapping[str, list[dict[str, Any]]]
@@ -78,7 +78,7 @@ class _PairCounts:
 
     def __init__(self, n_rows: int, marks: list[Mark]) -> None:
         self.sizes, self.shard_pairs = GroupSizes(n_rows), ShardPairs()
-        self.to_mark, self.drawn = DrawnPairs(N_TO_MARK, marks), DrawnPairs(N_SHOWN)
+        self.to_mark, self.identical = DrawnPairs(N_TO_MARK, marks), DrawnPairs(N_IDENTICAL)
         self.lowest = pl.DataFrame(schema=BANDED)
         self.by_band = dict[int, int]()
 
@@ -87,7 +87,7 @@ class _PairCounts:
         self.sizes.add(removed)
         self.shard_pairs.add(removed)
         self.to_mark.add(frame)
-        self.drawn.add(frame)
+        self.identical.add(frame.filter(pl.col("band") == IDENTICAL))
         lowest = pl.concat([self.lowest, removed]).sort("cosine", "id")
         self.lowest = copied(lowest.head(N_LOWEST))
         for band, n in frame["band"].value_counts().iter_rows():
@@ -110,8 +110,7 @@ def duplicate_tables(given: Given) -> DuplicateTables:
     ):
         found.add(frame)
     largest = largest_groups(removal_frames(read_removals(store), numbers), found.sizes)
-    drawn = found.drawn.table
-    shown = {kept_id for kept_id, _ in largest}.union(drawn["kept_id"])
+    groups = {kept_id for kept_id, _ in largest}
     n_removed: Mapping[float, int]
     if given.why_not:
         n_removed = {chosen.eps: found.shard_pairs.n_duplicates, chosen.max_eps: beyond.n_rows}
@@ -125,10 +124,10 @@ def duplicate_tables(given: Given) -> DuplicateTables:
         marks=marks,
         n_filled_in_place=filled_in_place(store, marks),
         to_mark=found.to_mark.table,
-        drawn=drawn,
+        identical=found.identical.table,
         lowest=found.lowest,
         largest=largest,
-        members=group_members(removal_frames(read_removals(store), numbers), shown),
+        members=group_members(removal_frames(read_removals(store), numbers), groups),
         precision=precision(found.by_band, bands, marks),
     )
 

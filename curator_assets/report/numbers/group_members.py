@@ -10,7 +10,8 @@ import polars as pl
 from curator_assets.report.numbers.duplicate_spread import GroupSizes
 from curator_assets.report.numbers.shard_frames import copied
 
-N_LARGEST, N_MEMBERS = 6, 11
+N_LARGEST = 6
+N_MEMBERS = 30  # of which those are shown that are shown nowhere else
 
 
 def largest_groups(frames: Iterable[pl.DataFrame], sizes: GroupSizes) -> list[tuple[str, int]]:

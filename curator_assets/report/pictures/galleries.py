@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 
 from curator_assets.report.numbers.cosine_bands import Band
-from curator_assets.report.numbers.duplicate_tables import DuplicateTables
-from curator_assets.report.numbers.group_members import N_MEMBERS
 from curator_assets.report.numbers.near_threshold import NearThreshold
 from curator_assets.report.numbers.shown_images import Facts
 from curator_assets.report.pictures import examples
-from curator_assets.report.pictures.examples import Row
+from curator_assets.report.pictures.examples import N_DOUBTFUL, N_MEMBERS, Examples, Group, Pair
 from curator_assets.report.pictures.gallery_pictures import GalleryPictures, Picture
+from curator_assets.storage import layout
 from curator_assets.storage.shards.pixels import Address
 
 
 @dataclass(frozen=True)
 class PictureRow:
-    """Pictures side by side under a heading; of duplicates, the kept image first."""
+    """Pictures side by side under a heading; of duplicates, the kept image first.
+
+    Attributes:
+        heading: what they have in common; may be empty.
+        number: line of `pairs_to_mark.csv`; None where there is nothing to mark.
+        pictures: from left to right.
+    """
 
     heading: str
+    number: int | None
     pictures: list[Picture]
 
 
@@ -35,126 +42,167 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Galleries:
-    """All galleries: `near` by score, the others one below the other."""
+    """All galleries; a pair of a removed and a kept image is in one of them.
 
-    near: Mapping[str, list[Gallery]]
+    Attributes:
+        nearest: the removed pairs nearest to eps.
+        bands: of each band with pairs, those that were drawn to be marked.
+        doubtful: removed pairs of low cosine at which something else is odd.
+        largest: a row a group.
+        near: of each score, the images on both sides of its thresholds.
+    """
+
+    nearest: Gallery
     bands: list[Gallery]
-    largest: Gallery
     doubtful: list[Gallery]
-    to_mark: Gallery
+    largest: Gallery
+    near: Mapping[str, list[Gallery]]
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every picture of every gallery."""
+        galleries = [self.nearest, *self.bands, *self.doubtful, self.largest]
+        galleries += [gallery for of_score in self.near.values() for gallery in of_score]
+        for gallery in galleries:
+            for row in gallery.rows:
+                yield from row.pictures
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Which images the galleries show.
+class Found:
+    """The examples, and what captions and facts tell of them.
 
     Attributes:
-        bands: rows of each band.
-        largest: size and row of each of the largest groups.
-        candidates: the removed images of lowest cosine, among which doubtful ones are looked for.
-        to_mark: a row a pair.
-        doubtful: title -> rows, once they are found.
-        near: the images near each threshold, once they are found.
+        examples: pairs that were drawn, and the largest groups.
+        captioned: of the candidates, the first of another caption.
+        aspects: of the others, all of another aspect ratio.
+        near: the images near each threshold.
     """
 
-    bands: list[list[Row]]
-    largest: list[tuple[int, Row]]
-    candidates: list[Row]
-    to_mark: list[Row]
-    doubtful: Mapping[str, list[Row]] = field(default_factory=dict)
-    near: Sequence[NearThreshold] = ()
+    examples: Examples
+    captioned: list[Pair]
+    aspects: list[Pair]
+    near: Sequence[NearThreshold]
 
     @classmethod
-    def choose(cls, duplicates: DuplicateTables) -> Shown:
-        """Choose among the pairs that were drawn."""
-        bands = range(len(duplicates.bands))
-        return cls(
-            bands=[examples.band_rows(duplicates, band) for band in bands],
-            largest=examples.largest_groups(duplicates),
-            candidates=examples.pair_rows(duplicates.lowest),
-            to_mark=examples.pair_rows(duplicates.to_mark),
-        )
-
-    def found(
-        self,
+    def look(
+        cls,
+        chosen: Examples,
         near: Sequence[NearThreshold],
         facts: Mapping[Address, Facts],
         captions: Mapping[Address, str],
-    ) -> Shown:
-        """With the images near thresholds and the doubtful ones of the candidates."""
-        doubtful = {
-            "Lowest cosine": self.candidates[: examples.N_SUSPICIOUS],
-            "Another caption": examples.with_other_captions(self.candidates, captions),
-            "Another aspect ratio": examples.with_other_aspects(self.candidates, facts),
-        }
-        return replace(self, near=near, doubtful=doubtful)
+    ) -> Found:
+        """Look for doubtful pairs among the candidates."""
+        captioned = examples.with_other_captions(chosen.candidates, captions)
+        known = {pair.key for pair in captioned}
+        others = [pair for pair in chosen.candidates if pair.key not in known]
+        return cls(chosen, captioned, examples.with_other_aspects(others, facts), near)
+
+    @property
+    def aspects_looked_at(self) -> list[Pair]:
+        """The pairs of another aspect ratio whose pixels are compared."""
+        return self.aspects[: examples.N_ASPECTS]
 
     def addresses(self) -> set[Address]:
-        """Of every image that is shown."""
-        rows = [row for band in self.bands for row in band]
-        rows += [row for _, row in self.largest] + self.to_mark
-        rows += [row for chosen in self.doubtful.values() for row in chosen]
-        rows += [near.images(passes=passes) for near in self.near for passes in (True, False)]
-        return {image.address for row in rows for image in row}
+        """Of every image that is shown, and of the few more that are compared to choose."""
+        shown = [*self.examples.drawn(), *self.captioned]
+        pairs = [*shown, *self.aspects_looked_at]
+        for group in self.examples.groups:
+            pairs += group.without(shown).members[: N_MEMBERS + N_DOUBTFUL]
+        images = [image for pair in pairs for image in (pair.kept, pair.removed)]
+        images += [group.kept for group in self.examples.groups]
+        images += [
+            i for near in self.near for passes in (True, False) for i in near.images(passes=passes)
+        ]
+        return {image.address for image in images}
 
-    def looked_at(self) -> set[Address]:
-        """Of every image that is shown, and of the candidates."""
-        return self.addresses() | {image.address for row in self.candidates for image in row}
 
-
-def make_galleries(shown: Shown, pictures: GalleryPictures, bands: list[Band]) -> Galleries:
-    """The galleries of the chosen images."""
+def make_galleries(found: Found, pictures: GalleryPictures, bands: Sequence[Band]) -> Galleries:
+    """The galleries of what was found."""
+    chosen = found.examples
+    unexplained = (pair for pair in found.aspects_looked_at if not pictures.guess(pair))
+    aspects = list(islice(unexplained, N_DOUBTFUL))
+    removed = [pairs for band, pairs in zip(bands, chosen.bands, strict=True) if band.removed]
+    shown = [*chain(chosen.nearest, *removed), *found.captioned, *aspects]
     near = dict[str, list[Gallery]]()
-    for each in shown.near:
+    for each in found.near:
         near.setdefault(each.score, []).append(_near(each, pictures))
     return Galleries(
-        near=near,
+        nearest=Gallery(
+            "Nearest to eps",
+            "The removed images of lowest cosine, each behind the image kept for it.",
+            _rows(chosen.nearest, pictures),
+        ),
         bands=[
-            _band(band, rows, pictures)
-            for band, rows in zip(bands, shown.bands, strict=True)
-            if rows
+            _band(band, pairs, n_elsewhere, pictures)
+            for band, pairs, n_elsewhere in zip(
+                bands, chosen.bands, chosen.n_elsewhere, strict=True
+            )
+            if pairs or n_elsewhere
         ],
-        largest=Gallery(
-            "The largest groups",
-            f"The kept image, and of the others the {N_MEMBERS} of lowest cosine.",
-            [_picture_row(row, pictures, f"{size:,} images") for size, row in shown.largest],
-        ),
-        doubtful=[_doubtful(title, shown, pictures) for title in shown.doubtful],
-        to_mark=Gallery(
-            "Pairs to mark",
-            "In the order of pairs_to_mark.csv; the numbers are those of its rows.",
-            [
-                _picture_row(row, pictures, f"row {number}")
-                for number, row in enumerate(shown.to_mark, start=2)
-            ],
-        ),
+        doubtful=[
+            Gallery(
+                "Another caption",
+                f"The first among the {chosen.n_lowest} removed images of lowest cosine that are "
+                "not shown above.",
+                _rows(found.captioned, pictures),
+            ),
+            Gallery("Another aspect ratio", _about_aspects(found), _rows(aspects, pictures)),
+        ],
+        largest=_largest(chosen.groups, shown, pictures),
+        near=near,
     )
 
 
-def _band(band: Band, rows: list[Row], pictures: GalleryPictures) -> Gallery:
+def _band(band: Band, pairs: list[Pair], n_elsewhere: int, pictures: GalleryPictures) -> Gallery:
     about = "A seeded sample of the removed images, each behind the image kept for it."
     if not band.removed:
         about = "A seeded sample of what the chosen eps keeps and max_eps would remove."
+    if any(pair.number for pair in pairs):
+        about += f" These are the pairs to mark; a number is the line in {layout.PAIRS_TO_MARK}."
+    if n_elsewhere:
+        about += f" Among those nearest to eps: {n_elsewhere} more of the sample."
     title = band.name if band.removed else f"{band.name}: not removed"
-    return Gallery(title, about, [_picture_row(row, pictures, "") for row in rows])
+    return Gallery(title, about, _rows(pairs, pictures))
+
+
+def _about_aspects(found: Found) -> str:
+    n, n_looked = len(found.aspects), len(found.aspects_looked_at)
+    return (
+        f"Of another width / height than the kept image: {n} of the other removed images of "
+        f"lowest cosine. Compared by their pixels: {n_looked}. Shown: the first whose shape no "
+        "crop, turn, border or stretch accounts for."
+    )
+
+
+def _largest(groups: Sequence[Group], shown: Sequence[Pair], pictures: GalleryPictures) -> Gallery:
+    """A row a group, but for those of which every image is shown elsewhere."""
+    rows = []
+    for group in groups:
+        n_above = sum(pair.kept.image_id == group.kept.image_id for pair in shown)
+        if n_above + 1 >= group.size:
+            continue
+        heading = f"{group.size:,} images" + (f", {n_above:,} of them above" if n_above else "")
+        left = group.without(shown).members[:N_MEMBERS]
+        others = [pictures.removed(pair) for pair in left]
+        rows.append(PictureRow(heading, None, [pictures.picture(group.kept), *others]))
+    about = (
+        f"The kept image, and of the others the {N_MEMBERS} of lowest cosine that are not shown "
+        "above."
+    )
+    if len(rows) < len(groups):
+        n_left_out = len(groups) - len(rows)
+        about += f" Shown above in whole: {n_left_out} of the {len(groups)} largest groups."
+    return Gallery("The largest groups", about, rows)
 
 
 def _near(near: NearThreshold, pictures: GalleryPictures) -> Gallery:
     rows = []
     for passes, heading in ((True, "just kept"), (False, "just dropped")):
         nearest = [pictures.picture(image) for image in near.images(passes=passes)]
-        rows += [PictureRow(heading, nearest)] if nearest else []
+        rows += [PictureRow(heading, None, nearest)] if nearest else []
     title = f"{near.score}: {near.side} {near.bound:g}"
     return Gallery(title, "The images nearest to the threshold, by this bound alone.", rows)
 
 
-def _doubtful(title: str, shown: Shown, pictures: GalleryPictures) -> Gallery:
-    about = f"Among the {len(shown.candidates)} removed images of lowest cosine."
-    rows = [_picture_row(row, pictures, "") for row in shown.doubtful[title]]
-    return Gallery(title, about, rows)
-
-
-def _picture_row(row: Row, pictures: GalleryPictures, heading: str) -> PictureRow:
-    kept, *removed = row
-    others = [pictures.picture(image, kept) for image in removed]
-    return PictureRow(heading, [pictures.picture(kept), *others])
+def _rows(pairs: Iterable[Pair], pictures: GalleryPictures) -> list[PictureRow]:
+    return [PictureRow("", pair.number, pictures.pair(pair)) for pair in pairs]

@@ -9,7 +9,8 @@ from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.report_numbers import ReportNumbers
 from curator_assets.report.pictures.chart_rendering import Chart
 from curator_assets.report.pictures.charts import draw_charts
-from curator_assets.report.pictures.galleries import Galleries, Shown, make_galleries
+from curator_assets.report.pictures.examples import Examples
+from curator_assets.report.pictures.galleries import Found, Galleries, make_galleries
 from curator_assets.report.pictures.gallery_pictures import GalleryPictures
 from curator_assets.storage.shards.pixels import read_captions
 
@@ -31,15 +32,17 @@ class ReportPictures:
     n_missing: int
 
 
-def report_pictures(given: Given, numbers: ReportNumbers, chosen: Shown) -> ReportPictures:
+def report_pictures(given: Given, numbers: ReportNumbers, chosen: Examples) -> ReportPictures:
     """The charts, and the galleries of the chosen images and of those near thresholds."""
     counts = numbers.counts
-    captions = read_captions(given.tars, given.store, {*chosen.looked_at(), *counts.facts})
-    shown = chosen.found(counts.near, counts.facts, captions)
-    pictures = GalleryPictures(given.tars, given.store, shown.addresses(), counts.facts, captions)
+    captions = read_captions(given.tars, given.store, {*chosen.addresses(), *counts.facts})
+    found = Found.look(chosen, counts.near, counts.facts, captions)
+    pictures = GalleryPictures(given.tars, given.store, found.addresses(), counts.facts, captions)
+    galleries = make_galleries(found, pictures, numbers.duplicates.bands)
+    shown = {picture.image_id: picture.src for picture in galleries.pictures()}
     return ReportPictures(
         charts=draw_charts(given, numbers),
-        galleries=make_galleries(shown, pictures, numbers.duplicates.bands),
-        n_wanted=pictures.n_wanted,
-        n_missing=pictures.n_missing,
+        galleries=galleries,
+        n_wanted=len(shown),
+        n_missing=sum(src is None for src in shown.values()),
     )
