@@ -21,6 +21,7 @@ class PictureRow:
     """Pictures side by side under a heading; of duplicates, the kept image first."""
 
     heading: str
+    number: int | None
     pictures: list[Picture]
 
 
@@ -38,10 +39,10 @@ class Galleries:
     """All galleries: `near` by score, the others one below the other."""
 
     near: Mapping[str, list[Gallery]]
+    nearest: Gallery
     bands: list[Gallery]
     largest: Gallery
     doubtful: list[Gallery]
-    to_mark: Gallery
 
 
 @dataclass(frozen=True)
@@ -107,54 +108,78 @@ def make_galleries(shown: Shown, pictures: GalleryPictures, bands: list[Band]) -
     near = dict[str, list[Gallery]]()
     for each in shown.near:
         near.setdefault(each.score, []).append(_near(each, pictures))
+    done = set[tuple[str, str]]()
+
+    def once(rows: list[Row]) -> list[Row]:
+        left = [row for row in rows if _pair(row) not in done]
+        done.update(map(_pair, left))
+        return left
+
+    nearest = Gallery(
+        "Nearest to eps",
+        "The eight removed images of lowest cosine.",
+        [_picture_row(row, pictures, "", None) for row in once(shown.candidates[:8])],
+    )
+    numbered = {_pair(row): number for number, row in enumerate(shown.to_mark, start=2)}
+    by_band = [
+        _band(band, once([r for r in shown.to_mark if _fits(r, band)]), pictures, numbered)
+        for band in bands
+    ]
+    doubtful = [
+        Gallery(
+            title,
+            f"Among the {len(shown.candidates)} removed images of lowest cosine.",
+            [_picture_row(row, pictures, "", None) for row in once(list(shown.doubtful[title]))],
+        )
+        for title in shown.doubtful
+        if title != "Lowest cosine"
+    ]
     return Galleries(
         near=near,
-        bands=[
-            _band(band, rows, pictures)
-            for band, rows in zip(bands, shown.bands, strict=True)
-            if rows
-        ],
+        nearest=nearest,
+        bands=[gallery for gallery in by_band if gallery.rows],
         largest=Gallery(
             "The largest groups",
             f"The kept image, and of the others the {N_MEMBERS} of lowest cosine.",
-            [_picture_row(row, pictures, f"{size:,} images") for size, row in shown.largest],
+            [_picture_row(row, pictures, f"{size:,} images", None) for size, row in shown.largest],
         ),
-        doubtful=[_doubtful(title, shown, pictures) for title in shown.doubtful],
-        to_mark=Gallery(
-            "Pairs to mark",
-            "In the order of pairs_to_mark.csv; the numbers are those of its rows.",
-            [
-                _picture_row(row, pictures, f"row {number}")
-                for number, row in enumerate(shown.to_mark, start=2)
-            ],
-        ),
+        doubtful=doubtful,
     )
 
 
-def _band(band: Band, rows: list[Row], pictures: GalleryPictures) -> Gallery:
-    about = "A seeded sample of the removed images, each behind the image kept for it."
+def _pair(row: Row) -> tuple[str, str]:
+    return row[0].image_id, row[1].image_id
+
+
+def _fits(row: Row, band: Band) -> bool:
+    distance = 1 - (row[1].cosine or 0)
+    return band.eps_from < distance <= band.eps_to or (band.eps_to == 0 and distance <= 0)
+
+
+def _band(
+    band: Band, rows: list[Row], pictures: GalleryPictures, numbered: Mapping[tuple[str, str], int]
+) -> Gallery:
+    about = "A seeded sample of the removed images, each beside the image kept for it."
     if not band.removed:
         about = "A seeded sample of what the chosen eps keeps and max_eps would remove."
     title = band.name if band.removed else f"{band.name}: not removed"
-    return Gallery(title, about, [_picture_row(row, pictures, "") for row in rows])
+    return Gallery(
+        title, about, [_picture_row(row, pictures, "", numbered.get(_pair(row))) for row in rows]
+    )
 
 
 def _near(near: NearThreshold, pictures: GalleryPictures) -> Gallery:
     rows = []
     for passes, heading in ((True, "just kept"), (False, "just dropped")):
         nearest = [pictures.picture(image) for image in near.images(passes=passes)]
-        rows += [PictureRow(heading, nearest)] if nearest else []
+        rows += [PictureRow(heading, None, nearest)] if nearest else []
     title = f"{near.score}: {near.side} {near.bound:g}"
     return Gallery(title, "The images nearest to the threshold, by this bound alone.", rows)
 
 
-def _doubtful(title: str, shown: Shown, pictures: GalleryPictures) -> Gallery:
-    about = f"Among the {len(shown.candidates)} removed images of lowest cosine."
-    rows = [_picture_row(row, pictures, "") for row in shown.doubtful[title]]
-    return Gallery(title, about, rows)
-
-
-def _picture_row(row: Row, pictures: GalleryPictures, heading: str) -> PictureRow:
+def _picture_row(
+    row: Row, pictures: GalleryPictures, heading: str, number: int | None
+) -> PictureRow:
     kept, *removed = row
     others = [pictures.picture(image, kept) for image in removed]
-    return PictureRow(heading, [pictures.picture(kept), *others])
+    return PictureRow(heading, number, [pictures.picture(kept), *others])

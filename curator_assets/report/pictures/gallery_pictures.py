@@ -6,9 +6,13 @@ for, as base64, stays below 7 MB.
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+
+from PIL import Image
 
 from curator_assets.kernels.thumbnails import thumbnail
 from curator_assets.report.numbers.shown_images import Facts, ShownImage
@@ -18,8 +22,8 @@ from curator_assets.storage.shards.pixels import Address, read_images
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
 
-MAX_THUMBNAIL_BYTES = 7_000
-SIDES = (144, 96, 64, 32)
+MAX_THUMBNAIL_BYTES = 24_000
+SIDES = (256, 192, 128, 64)
 _MAX_TEXT = 120
 _CHUNK = 16
 
@@ -31,18 +35,28 @@ class Picture:
     Attributes:
         image_id: its name.
         src: data URI of the thumbnail; None where the image could not be had.
-        head: its part in the row.
+        width: of the thumbnail.
+        height: likewise.
+        cosine: to the kept image.
+        value: of the score that the row is about.
+        guess: what was done to it.
         about: its size in pixels and its format; None if nothing is stored of it.
         n_bytes: of its file; None likewise.
         caption: its caption, if it has one.
+        short_caption: likewise, short; None where it is the kept image's.
     """
 
     image_id: str
     src: str | None
-    head: str
+    width: int
+    height: int
+    cosine: float | None
+    value: float | None
+    guess: str
     about: str | None
     n_bytes: int | None
     caption: str | None
+    short_caption: str | None
 
 
 class GalleryPictures:
@@ -77,22 +91,29 @@ class GalleryPictures:
     def picture(self, image: ShownImage, kept: ShownImage | None = None) -> Picture:
         """The picture of an image; `kept` is the image that stands for it."""
         mine = self._facts.get(image.address)
-        head = ""
-        if image.value is not None:
-            head = f"{image.value:.6g}"
-        elif image.cosine is not None:
-            head = f"cosine {image.cosine:.4f}"
-            other = self._facts.get(kept.address) if kept else None
-            head += f" · {guess(other, mine)}" if mine and other else ""
+        other = self._facts.get(kept.address) if kept else None
         caption = self._captions.get(image.address)
+        is_same = kept is not None and self._captions.get(kept.address) == caption
+        src = self._sources.get(image.address)
+        width, height = _size(src) if src else (0, 0)
         return Picture(
-            image_id=_short(image.image_id),
-            src=self._sources.get(image.address),
-            head=head,
+            image_id=image.image_id,
+            src=src,
+            width=width,
+            height=height,
+            cosine=image.cosine,
+            value=image.value,
+            guess=guess(other, mine) if mine and other else "",
             about=f"{mine['width']} x {mine['height']} {mine['format']}" if mine else None,
             n_bytes=mine["n_bytes"] if mine else None,
-            caption=_short(caption) if caption else None,
+            caption=caption,
+            short_caption=None if is_same or not caption else _short(caption),
         )
+
+
+def _size(src: str) -> tuple[int, int]:
+    with Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2]))) as picture:
+        return picture.size
 
 
 def _thumbnails(tars: Source, store: Store, wanted: list[Address]) -> dict[Address, str]:
