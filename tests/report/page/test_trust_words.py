@@ -1,0 +1,65 @@
+from dataclasses import replace
+
+import pytest
+
+from curator_assets.report.numbers.trust import RecallFound, Trust
+from curator_assets.report.page.trust_words import trust_sentence
+
+TRUST = Trust(
+    search="exact",
+    n_removed=1234,
+    n_without_kept=0,
+    lowest_cosine=0.97104,
+    recall=RecallFound(n_queries=2000, n_true=310, n_found=310),
+    n_marked=120,
+    n_marked_duplicate=117,
+    low=0.929,
+    high=0.9915,
+    accounted=True,
+)
+
+
+def test_what_was_measured_is_one_sentence():
+    assert trust_sentence(TRUST, 0.03) == (
+        "Exact search: every one of 1,234 removed images has a kept one within eps 0.03 (lowest "
+        "cosine 0.9710); brute force on 2,000 images found 310 pairs, and the search had all; "
+        "117 of 120 removed pairs that people marked are duplicates (97.50 %, at 95 % confidence "
+        "between 92.90 % and 99.15 %); the verdicts add up to the samples read."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"recall": None}, "; recall was not checked; "),
+        ({"recall": RecallFound(0, 0, 0)}, "; recall was not checked; "),
+        (
+            {"recall": RecallFound(2000, 0, 0)},
+            "brute force on 2,000 images found no pair, so that recall is not known",
+        ),
+        (
+            {"recall": RecallFound(1, 1, 1)},
+            "brute force on 1 image found 1 pair, and the search had it",
+        ),
+        (
+            {"search": "fast", "recall": RecallFound(2000, 99_999, 99_998)},
+            "found 99,999 pairs, of which the search had 99,998 (recall > 99.99 %)",
+        ),
+        ({"n_marked": 0}, "; no removed pair was marked by a person; "),
+        (
+            {"n_marked": 1, "n_marked_duplicate": 1, "low": 0.2, "high": 1.0},
+            "1 of 1 removed pair that people marked is a duplicate (100.00 %, at 95 %",
+        ),
+        ({"n_removed": 1}, "Exact search: the one removed image has a kept one within eps 0.03"),
+        ({"n_removed": 0}, "Exact search: no image was removed as a duplicate;"),
+        ({"n_without_kept": 1}, "1 of 1,234 removed images has no kept one within eps 0.03"),
+        ({"n_without_kept": 2}, "2 of 1,234 removed images have no kept one within eps 0.03"),
+        ({"lowest_cosine": None}, "has a kept one within eps 0.03;"),
+    ],
+)
+def test_each_part_says_what_it_is_or_that_it_was_not_measured(changes, words):
+    assert words in trust_sentence(replace(TRUST, **changes), 0.03)
+
+
+def test_verdicts_that_do_not_add_up_are_not_said_to():
+    assert "add up" not in trust_sentence(replace(TRUST, accounted=False), 0.03)
