@@ -155,6 +155,9 @@ def test_names_from_data_are_escaped_and_empty_projects_have_a_report(pipeline, 
     assert "<script" not in text and "(1)<b>" not in text and "<i>0" not in text
     assert "&lt;script&gt;alert(1)" in text
     assert summary(pipeline)["n_duplicates"] == 1
+    assert "1 image is removed as a duplicate, in 1 group, the largest of 2 images." in text
+    assert "The removed pair nearest to eps" in text
+    assert not re.search(r"[> ]1 (image|sample|group|duplicate|shard|cluster|file)s\b", text)
     assert "There are no filters and no score heads." in text
 
     pipeline.changes |= {"filters": [{"score": "width", "min": 99_999}]}
@@ -162,4 +165,6 @@ def test_names_from_data_are_escaped_and_empty_projects_have_a_report(pipeline, 
     now = summary(pipeline)
     assert (now["n_kept"], now["n_filtered"], now["n_groups"]) == (0, 3, 0)
     assert now["n_shards_without_tar"] == 1
+    assert "1 of 1 shard keeps nothing and has no curated tar." in page(pipeline)
+    assert "Nothing is kept." in page(pipeline)
     assert "There are no duplicates." in page(pipeline)

@@ -2,25 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from curator_assets.report.numbers.trust import RecallFound, Trust
+from curator_assets.report.numbers.trust import RecallFound
 from curator_assets.report.page.trust_words import trust_sentence
 
-TRUST = Trust(
-    search="exact",
-    n_removed=1234,
-    n_without_kept=0,
-    lowest_cosine=0.97104,
-    recall=RecallFound(n_queries=2000, n_true=310, n_found=310),
-    n_marked=120,
-    n_marked_duplicate=117,
-    low=0.929,
-    high=0.9915,
-    accounted=True,
-)
 
-
-def test_what_was_measured_is_one_sentence():
-    assert trust_sentence(TRUST, 0.03) == (
+def test_what_was_measured_is_one_sentence(trust):
+    assert trust_sentence(trust, 0.03) == (
         "Exact search: every one of 1,234 removed images has a kept one within eps 0.03 (lowest "
         "cosine 0.9710); brute force on 2,000 images found 310 pairs, and the search had all; "
         "117 of 120 removed pairs that people marked are duplicates (97.50 %, at 95 % confidence "
@@ -57,9 +44,9 @@ def test_what_was_measured_is_one_sentence():
         ({"lowest_cosine": None}, "has a kept one within eps 0.03;"),
     ],
 )
-def test_each_part_says_what_it_is_or_that_it_was_not_measured(changes, words):
-    assert words in trust_sentence(replace(TRUST, **changes), 0.03)
+def test_each_part_says_what_it_is_or_that_it_was_not_measured(trust, changes, words):
+    assert words in trust_sentence(replace(trust, **changes), 0.03)
 
 
-def test_verdicts_that_do_not_add_up_are_not_said_to():
-    assert "add up" not in trust_sentence(replace(TRUST, accounted=False), 0.03)
+def test_verdicts_that_do_not_add_up_are_not_said_to(trust):
+    assert "add up" not in trust_sentence(replace(trust, accounted=False), 0.03)
