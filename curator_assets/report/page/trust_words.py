@@ -21,7 +21,8 @@ def trust_sentence(trust: Trust, eps: float) -> str:
 def _parts(trust: Trust, eps: float) -> Iterator[str]:
     yield f"{trust.search.capitalize()} search: {_kept_copies(trust, eps)}"
     yield _recall(trust.recall)
-    yield _marks(trust)
+    if trust.n_removed or trust.n_marked:
+        yield _marks(trust)
     if trust.accounted:
         yield "the verdicts add up to the samples read"
 

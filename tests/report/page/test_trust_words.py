@@ -48,5 +48,10 @@ def test_each_part_says_what_it_is_or_that_it_was_not_measured(trust, changes, w
     assert words in trust_sentence(replace(trust, **changes), 0.03)
 
 
+def test_where_nothing_was_removed_no_marks_are_missed(trust):
+    nothing = replace(trust, n_removed=0, n_marked=0)
+    assert "marked" not in trust_sentence(nothing, 0.03)
+
+
 def test_verdicts_that_do_not_add_up_are_not_said_to(trust):
     assert "add up" not in trust_sentence(replace(trust, accounted=False), 0.03)
