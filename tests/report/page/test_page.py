@@ -4,8 +4,13 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+
+from curator_assets.report.page import rendering
+from curator_assets.report.page.terms import TERMS
+from curator_assets.settings import STATISTIC_COLUMNS
 
 _FETCHED = {"src", "srcset", "href", "xlink:href", "action", "poster", "data", "background"}
 
@@ -80,3 +85,9 @@ def test_each_pair_has_the_command_that_tells_more_of_it(text, finished):
     removed = set(finished.table("duplicates/groups.parquet")["id"])
     asked = re.findall(r"<code>curate explain ([^<]+)</code>", text)
     assert len(removed & set(asked)) > 5
+
+
+def test_every_term_of_the_page_is_used_somewhere():
+    templates = Path(rendering.__file__).parent.rglob("*.html.j2")
+    used = set(re.findall(r'"([a-z_]+)"', "".join(path.read_text() for path in templates)))
+    assert not set(TERMS) - used - set(STATISTIC_COLUMNS)
