@@ -1,4 +1,4 @@
-.PHONY: install demo ui test lint format clean
+.PHONY: install demo ui test test-browser lint format clean
 .DELETE_ON_ERROR:
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
@@ -39,6 +39,12 @@ format: install
 
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# The report's page in headless Chromium, which must be on the PATH: `chromium` or `google-chrome`.
+# `make test` skips these by name where Chromium or the packages of the group are missing.
+test-browser: install
+	$(UV) sync --locked --inexact --python $(PYTHON) --extra $(FAISS) --extra demo --group browser
+	$(BIN)/pytest tests/browser
 
 clean:
 	rm -rf .venv .uv .dagster $(DEMO)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def given_in(folder: Path, n_shards: int) -> Given:
         not_taken={},
         left_out={},
         n_unseen_images=0,
+        made_at=datetime.now(UTC),
     )
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
@@ -143,6 +144,7 @@ def given_of(work: Work) -> Given:
         not_taken=read_not_taken(store),
         left_out=dict(left_out.most_common()),
         n_unseen_images=sum(state.get("n_unseen_images", 0) for state in states),
+        made_at=datetime.now(UTC).replace(second=0, microsecond=0),
     )
 
 

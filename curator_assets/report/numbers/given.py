@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from curator_assets.report.numbers.eps_curve import Resolves
 from curator_assets.settings import Settings
@@ -31,6 +32,7 @@ class Given:
         not_taken: path below the source -> why it is not curated, and since when.
         left_out: why members of these shards' tars belong to no sample -> how many.
         n_unseen_images: images beside the one that decided for their sample.
+        made_at: when the report is made; UTC, whole minutes.
     """
 
     settings: Settings
@@ -46,3 +48,4 @@ class Given:
     not_taken: Mapping[str, NotTaken]
     left_out: Mapping[str, int]
     n_unseen_images: int
+    made_at: datetime

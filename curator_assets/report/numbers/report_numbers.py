@@ -14,7 +14,9 @@ from curator_assets.report.numbers.duplicate_tables import DuplicateTables
 from curator_assets.report.numbers.funnel import funnel
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.headline_numbers import headline_numbers
+from curator_assets.report.numbers.recommendation import Recommendation
 from curator_assets.report.numbers.sample_counts import Counts
+from curator_assets.report.numbers.trust import Trust
 from curator_assets.storage.tables.assignments import read_centroids
 
 
@@ -29,6 +31,8 @@ class ReportNumbers:
         summary: the headline numbers.
         last_summary: of the last report with other numbers; None if this is the first.
         changes: since then; likewise.
+        trust: what was measured of the removals.
+        recommendation: of an eps.
     """
 
     duplicates: DuplicateTables
@@ -37,6 +41,8 @@ class ReportNumbers:
     summary: Mapping[str, Any]
     last_summary: Mapping[str, Any] | None
     changes: Sequence[Change] | None
+    trust: Trust
+    recommendation: Recommendation
 
 
 def report_numbers(given: Given, duplicates: DuplicateTables, counts: Counts) -> ReportNumbers:
@@ -45,7 +51,24 @@ def report_numbers(given: Given, duplicates: DuplicateTables, counts: Counts) ->
     summary = headline_numbers(given, tables, duplicates)
     last = read_last(given.store, summary)
     different = None if last is None else changes(last, summary)
-    return ReportNumbers(duplicates, counts, tables, summary, last, different)
+    lowest = duplicates.lowest["cosine"]
+    trust = Trust(
+        search=given.settings.duplicates.search,
+        n_removed=summary["n_duplicates"],
+        n_without_kept=0,
+        lowest_cosine=float(lowest[0]) if len(lowest) else None,
+        recall=None,
+        n_marked=0,
+        n_marked_duplicate=0,
+        low=None,
+        high=None,
+        accounted=True,
+    )
+    recommended = summary["recommended_eps"]
+    recommendation = Recommendation(recommended, None, None, "none", "", None, None, ())
+    return ReportNumbers(
+        duplicates, counts, tables, summary, last, different, trust, recommendation
+    )
 
 
 def _tables(given: Given, duplicates: DuplicateTables, counts: Counts) -> dict[str, pl.DataFrame]:

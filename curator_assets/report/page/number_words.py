@@ -8,8 +8,22 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """The word that goes with a number: `one` with 1, else `many`, by default with an s."""
+    return one if number == 1 else many or f"{one}s"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """1 as `1 image`, 1234 as `1,234 images`."""
+    return f"{count(number)} {plural(number, one, many)}"
+
+
 def percent(share: float) -> str:
-    """0.1234 as 12.34 %."""
+    """0.1234 as 12.34 %; what is not quite nothing or all is never rounded to it."""
+    if 0 < share < 0.00005:
+        return "< 0.01 %"
+    if 0.99995 <= share < 1:
+        return "> 99.99 %"
     return f"{100 * share:.2f} %"
 
 

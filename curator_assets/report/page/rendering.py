@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,11 +17,15 @@ from curator_assets.report.numbers.funnel import label
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.report_numbers import ReportNumbers
 from curator_assets.report.numbers.sample_counts import RATES, Counts
-from curator_assets.report.page import number_words
+from curator_assets.report.page import commands, number_words
 from curator_assets.report.page.notes import notes
+from curator_assets.report.page.settings_table import setting_rows
+from curator_assets.report.page.terms import TERMS
+from curator_assets.report.page.trust_words import trust_sentence
 from curator_assets.report.pictures.charts import score_chart
 from curator_assets.report.pictures.galleries import Galleries
 from curator_assets.report.pictures.report_pictures import ReportPictures
+from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.shards.not_taken import when
 from curator_assets.storage.shards.shard_names import printable
@@ -33,37 +37,51 @@ MAX_FOLDERS, MAX_SHARDS, MAX_PAIRS, MAX_NOT_TAKEN = 30, 200, 50, 10
 def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) -> str:
     """The whole page; whatever comes from data is escaped."""
     settings, tables = given.settings, numbers.tables
-    wished = settings.report.wished_precision
-    rates = {by: tables["rates"].filter(pl.col("by") == by) for by in RATES}
+    chosen, shown = settings.duplicates, numbers.summary["settings"]
     rows = _rows(tables)
     page = _environment().get_template("page.html.j2")
     return page.render(
         s=numbers.summary,
         t=rows,
-        svg={name: Markup(chart.svg) for name, chart in pictures.charts.items()},
-        steps=[row | {"label": label(row)} for row in rows["funnel"]],
-        scores=_scores(rows, numbers.counts, pictures.galleries),
-        rates={by: table.head(MAX_FOLDERS).to_dicts() for by, table in rates.items()},
-        n_rates={by: len(table) for by, table in rates.items()},
-        n_shards=len(tables["shards"]),
-        n_shard_pairs=len(tables["shard_pairs"]),
-        spread=numbers.duplicates.shard_pairs,
+        given=given,
+        numbers=numbers,
         pictures=pictures,
         galleries=pictures.galleries,
-        changes=numbers.changes,
-        notes=list(notes(given, numbers)),
+        svg={name: Markup(chart.svg) for name, chart in pictures.charts.items()},
+        trust=trust_sentence(numbers.trust, chosen.eps),
+        notes=notes(given, numbers, pictures),
+        source=shown["source"],
+        model=shown["model"],
+        eps=chosen.eps,
+        max_eps=chosen.max_eps,
+        steps=[row | {"label": label(row)} for row in rows["funnel"]],
+        scores=_scores(rows, numbers.counts, pictures.galleries),
+        spread=numbers.duplicates.shard_pairs,
         not_taken=_not_taken(given),
-        why_not=given.why_not,
-        eps=settings.duplicates.eps,
-        max_eps=settings.duplicates.max_eps,
-        wished=wished,
-        n_needed=n_needed(wished),
-        min_marked=MIN_MARKED,
-        n_empty_cells=int((tables["cells"]["n_images"] == 0).sum()),
-        n_cells=len(tables["cells"]),
+        settings=list(setting_rows(shown, Settings)),
         files=layout,
-        settings=json.dumps(numbers.summary["settings"], indent=2, ensure_ascii=False),
+        **_of_rates(tables),
+        **_of_marks(settings),
     )
+
+
+def _of_rates(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """What the page says of verdicts by format, size and so on."""
+    rates = {by: tables["rates"].filter(pl.col("by") == by) for by in RATES}
+    return {
+        "rates": {by: table.head(MAX_FOLDERS).to_dicts() for by, table in rates.items()},
+        "n_rates": {by: len(table) for by, table in rates.items()},
+        "n_shards": len(tables["shards"]),
+        "n_shard_pairs": len(tables["shard_pairs"]),
+        "n_cells": len(tables["cells"]),
+        "n_empty_cells": int((tables["cells"]["n_images"] == 0).sum()),
+    }
+
+
+def _of_marks(settings: Settings) -> dict[str, Any]:
+    """What the page says of marking pairs."""
+    wished = settings.report.wished_precision
+    return {"wished": wished, "n_needed": n_needed(wished), "min_marked": MIN_MARKED}
 
 
 def _rows(tables: Mapping[str, pl.DataFrame]) -> dict[str, list[dict[str, Any]]]:
@@ -85,10 +103,20 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "n": number_words.number,
+        "counted": number_words.counted,
+        "plural": number_words.plural,
         "percent": number_words.percent,
         "bytes": number_words.size,
+        "explain": commands.explain,
+        "is_removed": _is_removed,
     }
+    environment.globals |= {"terms": TERMS}
     return environment
+
+
+def _is_removed(cosine: float, eps: float) -> bool:
+    """Whether eps removes an image of this cosine to its kept one, as bands have it."""
+    return bool(np.float32(cosine) >= np.float32(1 - eps))
 
 
 def _without_control_characters(value: object) -> object:
