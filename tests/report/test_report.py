@@ -7,6 +7,8 @@ import polars as pl
 from pipeline import Pipeline, work_done
 from tar_files import read_members, write_members
 
+from curator_assets.storage import layout
+
 LIMIT_BYTES = 10_000_000
 
 
@@ -32,15 +34,16 @@ def test_pictures_captions_and_guesses_are_shown(finished):
     assert len(text.encode()) < LIMIT_BYTES
 
 
-def test_dagster_shows_the_funnel_and_the_charts(finished):
+def test_dagster_shows_the_funnel_and_links_to_the_eps_curve(finished):
     metadata = finished.ledger.read_metadata("curation_report")
     assert metadata["funnel"][0] == {
         "step": "read",
         "images": metadata["n_samples"],
         "bytes": summary(finished)["n_bytes"],
     }
-    assert metadata["funnel_chart"].kind == "png"
-    assert metadata["eps_curve_chart"].kind == "png"
+    chart = finished.folder / "curated" / layout.report_chart("eps_curve")
+    assert metadata["eps_curve_chart"] == str(chart)
+    assert chart.exists()
     assert metadata["n_images_absent"] == 0
 
 
