@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
     wished = settings.report.wished_precision
     rates = {by: tables["rates"].filter(pl.col("by") == by) for by in RATES}
     rows = _rows(tables)
+    _number_shards(rows["shard_pairs"], given.shards)
     page = _environment().get_template("page.html.j2")
     return page.render(
         s=numbers.summary,
@@ -46,6 +47,7 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
         rates={by: table.head(MAX_FOLDERS).to_dicts() for by, table in rates.items()},
         n_rates={by: len(table) for by, table in rates.items()},
         n_shards=len(tables["shards"]),
+        shards=given.shards,
         n_shard_pairs=len(tables["shard_pairs"]),
         spread=numbers.duplicates.shard_pairs,
         pictures=pictures,
@@ -72,6 +74,15 @@ def _rows(tables: Mapping[str, pl.DataFrame]) -> dict[str, list[dict[str, Any]]]
     return {
         name: table.head(shown.get(name, len(table))).to_dicts() for name, table in tables.items()
     }
+
+
+def _number_shards(pairs: list[dict[str, Any]], shards: Sequence[str]) -> None:
+    """Add the names of shards with the numbers that the chart has for them."""
+    number = {shard: i for i, shard in enumerate(shards, start=1)}
+    for row in pairs:
+        for column in ("shard", "kept_shard"):
+            shard = row[column]
+            row[f"{column}_numbered"] = f"{number[shard]}: {shard}" if shard in number else shard
 
 
 def _environment() -> Environment:
