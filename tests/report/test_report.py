@@ -75,11 +75,20 @@ def test_what_is_not_taken_stands_in_the_first_part_and_makes_it_again(project):
 
 def test_changes_since_the_last_report(project):
     project.changes["filters"] = [{"score": "width", "min": 250}]
+    (project.folder / "curated/report/charts/eps_curve.png").touch()
     before = summary(project)
     project.run_all()
     text, now = page(project), summary(project)
     charts = {p.name for p in (project.folder / "curated/report/charts").iterdir()}
-    assert "score_width.png" in charts and "score_mean_luminance.png" not in charts
+    others = {
+        "score_beauty.svg",
+        "eps_curve.svg",
+        "group_sizes.svg",
+        "shard_pairs.svg",
+        "cells.svg",
+        "cell_sizes.svg",
+    }
+    assert charts == {"score_width.svg", *others}
     assert now["n_filtered"] != before["n_filtered"]
     row = '<tr><td>n_filtered</td><td class="text">{}</td><td class="text">{}</td><td>{:+}</td>'
     then_now = before["n_filtered"], now["n_filtered"]
