@@ -46,7 +46,7 @@ COMMENT = b"\xff\xfe\x00\x04hi"  # a JPEG segment: other bytes, the same pixels
 # No worker to be started after each kill; and no charts, which take half of the time.
 CHEAPER = (
     (supervision, "runs_here", lambda _: True),
-    (charts, "render", lambda name, _: Chart(name, "<svg/>", b"")),
+    (charts, "render", lambda name, _, **words: Chart(name, "<svg>", **words)),
 )
 
 # A pass of the model is as long as a full batch; most tars here hold more than one of these.

@@ -74,11 +74,11 @@ def make_report(given: Given) -> Report:
 def _write_files(
     store: Store, numbers: ReportNumbers, charts: Mapping[str, Chart], page: str
 ) -> list[str]:
-    """Write summary, page and charts, and remove the charts of scores that are no more."""
+    """Write summary, page and charts, and remove the files of charts that are no more."""
     files = {
         layout.REPORT_SUMMARY: json.dumps(numbers.summary, indent=2).encode(),
         layout.REPORT: page.encode(),
-        **{layout.report_chart(name): chart.png for name, chart in charts.items()},
+        **{layout.report_chart(name): chart.file.encode() for name, chart in charts.items()},
     }
     if numbers.last_summary is None:
         store.remove(layout.REPORT_LAST_SUMMARY)

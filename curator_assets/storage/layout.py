@@ -29,7 +29,7 @@ TAR_SHARDS = "tar_shards"
 LISTING = "listing.parquet"
 CALIBRATION_TABLE = "calibration/eps.parquet"
 CALIBRATION_COSINES = "calibration/cosines.parquet"
-CALIBRATION_PLOT = "calibration/eps.png"
+CALIBRATION_PLOT = "calibration/eps.svg"
 REPORT = "report/index.html"
 REPORT_SUMMARY = "report/summary.json"
 REPORT_LAST_SUMMARY = "report/last_summary.json"
@@ -48,7 +48,7 @@ def report_table(name: str) -> str:
 
 def report_chart(name: str) -> str:
     """A chart of `curation_report`."""
-    return f"report/charts/{name}.png"
+    return f"report/charts/{name}.svg"
 
 
 def tar_index(shard: str) -> str:

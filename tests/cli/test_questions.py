@@ -84,7 +84,7 @@ def test_calibrate(run, project):
     assert rows["JPEG quality 85"][3] == "3"
     assert "random pairs" in rows
     assert "in force: eps 0.03, max_eps 0.05" in result.stdout
-    assert (project / "curated/calibration/eps.png").exists()
+    assert (project / "curated/calibration/eps.svg").exists()
     assert result.stderr == ""
 
 

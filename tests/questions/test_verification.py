@@ -19,7 +19,7 @@ KINDS = {
     "ledger/deduplicated_shards/b/00000.*.entry": "deduplicated_shards",
     "metadata/cluster_assignments/b/00000.json": "cluster_assignments",
     "metadata/deduplicated_shards/a/00000.pictures.jpg": "deduplicated_shards",
-    "report/charts/eps_curve.png": "curation_report",
+    "report/charts/eps_curve.svg": "curation_report",
     "report/index.html": "curation_report",
     "report/pairs_to_mark.csv": "curation_report",
     "report/summary.json": "curation_report",

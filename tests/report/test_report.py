@@ -7,6 +7,8 @@ import polars as pl
 from pipeline import Pipeline, work_done
 from tar_files import read_members, write_members
 
+from curator_assets.storage import layout
+
 LIMIT_BYTES = 10_000_000
 
 
@@ -31,15 +33,16 @@ def test_pictures_captions_and_guesses_are_shown(finished):
     assert len(text.encode()) < LIMIT_BYTES
 
 
-def test_dagster_shows_the_funnel_and_the_charts(finished):
+def test_dagster_shows_the_funnel_and_links_to_the_eps_curve(finished):
     metadata = finished.ledger.read_metadata("curation_report")
     assert metadata["funnel"][0] == {
         "step": "read",
         "images": metadata["n_samples"],
         "bytes": summary(finished)["n_bytes"],
     }
-    assert metadata["funnel_chart"].kind == "png"
-    assert metadata["eps_curve_chart"].kind == "png"
+    chart = finished.folder / "curated" / layout.report_chart("eps_curve")
+    assert metadata["eps_curve_chart"] == str(chart)
+    assert chart.exists()
     assert metadata["n_images_absent"] == 0
 
 
@@ -73,11 +76,20 @@ def test_what_is_not_taken_is_told_first_listed_below_and_makes_it_again(project
 
 def test_changes_since_the_last_report(project):
     project.changes["filters"] = [{"score": "width", "min": 250}]
+    (project.folder / "curated/report/charts/eps_curve.png").touch()
     before = summary(project)
     project.run_all()
     text, now = page(project), summary(project)
     charts = {p.name for p in (project.folder / "curated/report/charts").iterdir()}
-    assert "score_width.png" in charts and "score_mean_luminance.png" not in charts
+    others = {
+        "score_beauty.svg",
+        "eps_curve.svg",
+        "group_sizes.svg",
+        "shard_pairs.svg",
+        "cells.svg",
+        "cell_sizes.svg",
+    }
+    assert charts == {"score_width.svg", *others}
     assert now["n_filtered"] != before["n_filtered"]
     row = '>n_filtered</th><td class="text">{}</td><td class="text">{}</td><td>{:+}</td>'
     then_now = before["n_filtered"], now["n_filtered"]

@@ -21,10 +21,9 @@ from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Advanced, Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Work
 from curator_assets.engine.workers.supervision import supervised
-from curator_assets.report.pictures.calibration_plot import draw
+from curator_assets.report.pictures.calibration_plot import calibration_chart
 from curator_assets.settings import Settings
 from curator_assets.storage import calibration, layout
-from curator_assets.storage.ledger import Picture
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table, write_table
@@ -77,7 +76,7 @@ EPS_CALIBRATION = Stage(
     kinds=frozenset({"dali", "torch", "parquet"}),
     description="Optional: cosine of altered copies of a sample of the images to their "
     "originals, and of random pairs of images; a table and a plot to choose eps by.",
-    version="1",
+    version="2",
     covers=lambda settings: [  # eps only moves a line in the plot
         _measure_version(settings),
         settings.duplicates.model_dump(include={"eps", "max_eps"}),
@@ -173,9 +172,9 @@ def _summarised(state: Mapping[str, Any], settings: Settings, store: Store) -> M
     table = calibration.summarise(cosines)
     write_table(store, layout.CALIBRATION_TABLE, table, _SCHEMA)
     eps, max_eps = settings.duplicates.eps, settings.duplicates.max_eps
-    image = draw(calibration.by_transform(cosines), eps=eps, max_eps=max_eps)
+    chart = calibration_chart(calibration.by_transform(cosines), eps=eps, max_eps=max_eps)
     with store.write(layout.CALIBRATION_PLOT) as file:
-        file.write(image)
+        file.write(chart.file.encode())
     metadata = {
         **{name: value for name, value in state.items() if name != "measured"},
         "seed": settings.calibration.seed,
@@ -183,8 +182,7 @@ def _summarised(state: Mapping[str, Any], settings: Settings, store: Store) -> M
             {name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()}
             for row in table.to_pylist()
         ],
-        "plot": Picture(image, "png"),
-        "plot_file": store.url(layout.CALIBRATION_PLOT),
+        "plot": store.url(layout.CALIBRATION_PLOT),
         "url": store.url(layout.CALIBRATION_TABLE),
     }
     return Made(ALL, metadata, state=state)

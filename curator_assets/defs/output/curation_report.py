@@ -25,7 +25,7 @@ from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.marked_pairs import VerdictError, verdict_files
 from curator_assets.report.report import Report, make_report
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, Picture, StoredFile
+from curator_assets.storage.ledger import Entry, StoredFile
 from curator_assets.storage.shards.not_taken import read_not_taken
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import count_rows
@@ -88,7 +88,7 @@ CURATION_REPORT = Stage(
     description="What a person needs to trust what was removed: the funnel, the distribution "
     "of every score, what other thresholds and another eps would remove, pictures of what was "
     "removed beside what was kept, and the precision by people's verdicts.",
-    version="2",
+    version="3",
     covers=lambda settings: settings,  # it shows them
     files=lambda _: (layout.REPORT,),
     inputs=_inputs,
@@ -157,9 +157,6 @@ def _metadata(report: Report, store: Store) -> dict[str, Any]:
     summary, recommended = report.summary, report.summary["recommended_eps"]
     counts = ("n_samples", "n_unreadable", "n_filtered", "n_duplicates", "n_kept")
     steps = report.funnel.to_dicts()
-    shown = {
-        name: report.charts[name].png for name in ("funnel", "eps_curve") if name in report.charts
-    }
     return {
         **{name: summary[name] for name in counts},
         "funnel": [
@@ -171,7 +168,11 @@ def _metadata(report: Report, store: Store) -> dict[str, Any]:
         "eps_curve": report.why_not or "every stored pair was resolved at each eps",
         "n_images_absent": report.n_missing,
         "recommended_eps": "not enough marked pairs" if recommended is None else recommended,
-        **{f"{name}_chart": Picture(png, "png") for name, png in shown.items()},
+        **(
+            {"eps_curve_chart": store.url(layout.report_chart("eps_curve"))}
+            if "eps_curve" in report.charts
+            else {}
+        ),
         "report": store.url(layout.REPORT),
         "pairs_to_mark": store.url(layout.PAIRS_TO_MARK),
     }

@@ -117,6 +117,17 @@ class ScoreCounts:
             else:
                 self._n_kept[side] += np.searchsorted(values, thresholds, "right")
 
+    def kept_at_bounds(self) -> list[tuple[str, float, int]]:
+        """(side, threshold, images kept) of the rule of each side that drops the most."""
+        found = []
+        for side, tightest in (("min", max), ("max", min)):
+            bounds = [bound for name, bound in self.bounds if name == side]
+            if bounds:
+                bound = tightest(bounds)
+                place = np.searchsorted(self._thresholds[side], bound)
+                found.append((side, bound, int(self._n_kept[side][place])))
+        return found
+
     def histogram(self) -> pl.DataFrame:
         """Rows of the table `histograms`."""
         schema = {"score": pl.String, "bin_start": pl.Float64, "bin_end": pl.Float64}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,14 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
     settings, tables = given.settings, numbers.tables
     chosen, shown = settings.duplicates, numbers.summary["settings"]
     rows = _rows(tables)
+    _number_shards(rows["shard_pairs"], given.shards)
     page = _environment().get_template("page.html.j2")
     return page.render(
         s=numbers.summary,
         t=rows,
         given=given,
         numbers=numbers,
+        shards=given.shards,
         pictures=pictures,
         galleries=pictures.galleries,
         svg={name: Markup(chart.svg) for name, chart in pictures.charts.items()},
@@ -90,6 +92,15 @@ def _rows(tables: Mapping[str, pl.DataFrame]) -> dict[str, list[dict[str, Any]]]
     return {
         name: table.head(shown.get(name, len(table))).to_dicts() for name, table in tables.items()
     }
+
+
+def _number_shards(pairs: list[dict[str, Any]], shards: Sequence[str]) -> None:
+    """Add the names of shards with the numbers that the chart has for them."""
+    number = {shard: i for i, shard in enumerate(shards, start=1)}
+    for row in pairs:
+        for column in ("shard", "kept_shard"):
+            shard = row[column]
+            row[f"{column}_numbered"] = f"{number[shard]}: {shard}" if shard in number else shard
 
 
 def _environment() -> Environment:

@@ -1,95 +1,160 @@
-"""A chart as SVG that takes the page's colours and as PNG on white; how all charts look."""
+"""A chart as SVG: within the page it takes the page's colours, as a file it brings its own.
+
+Colours are Okabe and Ito's, that eyes without red or green tell apart. Each has a contrast of 3 : 1
+to the page's light and dark ground alike; text, axes and the chosen value are in the colour of the
+page's text. No text of a user is drawn: a font could lack it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO, StringIO
-from typing import TYPE_CHECKING
-
-from PIL import Image
-
-from curator_assets.control_characters import escaped
+from hashlib import blake2b
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matplotlib.axis import Axis
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, RED, GREY = "#4a86c5", "#e0762f", "#d64545", "#8a94a0"
-_INK = "#010203"  # replaced by the page's own colour
-_DPI = 100
+BLUE, VERMILLION, GREEN = "#0072b2", "#d55e00", "#009e73"
+"""What is kept, what is removed, what is recommended."""
+INK, GROUND = "#010203", "#fefdfc"
+"""Stand for the colours of the page's text and ground, which take their places in the SVG."""
+FONT_SIZE = 10.5
+"""In points; a telephone shows three quarters of it."""
+
+GROUNDS = {"light": ("#1d2329", "#ffffff"), "dark": ("#e3e6ea", "#15181c")}
+"""Text and ground of a chart that is a file."""
+
+_WIDTH, _LEFT, _RIGHT, _BOTTOM, _TOP = 4.6, 0.82, 0.3, 0.6, 0.15  # inches
+_LABEL_ROW = 0.2  # inches
+_LOOK: dict[Any, Any] = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": INK,
+    "grid.alpha": 0.15,
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, and is wider than what browsers have
+    "font.size": FONT_SIZE,
+    "xtick.labelsize": FONT_SIZE,
+    "ytick.labelsize": FONT_SIZE,
+    "svg.fonttype": "none",
+}
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart by its file's name."""
+    """A chart by its file's name.
+
+    Attributes:
+        name: of its file.
+        svg: to be put into a page; it takes the page's colours, and no other chart has its ids.
+        title: what it shows.
+        about: what is found in it, a sentence.
+    """
 
     name: str
     svg: str
-    png: bytes
+    title: str
+    about: str
+
+    @property
+    def file(self) -> str:
+        """The SVG that needs no page: light or dark as its reader wishes."""
+        light, dark = ([f"{n}:{c}" for n, c in _colors(name)] for name in ("light", "dark"))
+        style = (
+            f":root{{{';'.join(light)}}}.ground{{fill:var(--page)}}"
+            f"@media(prefers-color-scheme:dark){{:root{{{';'.join(dark)}}}}}"
+        )
+        (ink, ground), end = GROUNDS["light"], self.svg.index(">") + 1
+        head = self.svg[: end - 1] + f' color="{ink}">'  # for readers without style sheets
+        back = f'<rect class="ground" width="100%" height="100%" fill="{ground}"/>'
+        return f"{head}<style>{style}</style>{back}{self.svg[end:]}"
 
 
-def render(name: str, draw: Callable[[], Figure]) -> Chart:
-    """The chart that `draw` makes, twice; equal figures give equal bytes."""
-    with _style():
-        figure = draw()
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # it is laid out; each format would do it again, twice
-        vector, picture = StringIO(), BytesIO()
-        figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
-        figure.savefig(picture, format="png", facecolor="white")
-    svg = vector.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    small = BytesIO()
-    Image.open(picture).convert("RGB").quantize(64).save(small, "PNG", optimize=True)
-    return Chart(name, svg, small.getvalue())
+def _colors(ground: str) -> Iterator[tuple[str, str]]:
+    ink, page = GROUNDS[ground]
+    yield from (("color", ink), ("--page", page))
 
 
-def _style() -> AbstractContextManager[None]:
+def render(name: str, draw: Callable[[], Figure], *, title: str, about: str) -> Chart:
+    """The chart that `draw` makes; equal figures give equal bytes."""
+    with _look(name):
+        file = StringIO()
+        none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        draw().savefig(file, format="svg", transparent=True, metadata=none)
+    drawn = file.getvalue().replace(INK, "currentColor").replace(GROUND, "var(--page, Canvas)")
+    drawn = drawn.replace("'DejaVu Sans'", "system-ui, sans-serif")
+    drawn = re.sub(r"\s*<style.*?</style>", "", drawn, count=1, flags=re.DOTALL)  # of the page's *
+    prefix = f"c{blake2b(name.encode(), digest_size=5).hexdigest()}"
+    drawn = _with_own_ids(drawn, prefix)
+    start = drawn.index("<svg") + len("<svg")
+    end = drawn.index(">", start)
+    root = (
+        f'<svg role="img" aria-labelledby="{prefix}-title {prefix}-about"'
+        f' stroke-linejoin="round" stroke-linecap="butt"{drawn[start:end]}>'
+        f'<title id="{prefix}-title">{escape(title)}</title>'
+        f'<desc id="{prefix}-about">{escape(about)}</desc>'
+    )
+    return Chart(name, root + drawn[end + 1 :], title, about)
+
+
+def _with_own_ids(svg: str, prefix: str) -> str:
+    """The SVG without ids that nothing refers to, the others with a prefix."""
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", svg)
+    return re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", svg)
+
+
+def text_width(text: str) -> float:
+    """Points that a text takes in a chart."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=FONT_SIZE)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width)
+
+
+@contextmanager
+def _look(name: str) -> Iterator[None]:
+    """How all charts look, whatever a person's own `matplotlibrc` says."""
     import matplotlib as mpl
 
-    return mpl.rc_context(
-        {
-            "axes.edgecolor": _INK,
-            "axes.labelcolor": _INK,
-            "text.color": _INK,
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-            "axes.facecolor": "none",
-            "axes.axisbelow": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "grid.color": GREY,
-            "grid.alpha": 0.25,
-            "font.family": ["DejaVu Sans"],
-            "font.size": 10,
-            "legend.frameon": False,
-            "svg.fonttype": "none",
-            "svg.hashsalt": "curation_report",
-            "svg.id": None,
-        }
-    )
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_LOOK | {"svg.hashsalt": name})
+        yield
 
 
-def new_figure(width: float = 5.2, height: float = 2.8) -> Figure:
-    """An empty figure, its sides in inches."""
+def new_axes(
+    height: float = 2.2,
+    *,
+    n_labels: int = 0,
+    left: float = _LEFT,
+    right: float = _RIGHT,
+) -> tuple[Figure, Axes]:
+    """An empty figure with axes at a place of their own, so that no layout has to be sought.
+
+    Args:
+        height: of the axes, in inches.
+        n_labels: rows of text above them.
+        left: inches left of them.
+        right: likewise.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="none")
-
-
-def plain_numbers(axis: Axis, ratio: float) -> None:
-    """Plain numbers on a logarithmic axis, more of them where it spans little."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 1e3 else (1,)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def plain_text(text: str) -> str:
-    """Text that matplotlib takes for what it is: no formula, no control character, not long."""
-    text = escaped(text)
-    short = text if len(text) <= 40 else f"…{text[-39:]}"
-    return short.replace("$", r"\$")
+    total = _BOTTOM + height + _TOP + _LABEL_ROW * n_labels
+    figure = Figure(figsize=(_WIDTH, total), facecolor="none", dpi=72)
+    width = (_WIDTH - left - right) / _WIDTH
+    return figure, figure.add_axes((left / _WIDTH, _BOTTOM / total, width, height / total))

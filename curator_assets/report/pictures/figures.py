@@ -1,171 +1,228 @@
-"""What each chart draws."""
+"""What each chart draws. No name that a user gave is in any: a font could lack it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from curator_assets.report.numbers.score_distributions import ScoreCounts
+from curator_assets.report.pictures.axis_ticks import (
+    number,
+    plain,
+    put_ticks,
+    readable_ticks,
+    scale,
+)
 from curator_assets.report.pictures.chart_rendering import (
     BLUE,
-    GREY,
-    ORANGE,
-    RED,
-    new_figure,
-    plain_numbers,
-    plain_text,
+    GROUND,
+    VERMILLION,
+    new_axes,
 )
+from curator_assets.report.pictures.labelled_lines import RECOMMENDED, Line, draw_lines
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_MAX_VECTORS = 1_000  # more marks than this are drawn as a picture within the SVG
-_MAX_LABELS = 30
+KEPT_TO_REMOVED = (
+    *(BLUE, "#3f74a4", "#5c7495", "#747486", "#897376", "#9d7065", "#b06c51", "#c36637"),
+    VERMILLION,
+)
+"""Even steps in OKLab, as people see colours, each readable on a light and on a dark ground."""
 
-
-def draw_funnel(labels: Sequence[str], counts: Sequence[int]) -> Figure:
-    """A bar a step, from read to kept."""
-    figure = new_figure(height=0.8 + 0.32 * len(labels))
-    axes = figure.subplots()
-    last = len(labels) - 1
-    colors = [BLUE if row in (0, last) else ORANGE for row in range(len(labels))]
-    bars = axes.barh(range(len(labels)), counts, color=colors)
-    axes.bar_label(bars, [f" {count:,}" for count in counts], padding=2)
-    axes.set_yticks(range(len(labels)), [plain_text(label) for label in labels])
-    axes.invert_yaxis()
-    axes.set_xlabel("images")
-    axes.margins(x=0.12)
-    return figure
+_BEYOND = {"min": "below", "max": "above"}
+_MAX_VECTORS = 500  # more marks than this are drawn as a picture within the SVG
 
 
 def draw_score(counts: ScoreCounts) -> Figure:
-    """The histogram of a score; what its rules drop is shaded."""
-    figure = new_figure()
-    axes = figure.subplots()
-    edges = counts.edges
-    axes.stairs(counts.counts, edges, fill=True, color=BLUE)
-    if counts.span.is_logarithmic:
-        axes.set_xscale("log")
-        plain_numbers(axes.xaxis, edges[-1] / edges[0])
-    for side, bound in counts.bounds:
-        axes.axvline(bound, color=RED, linewidth=1.5, label=f"{side} {bound:g}")
-        outside = (edges[0], bound) if side == "min" else (bound, edges[-1])
-        if outside[0] < outside[1]:
-            axes.axvspan(*outside, color=RED, alpha=0.12, linewidth=0)
-    axes.set_xlabel(plain_text(counts.score))
+    """The histogram of a score; what its rules drop is in the colour of what is removed."""
+    bounds = counts.kept_at_bounds()
+    figure, axes = new_axes(n_labels=len(bounds))
+    dropped, n = np.zeros_like(counts.counts), int(counts.counts.sum())
+    for side, _, n_kept in bounds:
+        dropped += _outermost(counts.counts, n - n_kept, side)
+    axes.stairs(counts.counts, counts.edges, fill=True, color=BLUE)
+    if dropped.any():
+        dropped = np.minimum(dropped, counts.counts)
+        axes.stairs(dropped, counts.edges, fill=True, color=VERMILLION)
+    low, high = counts.edges[[0, -1]]
+    scale(axes.xaxis, low, high, is_log=counts.span.is_logarithmic)
+    _count_axis(axes, counts.counts.max(initial=0))
+    draw_lines(
+        axes,
+        [
+            Line(bound, f"{side} {plain(bound)}: {number(n - n_kept)} {_BEYOND[side]}")
+            for side, bound, n_kept in bounds
+        ],
+    )
+    axes.set_xlabel("value")
     axes.set_ylabel("readable images")
-    axes.grid(axis="y")
-    if counts.bounds:
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0)
     return figure
 
 
-def draw_eps_curve(curve: pl.DataFrame, eps: float) -> Figure:
-    """Removed images by eps, the chosen one marked."""
-    figure = new_figure()
-    axes = figure.subplots()
-    axes.plot(curve["eps"].to_numpy(), curve["n_removed"].to_numpy(), "o-", color=BLUE, ms=4)
-    axes.axvline(eps, color=RED, linewidth=1.5, label=f"chosen: {eps:g}")
-    axes.set_ylim(bottom=0)
+def _outermost(counts: np.ndarray, n: int, side: str) -> np.ndarray:
+    """How many of each bin, int64 [B], are among the `n` lowest ("min") or highest values."""
+    ordered = counts if side == "min" else counts[::-1]
+    taken = np.clip(n - (np.cumsum(ordered) - ordered), 0, ordered)
+    found: np.ndarray = taken if side == "min" else taken[::-1]
+    return found
+
+
+def draw_eps_curve(curve: pl.DataFrame, eps: float, recommended: float | None) -> Figure:
+    """Removed images by eps; the chosen one is marked, and the recommended one if it differs."""
+    removed = dict(curve.select("eps", "n_removed").iter_rows())
+    n = removed.get(eps)
+    about = f": {number(n)} removed" if n is not None else ""
+    if recommended == eps:
+        lines = [Line(eps, f"chosen and recommended {eps:g}{about}")]
+    else:
+        lines = [Line(eps, f"chosen {eps:g}{about}")]
+        if recommended is not None:
+            lines.append(Line(recommended, f"recommended {recommended:g}", *RECOMMENDED))
+    figure, axes = new_axes(n_labels=len(lines))
+    axes.plot(list(removed), list(removed.values()), "o-", color=BLUE, ms=4, clip_on=False)
+    scale(axes.xaxis, 0, max([*removed, eps]))
+    _count_axis(axes, max(removed.values()))
+    axes.grid(axis="x")
+    draw_lines(axes, lines)
     axes.set_xlabel("eps (1 - cosine)")
     axes.set_ylabel("images removed")
-    axes.grid()
-    axes.legend()
     return figure
 
 
 def draw_group_sizes(sizes: pl.DataFrame) -> Figure:
-    """How many groups there are of each size, both axes logarithmic where sizes differ much."""
-    figure = new_figure()
-    axes = figure.subplots()
+    """How many groups there are of each size, an axis logarithmic where its numbers differ much."""
+    figure, axes = new_axes()
     size, n_groups = sizes["size"].to_numpy(), sizes["n_groups"].to_numpy()
-    if size.max(initial=2) > 20:
-        axes.plot(size, n_groups, "o", color=BLUE, ms=4, rasterized=len(size) > _MAX_VECTORS)
-        axes.set_xscale("log")
-        plain_numbers(axes.xaxis, size.max() / 2)
+    largest, most = int(size.max(initial=2)), int(n_groups.max(initial=1))
+    is_wide, is_high = largest > 20, most > 50
+    if is_wide or is_high:  # a bar has no length on a logarithmic axis
+        is_picture = len(size) > _MAX_VECTORS
+        axes.plot(size, n_groups, "o", color=BLUE, ms=5, rasterized=is_picture, clip_on=False)
     else:
-        last = max(int(size.max(initial=2)), 8)
         axes.bar(size, n_groups, color=BLUE)
-        axes.set_xticks(range(2, last + 1))
-        axes.set_xlim(1.4, last + 0.6)
-    if n_groups.max(initial=1) > 50:
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.7)  # or a bar of one group would have no height
-        plain_numbers(axes.yaxis, n_groups.max())
+    if is_wide:
+        scale(axes.xaxis, 1.8, largest * 1.1, is_log=True, is_whole=True)
+    else:
+        scale(axes.xaxis, 1.4, max(largest, 8) + 0.6, is_whole=True)
+    if is_high:
+        scale(axes.yaxis, 0.8, most * 1.3, is_log=True, is_whole=True)
+        axes.grid(axis="y")
+    else:
+        _count_axis(axes, most)
     axes.set_xlabel("images in the group, the kept one included")
     axes.set_ylabel("groups")
-    axes.grid(axis="y")
     return figure
 
 
-def draw_shard_pairs(pairs: pl.DataFrame, shards: Sequence[str]) -> Figure:
-    """Duplicates by the shard that they lie in and the shard of the image kept for them."""
-    from matplotlib.colors import LinearSegmentedColormap, LogNorm
+def draw_shard_pairs(counts: np.ndarray) -> Figure:
+    """Duplicates by the shard that they lie in and the shard of the image kept for them.
 
-    number = {shard: i for i, shard in enumerate(shards)}
-    counts = np.zeros((len(shards), len(shards)))
-    for shard, kept_shard, n in pairs.iter_rows():
-        if shard in number and kept_shard in number:
-            counts[number[shard], number[kept_shard]] = n
-    side = min(1.6 + 0.15 * len(shards), 4.6)
-    figure = new_figure(side + 1.6, side + 0.6)
-    axes = figure.subplots()
-    clear_to_orange = LinearSegmentedColormap.from_list("shares", [ORANGE + "40", ORANGE])
+    Args:
+        counts: int64 [S, S] of S shards in order of arrival, by shard and shard of the kept image.
+    """
+    from matplotlib.colors import LogNorm
+
+    figure, axes = new_axes(2.9, n_labels=1, right=0.88)
+    most = max(counts.max(initial=1), 2)
     image = axes.imshow(
         np.ma.masked_equal(counts, 0),
-        cmap=clear_to_orange,
-        norm=LogNorm(1, max(counts.max(initial=1), 2)),
+        cmap=kept_to_removed(),
+        norm=LogNorm(1, most),
         interpolation="nearest",
+        extent=(0.5, len(counts) + 0.5, len(counts) + 0.5, 0.5),
     )
-    bar = figure.colorbar(image, label="duplicates")
-    plain_numbers(bar.ax.yaxis, counts.max(initial=1))
     axes.spines[:].set_visible(True)
-    axes.set_xlabel("shard of the kept image")
-    axes.set_ylabel("shard of the duplicate")
-    names = [plain_text(shard) for shard in shards]
-    if len(shards) <= _MAX_LABELS:
-        axes.set_xticks(range(len(shards)), names, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(shards)), names, fontsize=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_inverted(False)
+        scale(axis, 0.5, len(counts) + 0.5, is_whole=True)
+    axes.yaxis.set_inverted(True)
+    axes.set_xlabel("number of the kept image's shard")
+    axes.set_ylabel("number of the duplicate's shard")
+    _color_bar(axes, image, "duplicates", is_log=True)
     return figure
 
 
 def draw_cells(cells: pl.DataFrame) -> Figure:
-    """Cluster sizes in order, and the clusters on the map of their centroids."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    figure = new_figure(10.4, 4.2)
-    curve, plane = figure.subplots(1, 2, width_ratios=[1, 1.3])
-    sizes = np.sort(cells["n_images"].to_numpy())[::-1]
-    shown = np.unique(np.geomspace(1, max(len(sizes), 1), 400).astype(int)) - 1
-    shown = shown[: len(sizes)]
-    curve.plot(shown + 1, sizes[shown], color=BLUE, marker="o" if len(sizes) < 40 else None, ms=4)
-    curve.set_xlabel("cluster, the largest first")
-    curve.set_ylabel("images")
-    curve.set_ylim(bottom=0)
-    if len(sizes) > 100:
-        curve.set_xscale("log")
-        plain_numbers(curve.xaxis, len(sizes))
-    curve.grid()
+    """The clusters on the map of their centroids: how large, and how much of each is removed."""
+    figure, axes = new_axes(3.2, n_labels=1, left=0.42, right=0.88)
     n = cells["n_images"].to_numpy()
-    fraction = 1 - cells["n_kept"].to_numpy() / np.maximum(n, 1)
+    removed = removed_fractions(cells)
     order = np.argsort(-n, kind="stable")
-    dots = plane.scatter(
+    is_picture = len(n) > _MAX_VECTORS
+    dots = axes.scatter(
         cells["x"].to_numpy()[order],
         cells["y"].to_numpy()[order],
-        s=np.maximum(3000 * n[order] / max(n.sum(), 1), 1),
-        c=fraction[order],
-        cmap=LinearSegmentedColormap.from_list("removed", [BLUE, GREY, ORANGE]),
+        s=np.maximum(3000 * n[order] / max(n.sum(), 1), 4),
+        c=removed[order],
+        cmap=kept_to_removed(),
         vmin=0,
-        vmax=max(float(fraction.max(initial=0)), 0.01),
-        alpha=0.85,
-        linewidths=0,
-        rasterized=len(n) > _MAX_VECTORS,
+        vmax=max(float(removed.max(initial=0)), 0.01),
+        linewidths=0 if is_picture else 0.6,
+        edgecolors="none" if is_picture else GROUND,
+        rasterized=is_picture,
     )
-    bar = figure.colorbar(dots, label="removed")
-    bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
-    plane.set_xlabel("first principal component of the centroids")
-    plane.set_ylabel("second")
+    axes.margins(0.1)  # for the dots have a size
+    put_ticks(axes.xaxis, [])
+    put_ticks(axes.yaxis, [])
+    axes.set_xlabel("first principal component of the centroids")
+    axes.set_ylabel("second")
+    _color_bar(axes, dots, "removed", is_log=False)
     return figure
+
+
+def draw_cell_sizes(n_images: np.ndarray) -> Figure:
+    """The sizes of the clusters, int64 [K], the largest first."""
+    figure, axes = new_axes()
+    sizes = np.sort(n_images)[::-1]
+    ranks = np.unique(np.geomspace(1, len(sizes), 400).astype(int))
+    marker = "o" if len(sizes) < 40 else None
+    axes.plot(ranks, sizes[ranks - 1], color=BLUE, marker=marker, ms=4, clip_on=False)
+    is_log = len(sizes) > 100
+    scale(axes.xaxis, 1, len(sizes), is_log=is_log, is_whole=True)
+    _count_axis(axes, sizes[0])
+    axes.grid(axis="x")
+    axes.set_xlabel("cluster, the largest first")
+    axes.set_ylabel("images")
+    return figure
+
+
+def removed_fractions(cells: pl.DataFrame) -> np.ndarray:
+    """float64 [K]: the share of each cell's images that is not kept; 0 of an empty one."""
+    n, n_kept = cells["n_images"].to_numpy(), cells["n_kept"].to_numpy()
+    fractions: np.ndarray = (n - n_kept) / np.maximum(n, 1)
+    return fractions
+
+
+def kept_to_removed() -> Colormap:
+    """From the colour of what is kept to that of what is removed."""
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(KEPT_TO_REMOVED)
+
+
+def _count_axis(axes: Axes, most: int) -> None:
+    """A y-axis of counts, from 0."""
+    scale(axes.yaxis, 0, max(int(most), 1) * 1.04, is_whole=True)
+    axes.grid(axis="y")
+
+
+def _color_bar(axes: Axes, shown: ScalarMappable, label: str, *, is_log: bool) -> None:
+    """The colours' meaning at the right of the axes."""
+    figure, box = axes.figure, axes.get_position()
+    aside = figure.add_axes((box.x1 + 0.025, box.y0, 0.03, box.height))
+    bar = figure.colorbar(shown, cax=aside)
+    if bar.solids:
+        bar.solids.set_edgecolor("face")  # or the ground shines through between the steps
+    bar.outline.set_visible(False)
+    bar.set_label("")
+    ticks = readable_ticks(aside.yaxis, is_log=is_log, is_whole=is_log)
+    put_ticks(aside.yaxis, ticks)
+    if not is_log:
+        bar.set_ticks(ticks, labels=[f"{100 * tick:.3g} %" for tick in ticks])
+    aside.set_title(label, fontsize="medium", loc="center", pad=9)

@@ -1,18 +1,14 @@
-import io
-
 import dagster as dg
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from PIL import Image
 from pipeline import Pipeline, work_done
 from tar_files import read_members, write_members
 
 from curator_assets.defs.deduplicate.eps_calibration import random_pair_cosines
 from curator_assets.demo.samples import make_shards
 from curator_assets.kernels.augment import TRANSFORMS
-from curator_assets.report.pictures.calibration_plot import draw
 from curator_assets.storage.calibration import (
     MAX_SHARDS,
     RANDOM_PAIRS,
@@ -84,11 +80,10 @@ def test_milder_copies_lie_nearer_and_all_nearer_than_random_pairs(calibrated):
     assert min(median[name] for name in TRANSFORMS) > rows[RANDOM_PAIRS]["median"]
 
 
-def test_the_plot_is_a_png_of_a_thousand_pixels(calibrated):
-    image = Image.open(io.BytesIO(files(calibrated[0])["eps.png"]))
-    image.verify()
-    assert image.format == "PNG"
-    assert image.width == 1000
+def test_the_plot_is_a_file_that_the_metadata_links_to(calibrated):
+    pipeline, result = calibrated
+    assert files(pipeline)["eps.svg"].startswith(b'<svg role="img"')
+    assert metadata(result)["plot"].value == str(pipeline.folder / "curated/calibration/eps.svg")
 
 
 def test_again_does_no_work_and_another_eps_only_draws_again(calibrated):
@@ -99,7 +94,7 @@ def test_again_does_no_work_and_another_eps_only_draws_again(calibrated):
         pipeline.changes = CALIBRATION | {"duplicates": {"eps": 0.02}}
         assert work_done(pipeline.materialize("eps_calibration")) == {"eps_calibration": 1}
         after = files(pipeline)
-        assert {name for name in before if before[name] != after[name]} == {"eps.png"}
+        assert {name for name in before if before[name] != after[name]} == {"eps.svg"}
     finally:
         pipeline.changes = CALIBRATION
         pipeline.materialize("eps_calibration")
@@ -176,8 +171,3 @@ def test_the_summary_of_literal_cosines():
     found = [crop[f"found_at_eps_{eps}"] for eps in ("0.01", "0.02", "0.03", "0.05", "0.1")]
     assert found == [0.2, 0.4, 0.4, 0.6, 0.8]
     assert random["found_at_eps_0.1"] == 0
-
-
-def test_a_plot_without_random_pairs_or_spread_is_drawn():
-    image = draw({"crop": np.ones(1, np.float32)}, eps=0, max_eps=0.5)
-    assert Image.open(io.BytesIO(image)).width == 1000
