@@ -65,6 +65,7 @@ class Made:
     Attributes:
         metadata: what to report of it.
         files: names below the store's root; None for those that the stage declares.
+        shown: names of further files, which only show what was made: no version rests on them.
         checks: name of each check that it passed -> what the check found.
         warnings: name of each check that it failed without being held up -> likewise.
         state: what the stage wants to know next time.
@@ -75,6 +76,7 @@ class Made:
     partition: Partition
     metadata: Mapping[str, Any]
     files: tuple[str, ...] | None = None
+    shown: tuple[str, ...] = ()
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     warnings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -199,6 +201,8 @@ class Stage:
         named_columns: what the columns mean whose names come from the settings.
         unit: what a row is, in the plural.
         counts: what is reported of a partition and adds up over partitions.
+        words: a partition, or several of them together, in a sentence: by what is reported, of
+            several by the sums of `counts` alone, and the settings in force.
         is_optional: made on request only.
     """
 
@@ -219,6 +223,7 @@ class Stage:
     named_columns: str | None = None
     unit: str = "rows"
     counts: tuple[str, ...] = ("dagster/row_count",)
+    words: Callable[[Mapping[str, Any], Settings], str] | None = None
     is_optional: bool = False
 
     def code_version(self, settings: Settings) -> str:

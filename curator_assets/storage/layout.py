@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 CENTROIDS = "clusters/centroids.npy"
 PREFIX_DIRECTIONS = "clusters/prefix_directions.npy"
 DUPLICATE_GROUPS = "duplicates/groups.parquet"
@@ -49,6 +47,11 @@ def report_table(name: str) -> str:
 def report_chart(name: str) -> str:
     """A chart of `curation_report`."""
     return f"report/charts/{name}.png"
+
+
+def contact_sheet(asset: str, shard: str) -> str:
+    """The pictures of what an asset removes from a shard."""
+    return f"report/sheets/{asset}/{shard}.jpg"
 
 
 def tar_index(shard: str) -> str:
@@ -251,16 +254,6 @@ def metadata(asset: str, partition: str | None) -> str:
     return f"metadata/{_of(asset, partition)}.json"
 
 
-def picture(asset: str, partition: str | None, name: str, kind: str) -> str:
-    """A picture that was reported of a partition, `kind` one of `PICTURE_KINDS`.
-
-    `name` is quoted to hold neither slash nor dot. So it is what stands between the last two dots,
-    and no two pictures share a file, whatever dots and slashes their partitions' names hold.
-    """
-    quoted = quote(name, safe="").replace(".", "%2E")
-    return f"metadata/{_of(asset, partition)}.{quoted}.{PICTURE_KINDS[kind]}"
-
-
 def is_bookkeeping(name: str) -> bool:
     """Whether a file is kept beside what is made, and no entry vouches for it.
 
@@ -276,9 +269,6 @@ def is_bookkeeping(name: str) -> bool:
 
 
 _KEPT_BESIDE = {ARRIVALS, INDEX, LEASE, LEDGER, LISTING, NOT_TAKEN, SOURCE, TRASH, "logs"}
-
-PICTURE_KINDS = {"jpeg": "jpg", "png": "png"}
-"""Kind of a picture -> suffix of its file."""
 
 
 def _of(asset: str, partition: str | None) -> str:

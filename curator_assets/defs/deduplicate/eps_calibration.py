@@ -19,12 +19,12 @@ from curator_assets.defs.embed.single_images import touched
 from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
 from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Advanced, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.engine.workers.supervision import supervised
 from curator_assets.report.pictures.calibration_plot import draw
 from curator_assets.settings import Settings
 from curator_assets.storage import calibration, layout
-from curator_assets.storage.ledger import Picture
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table, write_table
@@ -69,6 +69,13 @@ def _open(work: Work) -> Iterator[Make]:
     yield make
 
 
+def _words(told: Mapping[str, Any], _: Settings) -> str:
+    images = counted(told["n_sampled"], "image")
+    words = f"copies of {images} compared with their originals"
+    skipped = told["n_skipped"]
+    return f"{words}; {counted(skipped, 'image')} could not be copied" if skipped else words
+
+
 EPS_CALIBRATION = Stage(
     name="eps_calibration",
     by=Partitioning.WHOLE,
@@ -92,6 +99,8 @@ EPS_CALIBRATION = Stage(
     columns=lambda _: _SCHEMA,
     named_columns="of the cosines",
     unit="calibrations",
+    counts=("n_sampled", "n_skipped"),
+    words=_words,
     is_optional=True,
 )
 
@@ -183,8 +192,7 @@ def _summarised(state: Mapping[str, Any], settings: Settings, store: Store) -> M
             {name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()}
             for row in table.to_pylist()
         ],
-        "plot": Picture(image, "png"),
-        "plot_file": store.url(layout.CALIBRATION_PLOT),
-        "url": store.url(layout.CALIBRATION_TABLE),
+        "plot": store.url(layout.CALIBRATION_PLOT),
+        "file": store.url(layout.CALIBRATION_TABLE),
     }
     return Made(ALL, metadata, state=state)

@@ -13,6 +13,7 @@ from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import require_own_ids
 from curator_assets.engine.partitioning import Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.models.head_files import HeadUnavailableError, head_file
 from curator_assets.models.identity import UNDECIDED
@@ -72,11 +73,19 @@ def _open(work: Work) -> Iterator[Make]:
             "dagster/row_count": len(scores),
             **{f"mean_{score}": pc.mean(scores[score]).as_py() for score in heads},
             "heads": {score: str(path) for score, path in files.items()},
-            "url": store.url(name),
+            "file": store.url(name),
         }
         return Made(shard, metadata)
 
     yield make
+
+
+def _words(n: Mapping[str, int], settings: Settings) -> str:
+    samples = counted(n["dagster/row_count"], "sample")
+    if not settings.heads:
+        return f"{samples}; there are no scores: the settings name no heads"
+    heads = counted(len(settings.heads), "head")
+    return f"{samples}, scored by {heads}: {', '.join(settings.heads)}"
 
 
 FILTER_SCORES = Stage(
@@ -95,6 +104,7 @@ FILTER_SCORES = Stage(
     columns=lambda settings: schemas.scores(tuple(settings.heads)),
     named_columns="score of this head",
     unit="images",
+    words=_words,
 )
 
 

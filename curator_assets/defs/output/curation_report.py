@@ -14,6 +14,7 @@ from curator_assets.defs.deduplicate.stored_pairs import stored_pairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
+from curator_assets.defs.output.verdicts import words_of_verdicts
 from curator_assets.engine.freshness import why_stale
 from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
@@ -24,7 +25,7 @@ from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.marked_pairs import VerdictError, verdict_files
 from curator_assets.report.report import Report, make_report
 from curator_assets.storage import layout
-from curator_assets.storage.ledger import Entry, Picture, StoredFile
+from curator_assets.storage.ledger import Entry, StoredFile
 from curator_assets.storage.shards.not_taken import read_not_taken
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import count_rows
@@ -93,6 +94,8 @@ CURATION_REPORT = Stage(
     inputs=_inputs,
     making=OneByOne(_open),
     unit="reports",
+    counts=("n_samples", "n_kept", "n_duplicates", "n_filtered", "n_unreadable"),
+    words=words_of_verdicts,
 )
 
 
@@ -155,9 +158,7 @@ def _metadata(report: Report, store: Store) -> dict[str, Any]:
     summary, recommended = report.summary, report.summary["recommended_eps"]
     counts = ("n_samples", "n_unreadable", "n_filtered", "n_duplicates", "n_kept")
     steps = report.funnel.to_dicts()
-    shown = {
-        name: report.charts[name].png for name in ("funnel", "eps_curve") if name in report.charts
-    }
+    charts = [name for name in ("eps_curve",) if name in report.charts]
     return {
         **{name: summary[name] for name in counts},
         "funnel": [
@@ -169,7 +170,7 @@ def _metadata(report: Report, store: Store) -> dict[str, Any]:
         "eps_curve": report.why_not or "every stored pair was resolved at each eps",
         "n_images_absent": report.n_missing,
         "recommended_eps": "not enough marked pairs" if recommended is None else recommended,
-        **{f"{name}_chart": Picture(png, "png") for name, png in shown.items()},
+        **{f"{name}_chart": store.url(layout.report_chart(name)) for name in charts},
         "report": store.url(layout.REPORT),
         "pairs_to_mark": store.url(layout.PAIRS_TO_MARK),
     }
