@@ -188,7 +188,8 @@ class Stage:
         deps: what it is made from.
         group: of the asset in the UI.
         kinds: likewise.
-        description: likewise.
+        description: likewise; a line of what it is, then what a partition is, what it costs and
+            what makes it stale.
         version: of the code; raised when the code makes something else of the same inputs.
         covers: the settings that change what is made, and no others.
         files: where a partition's files lie, below the store's root.
@@ -255,6 +256,11 @@ class Graph:
     def externals(self) -> list[External]:
         """What lies there before anything is made."""
         return list(dict.fromkeys(found for stage in self.stages for found in stage.externals()))
+
+    def place(self, stage: Stage) -> str:
+        """`3 of 9: `, of what every refresh makes; nothing of what is made on request."""
+        always = [one for one in self.stages if not one.is_optional]
+        return "" if stage.is_optional else f"{always.index(stage) + 1} of {len(always)}: "
 
     def by_shard(self) -> list[Stage]:
         """The stages with a partition a shard, in order."""

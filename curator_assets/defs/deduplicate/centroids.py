@@ -137,11 +137,13 @@ CENTROIDS = Stage(
     name=CODEBOOK,
     by=Partitioning.WHOLE,
     deps=(Dep(IMAGE_EMBEDDINGS, is_sampled=True),),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"faiss", "numpy"}),
-    description="K unit vectors: spherical k-means on a seeded, de-duplicated sample of the "
-    "embeddings, near ones side by side. New images don't make it stale before it would have twice "
-    "as many cells.",
+    description="The cells that images are divided into, so that only near ones are compared.\n\n"
+    "One codebook, without partitions: K unit vectors by spherical k-means on a seeded, thinned "
+    "sample of the embeddings, near ones side by side. It costs seconds to minutes. Another model"
+    " or setting of `clusters` makes it stale; new images don't before it would have twice as "
+    "many cells, since another codebook has everything searched anew.",
     version="2",
     covers=lambda settings: [
         settings.model.name,

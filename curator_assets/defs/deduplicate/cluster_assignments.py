@@ -71,10 +71,13 @@ CLUSTER_ASSIGNMENTS = Stage(
     name=ASSIGNED,
     by=Partitioning.SHARD,
     deps=(Dep(IMAGE_EMBEDDINGS), Dep(CENTROIDS)),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"torch", "parquet"}),
-    description="One row an embedding: its nearest centroid's cell, and the other cells that "
-    "could hold a near-duplicate of it.",
+    description="The cell that each image lives in, and the other cells that could hold a near-"
+    "duplicate of it.\n\n"
+    "A partition is a shard, with one row an image; it costs a pass over the shard's embeddings. "
+    "Other embeddings, another codebook, and another `max_eps`, `search` or number of cell groups"
+    " make it stale.",
     version="2",
     covers=lambda settings: [
         settings.duplicates.model_dump(include={"max_eps", "search"}),

@@ -123,10 +123,13 @@ DUPLICATE_GROUPS = Stage(
         Dep(FILTER_SCORES),
         Dep(CLUSTER_ASSIGNMENTS),
     ),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"parquet"}),
-    description="The resolution: each removed image, the kept image that stands for it and "
-    "their cosine. An image takes part only if it passes the filters.",
+    description="The decision: each image that is removed, and the kept image that stands for "
+    "it.\n\n"
+    "One table, without partitions, resolved from the stored pairs in seconds. An image takes "
+    "part only if it passes the filters. Another pair, score or shard, and another `eps`, `keep`,"
+    " `rule` or filter make it stale.",
     version="2",
     covers=_covers,
     files=lambda _: (layout.DUPLICATE_GROUPS,),

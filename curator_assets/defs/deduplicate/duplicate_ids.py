@@ -64,10 +64,13 @@ DUPLICATE_IDS = Stage(
     name="duplicate_ids",
     by=Partitioning.SHARD,
     deps=(Dep(DUPLICATE_GROUPS),),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"parquet"}),
-    description="The duplicates to remove from a shard, each with the kept image that stands "
-    "for it. Its version is a hash of the set: it changes only if what is removed changes.",
+    description="The duplicates to remove from each shard, with pictures of some beside what stands"
+    " for them.\n\n"
+    "A partition is a shard; it costs seconds, most of them for the pictures. Its version is a "
+    "hash of the set: it is stale only if what is removed from this very shard has changed, so a "
+    "new tar leaves most shards as they are.",
     version="1",
     covers=lambda _: None,
     files=_files,

@@ -80,10 +80,14 @@ EPS_CALIBRATION = Stage(
     name="eps_calibration",
     by=Partitioning.WHOLE,
     deps=(Dep(IMAGE_EMBEDDINGS),),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"dali", "torch", "parquet"}),
-    description="Optional: cosine of altered copies of a sample of the images to their "
-    "originals, and of random pairs of images; a table and a plot to choose eps by.",
+    description="On request: how near altered copies of your own images come to their originals, to"
+    " choose `eps` by.\n\n"
+    "One table and a plot, without partitions; it embeds altered copies of a sample of the "
+    "images. A refresh does not make it: materialise it, or run `curate calibrate`. New "
+    "embeddings and another setting of `calibration` make it stale; another `eps` only moves a "
+    "line in the plot.",
     version="1",
     covers=lambda settings: [  # eps only moves a line in the plot
         _measure_version(settings),

@@ -119,10 +119,13 @@ NEAR_DUPLICATE_PAIRS = Stage(
     name="near_duplicate_pairs",
     by=Partitioning.CELL_GROUP,
     deps=(Dep(CLUSTER_ASSIGNMENTS),),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"torch", "parquet"}),
-    description="Every pair at cosine >= 1 - max_eps whose search falls to a group of cells. "
-    "Stored once, so that a smaller eps or another policy needs no new search.",
+    description="Every pair of images within `max_eps`, searched once and stored.\n\n"
+    "A partition is a group of cells, not a shard. A new tar makes those stale that its images "
+    "fall into, and there only new images are compared with all. Another `max_eps` has "
+    "everything searched anew; a smaller `eps`, or another policy of what is kept, needs no "
+    "search.",
     version="2",
     covers=lambda settings: settings.duplicates.max_eps,
     files=_files,

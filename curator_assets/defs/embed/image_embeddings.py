@@ -136,10 +136,13 @@ IMAGE_EMBEDDINGS = Stage(
     name="image_embeddings",
     by=Partitioning.SHARD,
     deps=(Dep(TAR_SHARDS),),
-    group="embed",
+    group="2_embed",
     kinds=frozenset({"dali", "torch", "parquet"}),
-    description="One row a sample: its embedding, image statistics and content hash, or the "
-    "reason why its image can't be read.",
+    description="Every sample decoded, measured and embedded, or the reason why its image can't be "
+    "read.\n\n"
+    "A partition is a shard, with one row a sample. This is the costly step: the model runs on "
+    "every image, but never twice on the same bytes. A tar with other content, another model or "
+    "its precision, and another limit of pixels make a partition stale.",
     version=VERSION,
     covers=lambda settings: [
         settings.model.model_dump(include={"name", "precision", "execution", "storage"}),

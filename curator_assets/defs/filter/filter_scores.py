@@ -92,9 +92,11 @@ FILTER_SCORES = Stage(
     name="filter_scores",
     by=Partitioning.SHARD,
     deps=(Dep(IMAGE_EMBEDDINGS),),
-    group="filter",
+    group="3_filter",
     kinds=frozenset({"torch", "parquet"}),
-    description="One row a sample, one column a score head. Scores are data: thresholds are "
+    description="A column for each score head, computed from the stored embeddings.\n\n"
+    "A partition is a shard, with one row a sample; it costs seconds, and no image is read. Other"
+    " embeddings, another head or other weights of one make it stale. Thresholds don't: they are "
     "applied later, so that trying another one costs nothing.",
     version="1",
     covers=_covers,

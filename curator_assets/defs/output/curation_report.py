@@ -83,11 +83,13 @@ CURATION_REPORT = Stage(
         Dep(CENTROIDS),
         Dep(IMAGE_EMBEDDINGS),
     ),
-    group="output",
+    group="5_output",
     kinds=frozenset({"html", "parquet"}),
-    description="What a person needs to trust what was removed: the funnel, the distribution "
-    "of every score, what other thresholds and another eps would remove, pictures of what was "
-    "removed beside what was kept, and the precision by people's verdicts.",
+    description="The report: what was removed and why, with the pictures and measurements to trust "
+    "it by.\n\n"
+    "One page with its tables and charts, without partitions; it costs a pass over the stored "
+    "tables and reading the pictures that it shows. All that it shows makes it stale: any shard, "
+    "any setting, and people's verdicts on pairs.",
     version="2",
     covers=lambda settings: settings,  # it shows them
     files=lambda _: (layout.REPORT,),

@@ -72,10 +72,13 @@ DEDUPLICATED_SHARDS = Stage(
     name="deduplicated_shards",
     by=Partitioning.SHARD,
     deps=(Dep(TAR_SHARDS), Dep(IMAGE_EMBEDDINGS), Dep(FILTER_SCORES), Dep(DUPLICATE_IDS)),
-    group="output",
+    group="5_output",
     kinds=frozenset({"webdataset", "parquet"}),
-    description="The curated tar: every member of every kept sample, byte for byte, in the "
-    "order it came; and a table of what was kept and what was dropped, and why.",
+    description="The curated tars: every kept sample, byte for byte, and a verdict on every sample "
+    "that was read.\n\n"
+    "A partition is a shard; it costs reading and writing its tar, which is written again only if"
+    " what is kept of it has changed. Other embeddings, scores or duplicates of the shard, "
+    "another filter and a tar with other content make it stale.",
     version=_VERSION,
     covers=lambda settings: [settings.filters, settings.columns],
     files=_files,
