@@ -38,11 +38,14 @@ class Reporter(Protocol):
 class Steps(Protocol):
     """Who is told of the steps of a refresh."""
 
+    def passed(self, line: str) -> None:
+        """There is nothing to do in a step."""
+
     def begun(self, step: Step, line: str) -> None:
         """A step begins."""
 
     def ended(self, step: Step, line: str) -> None:
-        """A step is over that made something, or tried to."""
+        """A step is over."""
 
 
 @dataclass
@@ -99,8 +102,10 @@ class Pass:
         examined = self._examined(stage, partitions)
         gc.freeze()  # likewise
         to_make = [*examined.stale, *examined.undecided]
-        if to_make or stage not in self.waiting:
+        if to_make or examined.failed:
             self.told.begun(step, step.begun(examined))
+        elif stage not in self.waiting:
+            self.told.passed(step.begun(examined))
         # or Dagster would mark it stale, or as missing if a kill came between work and event
         yield from reporter.fresh(examined.fresh, self._touched(stage))
         failed, made, making = list(examined.failed), set[Partition](), time.monotonic()
@@ -122,7 +127,7 @@ class Pass:
         seconds = time.monotonic() - started
         step.n_made, step.n_failed = step.n_made + len(made), len(failed)
         step.n_fresh, step.seconds = len(examined.fresh), step.seconds + seconds
-        if to_make or failed:
+        if to_make or examined.failed:
             self.told.ended(step, step.ended(len(made), len(failed), seconds))
 
     def _lost(self, stage: Stage) -> set[Partition]:

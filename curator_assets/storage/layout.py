@@ -34,6 +34,8 @@ REPORT_LAST_SUMMARY = "report/last_summary.json"
 """The summary that the report tells changes from; there is none of the first."""
 REPORT_FOLDER = "report"
 REPORT_CHARTS = "report/charts"
+SHEETS = "report/sheets"
+"""Contact sheets, which only show what was made."""
 PAIRS_TO_MARK = "report/pairs_to_mark.csv"
 VERDICTS_PREFIX = "report/verdicts"
 """Tables of marked pairs begin so and end in `.csv`: a person's, never written here."""
@@ -51,7 +53,7 @@ def report_chart(name: str) -> str:
 
 def contact_sheet(asset: str, shard: str) -> str:
     """The pictures of what an asset removes from a shard."""
-    return f"report/sheets/{asset}/{shard}.jpg"
+    return f"{SHEETS}/{asset}/{shard}.jpg"
 
 
 def tar_index(shard: str) -> str:

@@ -83,7 +83,7 @@ EPS_CALIBRATION = Stage(
     group="4_deduplicate",
     kinds=frozenset({"dali", "torch", "parquet"}),
     description="On request: how near altered copies of your own images come to their originals, to"
-    " choose `eps` by.\n\n"
+    " choose eps by.\n\n"
     "One table and a plot, without partitions; it embeds altered copies of a sample of the "
     "images. A refresh does not make it: materialise it, or run `curate calibrate`. New "
     "embeddings and another setting of `calibration` make it stale; another `eps` only moves a "

@@ -121,7 +121,7 @@ NEAR_DUPLICATE_PAIRS = Stage(
     deps=(Dep(CLUSTER_ASSIGNMENTS),),
     group="4_deduplicate",
     kinds=frozenset({"torch", "parquet"}),
-    description="Every pair of images within `max_eps`, searched once and stored.\n\n"
+    description="Every pair of images within max_eps, searched once and stored.\n\n"
     "A partition is a group of cells, not a shard. A new tar makes those stale that its images "
     "fall into, and there only new images are compared with all. Another `max_eps` has "
     "everything searched anew; a smaller `eps`, or another policy of what is kept, needs no "

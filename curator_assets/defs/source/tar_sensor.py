@@ -47,8 +47,8 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
         job=refresh,
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Looks for new, replaced and removed tars under `source` and asks for one run "
-        "of the job `refresh` for all of them. A tar is taken once it is whole: the same in two "
+        description="Looks for new, replaced and removed tars and asks for one run "
+        "of the job refresh for all of them. A tar is taken once it is whole: the same in two "
         "ticks, and ended as tars end. While a refresh runs nothing is asked for. A tick without a "
         "run says why in its result, and names what lies in the source and is not taken.",
     )
@@ -69,7 +69,8 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
             write_listing(store, Listing(now, known))
         killed = _fail_killed_runs(context.instance, store, refresh.name, watch)
         if not change.ready and not change.removed and not killed:
-            lines = [f"{counted(len(now), 'tar')} in the source, none of them new and whole"]
+            lines = [f"{counted(len(now), 'tar')} in the source"]
+            lines[0] += ", none of them new and whole" if now else ""
             lines += not_taken_lines(_not_taken(looked, change, before, now, tars, settings))
             return dg.SkipReason(masked(" ".join(f"{line}." for line in lines)))
         n_requests = int(context.cursor or 0) + 1

@@ -25,7 +25,7 @@ from curator_assets.engine.dagster.private_names import (
     ASSET_PARTITION_RANGE_START_TAG,
     EVENTS_ARE_LOGGED,
 )
-from curator_assets.engine.dagster.shard_groups import ShardGroups, shard_groups
+from curator_assets.engine.dagster.shard_groups import ShardGroups, group_key, shard_groups
 from curator_assets.engine.freshness import examine
 from curator_assets.engine.intake import known_shards
 from curator_assets.engine.making import make
@@ -59,7 +59,7 @@ def external_asset(external: External, settings: Settings) -> dg.AssetSpec:
         partitions_def=shard_partitions(settings),
         group_name=external.group,
         kinds=set(external.kinds),
-        description=external.description,
+        description=external.description + _of_groups(settings),
         metadata=metadata_values({"source": masked(settings.source)}),
     )
 
@@ -87,7 +87,9 @@ def stage_asset(
         ],
         kinds=set(stage.kinds),
         metadata=_definition_metadata(stage, settings),
-        description=graph.place(stage) + stage.description,
+        description=graph.place(stage)
+        + stage.description
+        + (_of_groups(settings) if is_by_shard(stage) else ""),
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
         store = Store(settings.output)
@@ -104,6 +106,17 @@ def stage_asset(
             yield from ensure(context, stage, work, force=config.force)
 
     return asset
+
+
+def _of_groups(settings: Settings) -> str:
+    """What a partition is where it is not one shard."""
+    n = settings.shards_per_partition
+    if n == 1:
+        return ""
+    return (
+        f"\n\nHere up to {n:,} shards are one partition, called by their ranks of arrival: the "
+        f"first is {group_key(0, n)}. Each shard is made by itself all the same."
+    )
 
 
 def _definition_metadata(stage: Stage, settings: Settings) -> dict[str, Any]:

@@ -149,7 +149,7 @@ class GroupReporter:
             "n_shards": len(shards),
             "n_made_now": n_made_now,
             "shards": named(shards, _SHOWN),
-            "folder": self._work.store.url(self._stage.files(shards[0])[0].partition("/")[0]),
+            **self._folders(),
             "work_done": n_made_now > 0,
         }
         yield dg.AssetMaterialization(
@@ -158,6 +158,15 @@ class GroupReporter:
             metadata=metadata_values(metadata),
             tags=self._provenance.tags(version),
         )
+
+    def _folders(self) -> dict[str, str]:
+        """Where the files of all shards lie, and the pictures of them where there are any."""
+        url, folders = self._work.store.url, dict[str, str]()
+        for file in self._stage.files("any"):
+            folder = file.rpartition("/")[0]
+            name = "sheets" if folder.startswith(layout.SHEETS) else "folder"
+            folders.setdefault(name, url(folder))
+        return folders
 
     def _lacking(self, key: str) -> dg.AssetObservation:
         """What is told of a group that is not whole; what was reported before stands."""

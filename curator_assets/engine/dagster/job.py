@@ -142,7 +142,7 @@ def refresh_job(
         "or missing, with the model loaded once. Safe at any time: what is fresh is left alone.\n\n"
         "The log of a run goes by steps, one an asset: `3 of 9: …` says what is to be made and "
         "why, and later what was made in which time; the last has a table of all. The filter "
-        "`type:ENGINE_EVENT` leaves them alone.\n\n"
+        "`type:ENGINE_EVENT` shows them alone.\n\n"
         "In the launchpad, `force` makes everything again, `shards` limits the work to some, and "
         "`allow_removals` lets go of many removed tars at once. Nothing there changes a result: "
         "that is for the settings file.",

@@ -8,7 +8,8 @@ import dagster as dg
 from curator_assets.control_characters import escaped_lines
 from curator_assets.masking import masked
 
-_PLACES = {"file", "folder", "pairs_to_mark", "plot", "report", "sheet", "source", "table", "tar"}
+_FOLDERS = {"folder", "sheets", "source"}
+_PLACES = _FOLDERS | {"file", "pairs_to_mark", "plot", "report", "sheet", "table", "tar"}
 """Names of values that tell where a file lies; so do those that end in `_chart`."""
 
 

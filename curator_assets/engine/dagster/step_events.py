@@ -1,6 +1,6 @@
 """The steps of a refresh in the log of its run: events of a type by which the UI filters.
 
-`type:ENGINE_EVENT` in the filter above the log leaves the steps alone, and the chart of the run has
+`type:ENGINE_EVENT` in the filter above the log shows the steps alone, and the chart of the run has
 a mark where each begins and ends.
 """
 
@@ -25,6 +25,10 @@ class StepEvents:
 
     def __init__(self, context: dg.OpExecutionContext, op: str) -> None:
         self._context, self._op = context, op
+
+    def passed(self, line: str) -> None:
+        """There is nothing to do in a step."""
+        self._tell(line, EngineEventData())
 
     def begun(self, step: Step, line: str) -> None:
         """A step begins."""

@@ -1,4 +1,4 @@
-"""What is told of a partition in the UI: in words first, then its numbers, then where to look."""
+"""What is told of a partition in the UI: first in words and where to look, then numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def told(stage: Stage, work: Work, reported: Mapping[str, Any]) -> dict[str, Any
         work: whose settings and store are meant.
         reported: in the ledger; no summary is made of it if it lacks what the stage counts.
     """
-    summary = {}
+    first = {"report": work.store.url(layout.REPORT)}
     if stage.words and all(name in reported for name in stage.counts):
-        summary["summary"] = stage.words(reported, work.settings)
-    return summary | dict(reported) | {"report": work.store.url(layout.REPORT)}
+        first = {"summary": stage.words(reported, work.settings)} | first
+    return first | dict(reported)
