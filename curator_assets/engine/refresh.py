@@ -102,10 +102,11 @@ class Pass:
         examined = self._examined(stage, partitions)
         gc.freeze()  # likewise
         to_make = [*examined.stale, *examined.undecided]
+        line = step.begun(examined, 0 if stage in self.waiting else len(out))
         if to_make or examined.failed:
-            self.told.begun(step, step.begun(examined))
+            self.told.begun(step, line)
         elif stage not in self.waiting:
-            self.told.passed(step.begun(examined))
+            self.told.passed(line)
         # or Dagster would mark it stale, or as missing if a kill came between work and event
         yield from reporter.fresh(examined.fresh, self._touched(stage))
         failed, made, making = list(examined.failed), set[Partition](), time.monotonic()

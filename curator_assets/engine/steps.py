@@ -42,8 +42,13 @@ class Step:
         """`3 of 9: near_duplicate_pairs`."""
         return f"{self.number} of {self.n_steps}: {self.stage.name}"
 
-    def begun(self, examined: Examined) -> str:
-        """What is about to be made, and why."""
+    def begun(self, examined: Examined, n_lacking: int = 0) -> str:
+        """What is about to be made, and why.
+
+        Args:
+            examined: its partitions.
+            n_lacking: further ones, of which what they are made from has failed.
+        """
         reasons = Counter([*examined.stale.values(), *examined.undecided.values()])
         n_stale, n_fresh = reasons.total(), len(examined.fresh)
         unit = _UNITS.get(self.stage.by)
@@ -58,7 +63,8 @@ class Step:
             for reason, n in reasons.most_common(_REASONS)
         )
         failed = f"; {len(examined.failed):,} can't be made" if examined.failed and unit else ""
-        return f"{self.title}: {words}{f' ({why})' if why else ''}{failed}"
+        lacking = f"; {n_lacking:,} lack what they are made from" if n_lacking else ""
+        return f"{self.title}: {words}{f' ({why})' if why else ''}{failed}{lacking}"
 
     def ended(self, n_made: int, n_failed: int, seconds: float) -> str:
         """What was made, in which time."""

@@ -32,6 +32,12 @@ def test_a_step_says_what_is_to_be_made_and_why(stage, n_fresh, stale, undecided
     assert Step(STAGES[stage], 3, 9).begun(examined) == f"3 of 9: {stage}: {said}"
 
 
+def test_a_step_says_how_many_lack_what_failed_before():
+    line = Step(STAGES["filter_scores"], 2, 9).begun(Examined({"a": None}, {}, {}, []), 2)
+    end = "1 shard fresh, none to make; 2 lack what they are made from"
+    assert line == f"2 of 9: filter_scores: {end}"
+
+
 def test_a_step_says_what_was_made_in_which_time():
     step = Step(STAGES["filter_scores"], 2, 9)
     assert step.ended(2, 0, 3.21) == "2 of 9: filter_scores: 2 made in 3.2 s"
