@@ -53,7 +53,6 @@ from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.deduplicate.duplicate_ids import DUPLICATE_IDS, MAX_LISTED
 from curator_assets.defs.embed.arithmetic import RECORD as ARITHMETIC_RECORD
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
-from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.defs.stages import GRAPH
 from curator_assets.demo.photos import crops
@@ -64,13 +63,12 @@ from curator_assets.engine.partitioning import ALL, Partition, Partitioning
 from curator_assets.engine.plan import plan
 from curator_assets.engine.stage import Stage
 from curator_assets.engine.work import Work
-from curator_assets.report.pictures.contact_sheets import MAX_SHEET_BYTES
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings
 from curator_assets.storage import layout
 from curator_assets.storage.arrivals import record_arrivals
 from curator_assets.storage.lease import hold_lease
-from curator_assets.storage.ledger import Entry, Ledger, Picture, StoredFile
+from curator_assets.storage.ledger import Entry, Ledger, StoredFile
 from curator_assets.storage.ledger_snapshot import SETTLED_SECONDS
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
@@ -493,8 +491,6 @@ class _Injector:
             shard = self.work.shards[0]
             rows = [_removed(shard, i) for i in range(min(self.n_removed, MAX_LISTED))]
             metadata |= {"removals": rows}
-        if self.n_removed and stage in {DUPLICATE_IDS, DEDUPLICATED_SHARDS}:
-            metadata |= {"pictures": Picture(b"x" * MAX_SHEET_BYTES, "jpeg")}
         return metadata
 
     def _groups(self) -> pa.Table:

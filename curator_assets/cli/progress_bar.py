@@ -79,15 +79,20 @@ class _Terminal(logging.Handler):
     """Prints what a run logs without the prefix that tells one run of many from another."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line; Dagster's own events and, on a terminal, lines of progress are left out."""
+        """Print a line, also of a step; other events and, on a terminal, progress are left out."""
         told = getattr(record, LOG_RECORD_METADATA_ATTR, {})
         is_shown_as_bar = console.is_terminal and getattr(record, "is_progress", False)
-        if told.get("dagster_event") or is_shown_as_bar:
+        if is_shown_as_bar or not _is_for_a_person(told.get("dagster_event")):
             return
         style = "yellow" if record.levelno >= logging.WARNING else ""
         message = told.get("orig_message") or record.getMessage()
         for line in message.splitlines():
             console.print(Text(shown(line), style=style))
+
+
+def _is_for_a_person(event: dg.DagsterEvent | None) -> bool:
+    """Whether a line is no event of Dagster's own; the steps of a refresh are events of an op."""
+    return event is None or (event.is_engine_event and event.step_key is not None)
 
 
 def terminal_loggers() -> dict[str, dg.LoggerDefinition]:

@@ -204,7 +204,7 @@ def with_files(made: Made, names: Sequence[str], work: Work) -> Finished | Faile
 
 
 def _names(stage: Stage, made: Made) -> tuple[str, ...]:
-    return stage.files(made.partition) if made.files is None else made.files
+    return (stage.files(made.partition) if made.files is None else made.files) + made.shown
 
 
 def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
@@ -214,9 +214,10 @@ def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
         inputs = made.inputs or stage.inputs(work, made.partition)
         assert inputs is not None, f"{stage.name} was made from inputs it does not tell"
         known = all_inputs(stage, work, inputs)
+        told = {name: file for name, file in done.files.items() if name not in made.shown}
         entry = Entry(
             fingerprint=hash_of(known),
-            data_version=version_of(done.files),
+            data_version=version_of(told),
             inputs=known,
             files=done.files,
             checks=masked_values(made.checks),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from curator_assets.engine.making import Recorded, make
 from curator_assets.engine.partitioning import Partition, Partitioning
 from curator_assets.engine.rates import note
 from curator_assets.engine.stage import External, Failed, Observed, Stage, goes_by_partition
+from curator_assets.engine.steps import Step
 from curator_assets.engine.work import Work
 from curator_assets.storage.ledger import Entry
 
@@ -35,24 +35,41 @@ class Reporter(Protocol):
         """The events that were held back."""
 
 
+class Steps(Protocol):
+    """Who is told of the steps of a refresh."""
+
+    def passed(self, line: str) -> None:
+        """There is nothing to do in a step."""
+
+    def begun(self, step: Step, line: str) -> None:
+        """A step begins."""
+
+    def ended(self, step: Step, line: str) -> None:
+        """A step is over."""
+
+
 @dataclass
 class Pass:
     """One pass over the stages, in their order.
 
     Attributes:
         force: everything that may be made is made again.
+        told: told of each step.
         chosen: the shards that stages by shard are limited to; None for all.
         made: the partitions of each stage that were made.
         failed: what could not be made, by stage.
         waiting: stages that are made from something which was not chosen.
+        steps: what was done about each stage.
     """
 
     work: Work
     force: bool
+    told: Steps
     chosen: frozenset[str] | None = None
     made: dict[Stage, set[Partition]] = field(default_factory=dict)
     failed: dict[Stage, list[Failed]] = field(default_factory=dict)
     waiting: list[Stage] = field(default_factory=list)
+    steps: dict[Stage, Step] = field(default_factory=dict)
     _left: dict[Stage | External, set[Partition]] = field(default_factory=dict)
     _told: dict[Stage, set[Partition]] = field(default_factory=dict)
 
@@ -64,6 +81,7 @@ class Pass:
         Where a damaged file is met, all begins anew: what made it is stale from then on.
         """
         left = list(stages)
+        self.steps = {stage: Step(stage, i + 1, len(left)) for i, stage in enumerate(left)}
         gc.freeze()  # or all that is there is looked through for garbage again and again
         try:
             while left:
@@ -78,17 +96,23 @@ class Pass:
 
     def over(self, stage: Stage, reporter: Reporter) -> Iterator[Any]:
         """Make the stale partitions of a stage; what failed before is not tried further down."""
+        step, started = self.steps[stage], time.monotonic()
         out = self._lost(stage) | self._waits(stage)
         partitions = [p for p in self.work.partitions(stage) if p not in out]
         examined = self._examined(stage, partitions)
         gc.freeze()  # likewise
-        self._log(stage, examined)
+        to_make = [*examined.stale, *examined.undecided]
+        line = step.begun(examined, 0 if stage in self.waiting else len(out))
+        if to_make or examined.failed:
+            self.told.begun(step, line)
+        elif stage not in self.waiting:
+            self.told.passed(line)
         # or Dagster would mark it stale, or as missing if a kill came between work and event
         yield from reporter.fresh(examined.fresh, self._touched(stage))
-        failed, made, started = list(examined.failed), set[Partition](), time.monotonic()
+        failed, made, making = list(examined.failed), set[Partition](), time.monotonic()
         for one in failed:
             yield from reporter.outcome(one)
-        for outcome in make(stage, [*examined.stale, *examined.undecided], self.work):
+        for outcome in make(stage, to_make, self.work):
             yield from reporter.outcome(outcome)
             if isinstance(outcome, Failed):
                 failed.append(outcome)
@@ -98,9 +122,14 @@ class Pass:
         if failed:
             self.failed[stage] = failed
         elif made:
-            note(stage, self.work, made, time.monotonic() - started)
+            note(stage, self.work, made, time.monotonic() - making)
         yield from reporter.close()
         self._told.setdefault(stage, set()).update(made, reporter.changed)
+        seconds = time.monotonic() - started
+        step.n_made, step.n_failed = step.n_made + len(made), len(failed)
+        step.n_fresh, step.seconds = len(examined.fresh), step.seconds + seconds
+        if to_make or examined.failed:
+            self.told.ended(step, step.ended(len(made), len(failed), seconds))
 
     def _lost(self, stage: Stage) -> set[Partition]:
         """The partitions of a stage that are made from one that failed, and from no other."""
@@ -150,12 +179,3 @@ class Pass:
             self.waiting.append(stage)
         self._left[stage] = found
         return set(found)
-
-    def _log(self, stage: Stage, examined: Examined) -> None:
-        if stage in self.waiting and not examined.stale:
-            return
-        reasons = Counter(examined.stale.values())
-        why = "".join(f"; {n} {reason}" for reason, n in reasons.most_common(5))
-        n_fresh, n_stale = len(examined.fresh), len(examined.stale) + len(examined.undecided)
-        why += f"; {len(examined.failed)} can't be made" if examined.failed else ""
-        self.work.log.info("%s: %d fresh, %d to make%s", stage.name, n_fresh, n_stale, why)

@@ -65,6 +65,7 @@ class Made:
     Attributes:
         metadata: what to report of it.
         files: names below the store's root; None for those that the stage declares.
+        shown: names of further files, which only show what was made: no version rests on them.
         checks: name of each check that it passed -> what the check found.
         warnings: name of each check that it failed without being held up -> likewise.
         state: what the stage wants to know next time.
@@ -75,6 +76,7 @@ class Made:
     partition: Partition
     metadata: Mapping[str, Any]
     files: tuple[str, ...] | None = None
+    shown: tuple[str, ...] = ()
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     warnings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -186,7 +188,8 @@ class Stage:
         deps: what it is made from.
         group: of the asset in the UI.
         kinds: likewise.
-        description: likewise.
+        description: likewise; a line of what it is, then what a partition is, what it costs and
+            what makes it stale.
         version: of the code; raised when the code makes something else of the same inputs.
         covers: the settings that change what is made, and no others.
         files: where a partition's files lie, below the store's root.
@@ -199,6 +202,8 @@ class Stage:
         named_columns: what the columns mean whose names come from the settings.
         unit: what a row is, in the plural.
         counts: what is reported of a partition and adds up over partitions.
+        words: a partition, or several of them together, in a sentence: by what is reported, of
+            several by the sums of `counts` alone, and the settings in force.
         is_optional: made on request only.
     """
 
@@ -219,6 +224,7 @@ class Stage:
     named_columns: str | None = None
     unit: str = "rows"
     counts: tuple[str, ...] = ("dagster/row_count",)
+    words: Callable[[Mapping[str, Any], Settings], str] | None = None
     is_optional: bool = False
 
     def code_version(self, settings: Settings) -> str:
@@ -250,6 +256,11 @@ class Graph:
     def externals(self) -> list[External]:
         """What lies there before anything is made."""
         return list(dict.fromkeys(found for stage in self.stages for found in stage.externals()))
+
+    def place(self, stage: Stage) -> str:
+        """`3 of 9: `, of what every refresh makes; nothing of what is made on request."""
+        always = [one for one in self.stages if not one.is_optional]
+        return "" if stage.is_optional else f"{always.index(stage) + 1} of {len(always)}: "
 
     def by_shard(self) -> list[Stage]:
         """The stages with a partition a shard, in order."""

@@ -11,35 +11,12 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from curator_assets.storage import layout
-
 
 class StoredFile(NamedTuple):
     """What a file held when it was recorded: its size, and its SHA-256 in hex."""
 
     n_bytes: int
     sha256: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A metadata value that is a picture; it is kept as a file of its own.
-
-    Attributes:
-        data: the encoded bytes.
-        kind: how they are encoded, one of `layout.PICTURE_KINDS`.
-
-    Raises:
-        ValueError: of another kind.
-    """
-
-    data: bytes
-    kind: str
-
-    def __post_init__(self) -> None:
-        if self.kind not in layout.PICTURE_KINDS:
-            kinds = " or ".join(layout.PICTURE_KINDS)
-            raise ValueError(f"a picture is a {kinds}, not {self.kind!r}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +31,7 @@ class Entry:
         checks: name of each check that it passed -> what the check reported.
         warnings: name of each check that it failed without being held up -> likewise.
         state: what the asset itself wants to know next time, plain JSON values.
-        reported: likewise of the files of metadata, which no result rests on. `Ledger.write` fills
+        reported: likewise of the file of metadata, which no result rests on. `Ledger.write` fills
             it in.
     """
 
@@ -125,28 +102,20 @@ def readable(data: bytes) -> Entry | None:
 
 
 def encoded_metadata(metadata: Mapping[str, Any]) -> bytes:
-    """The line of a metadata file; of a picture it holds the kind."""
-    pictures = {
-        title: value.kind for title, value in metadata.items() if isinstance(value, Picture)
-    }
-    values = {title: value for title, value in metadata.items() if not isinstance(value, Picture)}
-    return _line({"values": values, "pictures": pictures})
+    """The line of a metadata file."""
+    return _line({"values": dict(metadata)})
 
 
-def decoded_metadata(data: bytes) -> tuple[dict[str, Any], dict[str, str]]:
-    """The plain values of a metadata file, and the kind of each of its pictures.
+def decoded_metadata(data: bytes) -> dict[str, Any]:
+    """The values of a metadata file.
 
     Raises:
         ValueError: it is damaged.
     """
-    fields = _parsed(data, ("pictures", "values"))
-    values, pictures = fields["values"], fields["pictures"]
-    if not isinstance(values, dict) or not isinstance(pictures, dict):
-        raise ValueError("values and pictures have to be mappings")
-    for title, kind in pictures.items():
-        if not isinstance(kind, str) or kind not in layout.PICTURE_KINDS:
-            raise ValueError(f"picture {title!r} is of the unknown kind {kind!r}")
-    return values, pictures
+    values = _parsed(data, ("values",))["values"]
+    if not isinstance(values, dict):
+        raise ValueError("values have to be a mapping")
+    return values
 
 
 ENTRY_FIELDS = tuple(known.name for known in dataclasses.fields(Entry))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 CENTROIDS = "clusters/centroids.npy"
 PREFIX_DIRECTIONS = "clusters/prefix_directions.npy"
 DUPLICATE_GROUPS = "duplicates/groups.parquet"
@@ -36,6 +34,8 @@ REPORT_LAST_SUMMARY = "report/last_summary.json"
 """The summary that the report tells changes from; there is none of the first."""
 REPORT_FOLDER = "report"
 REPORT_CHARTS = "report/charts"
+SHEETS = "report/sheets"
+"""Contact sheets, which only show what was made."""
 PAIRS_TO_MARK = "report/pairs_to_mark.csv"
 VERDICTS_PREFIX = "report/verdicts"
 """Tables of marked pairs begin so and end in `.csv`: a person's, never written here."""
@@ -49,6 +49,11 @@ def report_table(name: str) -> str:
 def report_chart(name: str) -> str:
     """A chart of `curation_report`."""
     return f"report/charts/{name}.svg"
+
+
+def contact_sheet(asset: str, shard: str) -> str:
+    """The pictures of what an asset removes from a shard."""
+    return f"{SHEETS}/{asset}/{shard}.jpg"
 
 
 def tar_index(shard: str) -> str:
@@ -251,16 +256,6 @@ def metadata(asset: str, partition: str | None) -> str:
     return f"metadata/{_of(asset, partition)}.json"
 
 
-def picture(asset: str, partition: str | None, name: str, kind: str) -> str:
-    """A picture that was reported of a partition, `kind` one of `PICTURE_KINDS`.
-
-    `name` is quoted to hold neither slash nor dot. So it is what stands between the last two dots,
-    and no two pictures share a file, whatever dots and slashes their partitions' names hold.
-    """
-    quoted = quote(name, safe="").replace(".", "%2E")
-    return f"metadata/{_of(asset, partition)}.{quoted}.{PICTURE_KINDS[kind]}"
-
-
 def is_bookkeeping(name: str) -> bool:
     """Whether a file is kept beside what is made, and no entry vouches for it.
 
@@ -276,9 +271,6 @@ def is_bookkeeping(name: str) -> bool:
 
 
 _KEPT_BESIDE = {ARRIVALS, INDEX, LEASE, LEDGER, LISTING, NOT_TAKEN, SOURCE, TRASH, "logs"}
-
-PICTURE_KINDS = {"jpeg": "jpg", "png": "png"}
-"""Kind of a picture -> suffix of its file."""
 
 
 def _of(asset: str, partition: str | None) -> str:

@@ -1,7 +1,7 @@
 """What was made from what: small files beside the data for each partition.
 
 An entry is written last, so it vouches for files that are whole. What was reported of a partition,
-its metadata, lies apart: it holds pictures and tables and is seldom read.
+its metadata, lies apart: it holds tables and is seldom read.
 
 The token of the lease under which an entry was written is part of its name, and the highest is the
 one that counts. So one who was taken over from, and writes all the same, replaces nothing newer.
@@ -19,7 +19,6 @@ from curator_assets.garbage import collected_later
 from curator_assets.storage import layout
 from curator_assets.storage.entries import (
     Entry,
-    Picture,
     StoredFile,
     decoded,
     decoded_again,
@@ -35,7 +34,6 @@ from curator_assets.storage.versions import file_of
 __all__ = [
     "Entry",
     "Ledger",
-    "Picture",
     "StoredFile",
 ]
 
@@ -198,17 +196,11 @@ class Ledger:
             data = self._store.read(name)
             if entry and entry.reported.get(name) != file_of(data):
                 raise ValueError("it does not hold what was recorded")
-            values, pictures = decoded_metadata(data)
+            values = decoded_metadata(data)
         except FileNotFoundError:
             return {}
         except (ValueError, IsADirectoryError) as error:
             raise self._damaged(name, str(error), asset, partition) from error
-        for title, kind in pictures.items():
-            picture = layout.picture(asset, partition, title, kind)
-            try:
-                values[title] = Picture(self._store.read(picture), kind)
-            except (FileNotFoundError, IsADirectoryError) as error:
-                raise self._damaged(picture, "it is gone", asset, partition) from error
         return dict(sorted(values.items()))
 
     def _damaged(self, name: str, why: str, asset: str, partition: str | None) -> ValueError:
@@ -228,7 +220,7 @@ class Ledger:
             asset: that it is a partition of.
             partition: its name; None for an asset without partitions.
             entry: how it was made.
-            metadata: what to report of it, plain JSON values and pictures.
+            metadata: what to report of it, plain JSON values.
 
         Raises:
             TypeError: a value is not plain JSON. Nothing was written.
@@ -239,29 +231,18 @@ class Ledger:
         earlier = self._stored_tokens(asset, partition)
         guard = self._store.guard
         token = guard.token if guard else max(earlier, default=0)
-        before = self._pictures(asset, partition)
-        pictures = {
-            layout.picture(asset, partition, title, value.kind): value.data
-            for title, value in metadata.items()
-            if isinstance(value, Picture)
-        }
-        beside = {layout.metadata(asset, partition): reported} if metadata else {}
-        hashes = {name: file_of(content) for name, content in (beside | pictures).items()}
-        data = encoded(replace(entry, reported=hashes))
+        beside = layout.metadata(asset, partition)
+        data = encoded(replace(entry, reported={beside: file_of(reported)} if metadata else {}))
         recorded = decoded(data)
-        for name, picture in pictures.items():
-            self._write(name, picture)
         if metadata:
-            self._write(layout.metadata(asset, partition), reported)
-        elif before is not None:
-            self._store.remove(layout.metadata(asset, partition))
+            self._write(beside, reported)
+        else:
+            self._store.remove(beside)
         self._write(layout.ledger(asset, partition, token), data)
         for other in earlier:  # a higher one is no newer holder's, or the guard would not agree
             if other != token:
                 self._store.remove(layout.ledger(asset, partition, other))
         self._changed(asset, partition, _Stored((token,), recorded))
-        for name in set(before or ()) - set(pictures):
-            self._store.remove(name)
 
     def _changed(self, asset: str, partition: str | None, stored: _Stored) -> None:
         with self._lock:
@@ -283,25 +264,11 @@ class Ledger:
             file.write(data)
 
     def remove(self, asset: str, partition: str | None = None) -> None:
-        """Forget a partition: its entry first, what names its pictures last."""
+        """Forget a partition, its entry first."""
         for name in self.names(asset, partition):  # the one that counts goes last
             self._store.remove(name)
         self._changed(asset, partition, _Stored((), None))
-        pictures = self._pictures(asset, partition)
-        for name in pictures or ():
-            self._store.remove(name)
-        if pictures is not None:
-            self._store.remove(layout.metadata(asset, partition))
-
-    def _pictures(self, asset: str, partition: str | None) -> list[str] | None:
-        """The files of a partition's pictures; None if it has no metadata."""
-        try:
-            _, pictures = decoded_metadata(self._store.read(layout.metadata(asset, partition)))
-        except FileNotFoundError:
-            return None
-        except (ValueError, IsADirectoryError):
-            return []
-        return [layout.picture(asset, partition, title, kind) for title, kind in pictures.items()]
+        self._store.remove(layout.metadata(asset, partition))
 
     def missing_files(self, entry: Entry) -> list[str]:
         """The files of an entry that are gone, or of another size."""

@@ -34,7 +34,7 @@ def test_it_touches_no_other_project_and_says_what_it_does(run, here, monkeypatc
     assert (contents(mine), (here / "curator.yaml").read_bytes()) == before
     assert {path.name for path in here.iterdir()} == {"curator.yaml", "mine", "try"}
     assert "for trying out: on 200 ordinary photographs it found 66 %" in result.stdout
-    assert "image_embeddings: 0 fresh, 3 to make" in result.stdout
+    assert "image_embeddings: 3 shards to make, 0 fresh" in result.stdout
     assert "byte_identical                       2      2" in result.stdout
     assert str(here / "try/curated/report/index.html") in result.stdout
 

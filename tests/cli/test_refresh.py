@@ -71,8 +71,15 @@ def test_dagsters_log_keeps_its_lines(run, project, photos):
         dg._core.instance.ref.InstanceRef.from_dir(str(project / ".dagster"))
     ) as instance:
         (found,) = instance.get_runs()
-        lines = [entry.message for entry in instance.all_logs(found.run_id)]
-    assert "image_embeddings: 0 fresh, 1 to make; 1 never made" in lines
+        events = {entry.message: entry.dagster_event for entry in instance.all_logs(found.run_id)}
+    begun = events["1 of 9: image_embeddings: 1 shard to make, 0 fresh (1 never made)"]
+    ended = next(line for line in events if line.startswith("1 of 9: image_embeddings: 1 made in "))
+    assert begun.is_engine_event and events[ended].is_engine_event
+    assert begun.step_key == events[ended].step_key == "refresh_stale_partitions"
+    last = next(line for line in events if line.startswith("9 steps in "))
+    steps = [r.data for r in events[last].engine_event_data.metadata["steps"].records]
+    assert [step["step"] for step in steps] == list(range(1, 10))
+    assert (steps[0]["asset"], steps[0]["made"], steps[0]["fresh"]) == ("image_embeddings", 1, 0)
 
 
 def test_shards_limit_the_work_and_what_rests_on_the_others_waits(run, project, photos):
@@ -110,11 +117,11 @@ def test_force_makes_chosen_shards_again_and_nothing_else(run, project, photos):
     assert run("refresh").exit_code == 0
     result = run("refresh", "--force", "b")
     assert result.exit_code == 0
-    assert "image_embeddings: 1 fresh, 1 to make; 1 forced" in result.stdout
-    assert "centroids: 1 fresh, 0 to make" in result.stdout
+    assert "image_embeddings: 1 shard to make, 1 fresh (1 forced)" in result.stdout
+    assert "centroids: fresh\n" in result.stdout
     result = run("refresh", "--force")
-    assert "image_embeddings: 0 fresh, 2 to make; 2 forced" in result.stdout
-    assert "centroids: 0 fresh, 1 to make; 1 forced" in result.stdout
+    assert "image_embeddings: 2 shards to make, 0 fresh (2 forced)" in result.stdout
+    assert "centroids: to make (forced)" in result.stdout
 
 
 def test_a_partition_that_fails_is_named_and_the_status_is_1(run, project, photos):
@@ -270,7 +277,8 @@ def test_a_source_that_was_moved_is_the_same(run, project, photos):
     path = project / "curator.yaml"
     path.write_text(path.read_text().replace("source: tars", "source: moved"))
     result = run("refresh")
-    assert "0 new shards, 0 removed\nimage_embeddings: 1 fresh, 0 to make" in result.stdout
+    step = "1 of 9: image_embeddings: 1 shard fresh, none to make"
+    assert f"no new shards, none removed\n{step}" in result.stdout
     assert (project / "out/source.txt").read_text() == "../moved"
 
 

@@ -43,7 +43,7 @@ def test_it_says_what_it_does_not_take_and_why(tick, tmp_path):
     write_members(tmp_path / "tars/a.tar", [])
     (tmp_path / "tars/cut.tar").write_bytes(b"x" * 700)
     (tmp_path / "tars/b.tar.gz").write_bytes(b"x")
-    assert "2 tars, none new and whole" in tick()
+    assert "2 tars in the source, none of them new and whole." in tick()
     assert isinstance(tick(), dg.RunRequest)
     said = tick()
     assert "1 not taken: b.tar.gz: compressed (.tar.gz)" in said
@@ -61,7 +61,8 @@ def test_a_tar_that_a_refresh_has_read_is_not_called_not_taken(
     store, signature = Store(str(tmp_path / "out")), Source(str(tmp_path / "tars")).signature("a")
     record_version(store, Ledger(store), "tar_shards", "a", signature, TarContent("a"))
     said = tick()
-    assert "2 tars, none new and whole; 1 not taken: b.tar: still arriving" in said
+    assert said.startswith("2 tars in the source, none of them new and whole. 1 not taken: b.tar: ")
+    assert "b.tar: still arriving" in said and said.endswith(".")
     assert "a.tar" not in said
 
 
@@ -73,7 +74,7 @@ def test_a_folder_that_can_not_be_seen_is_no_removal(tick, tmp_path, monkeypatch
     for _ in range(2):
         assert "m/: it can't be seen: Input/output error" in tick()
     monkeypatch.undo()
-    assert "2 tars, none new and whole" in tick()
+    assert "2 tars in the source, none of them new and whole." in tick()
     Path(tmp_path / "tars/m/a.tar").unlink()
     assert tick().tags["curator/tars_removed"] == "1"
 

@@ -102,6 +102,7 @@ class Project:
             inputs=inputs,
             making=OneByOne(open_stage),
             checks=(Check("sound", "It is."),),
+            words=lambda n, _: f"{n['dagster/row_count']} rows",
         )
         return stage
 
@@ -219,6 +220,10 @@ def test_groups_fill_lose_shards_and_go(project):
     counts = {name: found[name] for name in ("dagster/row_count", "n_shards", "n_made_now")}
     assert counts == {"dagster/row_count": 6, "n_shards": 2, "n_made_now": 2}
     assert found["shards"] == "a, b...c"
+    assert found["summary"] == "6 rows"
+    assert (found["folder"], found["report"]) == tuple(
+        str(project.folder / "out" / name) for name in ("raw", "report/index.html")
+    )
     assert "n_clusters" not in found
     assert project.marks() == {}
     nothing = project.refresh()

@@ -18,7 +18,7 @@ KINDS = {
     "ledger/filter_scores/a/00001.*.entry": "filter_scores",
     "ledger/deduplicated_shards/b/00000.*.entry": "deduplicated_shards",
     "metadata/cluster_assignments/b/00000.json": "cluster_assignments",
-    "metadata/deduplicated_shards/a/00000.pictures.jpg": "deduplicated_shards",
+    "report/sheets/deduplicated_shards/a/00000.jpg": "deduplicated_shards",
     "report/charts/eps_curve.svg": "curation_report",
     "report/index.html": "curation_report",
     "report/pairs_to_mark.csv": "curation_report",
@@ -78,7 +78,7 @@ def content(output):
     files = (path for path in sorted(output.rglob("*")) if path.is_file())
     named = {str(path.relative_to(output)): path for path in files}
     told = ("ledger/", "lease/", "metadata/")
-    return {n: p.read_bytes() for n, p in named.items() if not n.startswith(told) or "jpg" in n}
+    return {n: p.read_bytes() for n, p in named.items() if not n.startswith(told)}
 
 
 def verified(project):

@@ -19,7 +19,9 @@ from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import all_fresh, why_other_code
 from curator_assets.engine.partitioning import ALL, MissingInputError, Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
+from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import embedding_matrix, read_table
@@ -117,22 +119,31 @@ def _open(work: Work) -> Iterator[Make]:
             "mean_cosine_to_centroid": mean_cosine_to_nearest(_spread(sample, FIT_SAMPLE), trained),
             "seed": seed,
             "n_iterations": settings.clusters.n_iterations,
-            "url": store.url(layout.CENTROIDS),
+            "file": store.url(layout.CENTROIDS),
         }
         return _made(work, metadata)
 
     yield make
 
 
+def _words(told: Mapping[str, Any], _: Settings) -> str:
+    if not told["n_images"]:
+        return "one cell for everything: there is no image to train on yet"
+    cells, images = counted(told["n_clusters"], "cell"), counted(told["n_images"], "image")
+    return f"{cells}, trained on {told['n_trained_on']:,} of {images}"
+
+
 CENTROIDS = Stage(
     name=CODEBOOK,
     by=Partitioning.WHOLE,
     deps=(Dep(IMAGE_EMBEDDINGS, is_sampled=True),),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"faiss", "numpy"}),
-    description="K unit vectors: spherical k-means on a seeded, de-duplicated sample of the "
-    "embeddings, near ones side by side. New images don't make it stale before it would have twice "
-    "as many cells.",
+    description="The cells that images are divided into, so that only near ones are compared.\n\n"
+    "One codebook, without partitions: K unit vectors by spherical k-means on a seeded, thinned "
+    "sample of the embeddings, near ones side by side. It costs seconds to minutes. Another model"
+    " or setting of `clusters` makes it stale; new images don't before it would have twice as "
+    "many cells, since another codebook has everything searched anew.",
     version="2",
     covers=lambda settings: [
         settings.model.name,
@@ -142,6 +153,8 @@ CENTROIDS = Stage(
     inputs=_inputs,
     making=OneByOne(_open),
     unit="codebooks",
+    counts=("n_clusters", "n_images"),
+    words=_words,
 )
 
 
@@ -153,7 +166,7 @@ def _placeholder(work: Work, embedding_dim: int) -> Made:
         "n_clusters": 1,
         "n_images": 0,
         "mean_cosine_to_centroid": 1.0,
-        "url": store.url(layout.CENTROIDS),
+        "file": store.url(layout.CENTROIDS),
     }
     return _made(work, metadata)
 

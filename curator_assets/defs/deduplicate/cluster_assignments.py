@@ -1,6 +1,6 @@
 """`cluster_assignments`: the cell each image lives in, and the cells it must also visit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,9 @@ from curator_assets.defs.deduplicate.codebook_fit import ASSIGNED, MAX_DRIFT, tr
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.partitioning import ALL, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
+from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.tables import schemas
@@ -59,14 +61,23 @@ def _open(work: Work) -> Iterator[Make]:
     yield make
 
 
+def _words(n: Mapping[str, int], _: Settings) -> str:
+    images = counted(n["dagster/row_count"], "image in its cell", "images in their cells")
+    visits = counted(n["n_visits"], "visit to another cell", "visits to other cells")
+    return f"{images}; {visits} near enough"
+
+
 CLUSTER_ASSIGNMENTS = Stage(
     name=ASSIGNED,
     by=Partitioning.SHARD,
     deps=(Dep(IMAGE_EMBEDDINGS), Dep(CENTROIDS)),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"torch", "parquet"}),
-    description="One row an embedding: its nearest centroid's cell, and the other cells that "
-    "could hold a near-duplicate of it.",
+    description="The cell that each image lives in, and the other cells that could hold a near-"
+    "duplicate of it.\n\n"
+    "A partition is a shard, with one row an image; it costs a pass over the shard's embeddings. "
+    "Other embeddings, another codebook, and another `max_eps`, `search` or number of cell groups"
+    " make it stale.",
     version="2",
     covers=lambda settings: [
         settings.duplicates.model_dump(include={"max_eps", "search"}),
@@ -89,6 +100,8 @@ CLUSTER_ASSIGNMENTS = Stage(
     ),
     columns=lambda _: schemas.ASSIGNMENTS,
     unit="images",
+    counts=("dagster/row_count", "n_visits"),
+    words=_words,
 )
 
 
@@ -140,11 +153,12 @@ def _assign_shard(
         metadata={
             "dagster/row_count": len(table),
             **drift,
+            "n_visits": n_visits,
             "visits_per_image": n_visits / max(len(table), 1),
             "n_clusters": len(centroids),
             "search": settings.duplicates.search,
             "max_eps": settings.duplicates.max_eps,
-            "url": store.url(name),
+            "file": store.url(name),
         },
         checks=fits if drift["drift"] <= MAX_DRIFT else {},
         warnings=fits if drift["drift"] > MAX_DRIFT else {},

@@ -1,6 +1,6 @@
 """`duplicate_groups`: which image stands for which, at which cosine."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from curator_assets.defs.filter.filter_scores import FILTER_SCORES
 from curator_assets.engine.freshness import CODE, why_stale
 from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
@@ -93,7 +94,7 @@ def _resolve(work: Work) -> Made:
     return Made(
         ALL,
         metadata=_metadata(resolver, removals, settings)
-        | {"url": store.url(layout.DUPLICATE_GROUPS)},
+        | {"file": store.url(layout.DUPLICATE_GROUPS)},
         checks={_KEPT_IDS_ARE_KEPT: {"rule": settings.duplicates.rule}, _UNIQUE_IDS: {}},
         state={
             "shards": [[shard, entry.data_version] for shard, entry in embedded.items()],
@@ -101,6 +102,16 @@ def _resolve(work: Work) -> Made:
             "n_taking_part": resolver.n_taking_part,
         },
     )
+
+
+def _words(n: Mapping[str, int], settings: Settings) -> str:
+    images = counted(n["n_taking_part"], "image")
+    found = f"{counted(n['n_duplicates'], 'duplicate')} among {images}"
+    words = f"{found} at eps {settings.duplicates.eps:g}"
+    if not n["n_duplicates"]:
+        return words
+    groups, largest = counted(n["n_groups"], "group"), counted(n["largest_group"], "image")
+    return f"{words}, in {groups}; the largest has {largest}"
 
 
 DUPLICATE_GROUPS = Stage(
@@ -112,10 +123,13 @@ DUPLICATE_GROUPS = Stage(
         Dep(FILTER_SCORES),
         Dep(CLUSTER_ASSIGNMENTS),
     ),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"parquet"}),
-    description="The resolution: each removed image, the kept image that stands for it and "
-    "their cosine. An image takes part only if it passes the filters.",
+    description="The decision: each image that is removed, and the kept image that stands for "
+    "it.\n\n"
+    "One table, without partitions, resolved from the stored pairs in seconds. An image takes "
+    "part only if it passes the filters. Another pair, score or shard, and another `eps`, `keep`,"
+    " `rule` or filter make it stale.",
     version="2",
     covers=_covers,
     files=lambda _: (layout.DUPLICATE_GROUPS,),
@@ -127,6 +141,8 @@ DUPLICATE_GROUPS = Stage(
     ),
     columns=lambda _: schemas.DUPLICATE_GROUPS,
     unit="duplicates",
+    counts=("n_taking_part", "n_duplicates", "n_groups", "largest_group"),
+    words=_words,
 )
 
 

@@ -1,6 +1,6 @@
 """`duplicate_ids`: what to remove from each shard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pyarrow.compute as pc
@@ -9,8 +9,10 @@ from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.partitioning import MissingInputError, Partitioning
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.report.pictures.contact_sheets import ContactSheets
+from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.groups import StoredRemovals
@@ -25,44 +27,59 @@ def _inputs(work: Work, shard: str) -> Inputs:
     return {DUPLICATE_GROUPS.name: work.require(DUPLICATE_GROUPS).state["removals"].get(shard)}
 
 
+def _files(shard: str) -> tuple[str, str]:
+    return layout.duplicate_ids(shard), layout.contact_sheet("duplicate_ids", shard)
+
+
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
-    store, sheets = work.store, ContactSheets(work.tars, work.store, work.log)
+    store = work.store
+    sheets = ContactSheets(DUPLICATE_IDS.name, work.tars, store, work.log)
     rows = StoredRemovals(store)
 
     def make(shard: str) -> Made:
         name, removed = layout.duplicate_ids(shard), rows.of(shard)
         write_table(store, name, removed, schemas.DUPLICATE_IDS)
         listed = removed.select(schemas.DUPLICATE_IDS.names).slice(0, MAX_LISTED).to_pylist()
+        sheet = sheets.of_pairs(shard, removed)
         metadata = {
             "dagster/row_count": len(removed),
             "n_duplicates": len(removed),
             "lowest_cosine": pc.min(removed["cosine"]).as_py() or 1.0,
-            **sheets.of_pairs(shard, removed),
+            **sheet.metadata,
             "removals": [row | {"cosine": round(row["cosine"], 4)} for row in listed],
-            "url": store.url(name),
+            "file": store.url(name),
         }
-        return Made(shard, metadata)
+        return Made(shard, metadata, files=(name,), shown=sheet.files)
 
     yield make
+
+
+def _words(n: Mapping[str, int], settings: Settings) -> str:
+    found = counted(n["n_duplicates"], "duplicate")
+    return f"{found} to remove here at eps {settings.duplicates.eps:g}"
 
 
 DUPLICATE_IDS = Stage(
     name="duplicate_ids",
     by=Partitioning.SHARD,
     deps=(Dep(DUPLICATE_GROUPS),),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"parquet"}),
-    description="The duplicates to remove from a shard, each with the kept image that stands "
-    "for it. Its version is a hash of the set: it changes only if what is removed changes.",
+    description="The duplicates to remove from each shard, with pictures of some beside what stands"
+    " for them.\n\n"
+    "A partition is a shard; it costs seconds, most of them for the pictures. Its version is a "
+    "hash of the set: it is stale only if what is removed from this very shard has changed, so a "
+    "new tar leaves most shards as they are.",
     version="1",
     covers=lambda _: None,
-    files=lambda shard: (layout.duplicate_ids(shard),),
+    files=_files,
     inputs=_inputs,
     making=OneByOne(_open, n_threads=_N_THREADS),
     columns=lambda _: schemas.DUPLICATE_IDS,
     unit="duplicates",
     counts=("dagster/row_count", "n_duplicates"),
+    words=_words,
 )
 
 

@@ -19,6 +19,7 @@ from curator_assets.defs.embed.single_images import touched
 from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
 from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Advanced, Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.engine.workers.supervision import supervised
 from curator_assets.report.pictures.calibration_plot import calibration_chart
@@ -68,14 +69,25 @@ def _open(work: Work) -> Iterator[Make]:
     yield make
 
 
+def _words(told: Mapping[str, Any], _: Settings) -> str:
+    images = counted(told["n_sampled"], "image")
+    words = f"copies of {images} compared with their originals"
+    skipped = told["n_skipped"]
+    return f"{words}; {counted(skipped, 'image')} could not be copied" if skipped else words
+
+
 EPS_CALIBRATION = Stage(
     name="eps_calibration",
     by=Partitioning.WHOLE,
     deps=(Dep(IMAGE_EMBEDDINGS),),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"dali", "torch", "parquet"}),
-    description="Optional: cosine of altered copies of a sample of the images to their "
-    "originals, and of random pairs of images; a table and a plot to choose eps by.",
+    description="On request: how near altered copies of your own images come to their originals, to"
+    " choose eps by.\n\n"
+    "One table and a plot, without partitions; it embeds altered copies of a sample of the "
+    "images. A refresh does not make it: materialise it, or run `curate calibrate`. New "
+    "embeddings and another setting of `calibration` make it stale; another `eps` only moves a "
+    "line in the plot.",
     version="2",
     covers=lambda settings: [  # eps only moves a line in the plot
         _measure_version(settings),
@@ -91,6 +103,8 @@ EPS_CALIBRATION = Stage(
     columns=lambda _: _SCHEMA,
     named_columns="of the cosines",
     unit="calibrations",
+    counts=("n_sampled", "n_skipped"),
+    words=_words,
     is_optional=True,
 )
 
@@ -183,6 +197,6 @@ def _summarised(state: Mapping[str, Any], settings: Settings, store: Store) -> M
             for row in table.to_pylist()
         ],
         "plot": store.url(layout.CALIBRATION_PLOT),
-        "url": store.url(layout.CALIBRATION_TABLE),
+        "file": store.url(layout.CALIBRATION_TABLE),
     }
     return Made(ALL, metadata, state=state)

@@ -1,7 +1,7 @@
 """`near_duplicate_pairs`: every pair of images at cosine >= 1 - max_eps, by cell group."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,10 @@ from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import why_other_code
 from curator_assets.engine.partitioning import MissingInputError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, Observed, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
+from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.tables import schemas
@@ -102,14 +104,28 @@ def _files(group: str) -> tuple[str, str, str]:
     return layout.pairs(group), layout.dense_members(group), layout.searched(group)
 
 
+def _words(n: Mapping[str, int], settings: Settings) -> str:
+    n_found = n["n_pairs"] + n["n_identical"]
+    words = f"{counted(n_found, 'pair')} of images within max_eps {settings.duplicates.max_eps:g}"
+    if n["n_identical"]:
+        words += f", {n['n_identical']:,} of them with equal embeddings"
+    if n["n_in_dense_clumps"]:
+        images = counted(n["n_in_dense_clumps"], "image")
+        words += f"; {images} in clumps too dense to list every pair"
+    return words
+
+
 NEAR_DUPLICATE_PAIRS = Stage(
     name="near_duplicate_pairs",
     by=Partitioning.CELL_GROUP,
     deps=(Dep(CLUSTER_ASSIGNMENTS),),
-    group="deduplicate",
+    group="4_deduplicate",
     kinds=frozenset({"torch", "parquet"}),
-    description="Every pair at cosine >= 1 - max_eps whose search falls to a group of cells. "
-    "Stored once, so that a smaller eps or another policy needs no new search.",
+    description="Every pair of images within max_eps, searched once and stored.\n\n"
+    "A partition is a group of cells, not a shard. A new tar makes those stale that its images "
+    "fall into, and there only new images are compared with all. Another `max_eps` has "
+    "everything searched anew; a smaller `eps`, or another policy of what is kept, needs no "
+    "search.",
     version="2",
     covers=lambda settings: settings.duplicates.max_eps,
     files=_files,
@@ -126,6 +142,8 @@ NEAR_DUPLICATE_PAIRS = Stage(
     columns=lambda _: schemas.PAIRS,
     observe=_observe,
     unit="pairs",
+    counts=("dagster/row_count", "n_pairs", "n_identical", "n_in_dense_clumps"),
+    words=_words,
 )
 
 
@@ -177,7 +195,7 @@ def _search_group(work: Work, search: PairSearch, group: str) -> Made:
         "carried_over": earlier is not None,
         **found.told,
         "max_eps": settings.duplicates.max_eps,
-        "url": store.url(names[0]),
+        "file": store.url(names[0]),
     }
     share = found.told["n_compared"] / max(found.told["n_comparable"], 1)
     return Made(group, metadata, state=_same_cells(work) | {"share": min(1.0, share)})

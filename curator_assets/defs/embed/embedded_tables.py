@@ -230,7 +230,7 @@ class _Writing:
                 **self._since_last(tally),
                 **_how(self._work.settings, self._model, self._arithmetic),
                 "in_worker": self._in_worker,
-                "url": store.url(name),
+                "file": store.url(name),
                 "size_bytes": store.size(name),
             },
             checks={UNIT_NORMS: {"max_error": MAX_NORM_ERROR}, UNIQUE_IDS: {}},

@@ -1,6 +1,6 @@
 """`image_embeddings`: every sample of a shard, decoded, measured and embedded."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -34,9 +34,11 @@ from curator_assets.engine.stage import (
     Stream,
     Streamed,
 )
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.engine.workers.supervision import supervised
 from curator_assets.masking import masked_error
+from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.shards.not_taken import note_refused
@@ -124,14 +126,23 @@ def reused_words(work: Work, shards: Iterable[str]) -> str:
     return f"{n_encoded:,} images embedded, {n_reused:,} taken from what was embedded before"
 
 
+def _words(n: Mapping[str, int], _: Settings) -> str:
+    made = f"{n['n_encoded']:,} encoded, {n['n_reused']:,} reused from the same bytes"
+    unreadable = f"{n['n_unreadable']:,}" if n["n_unreadable"] else "none"
+    return f"{counted(n['n_samples'], 'sample')}: {made}; {unreadable} unreadable"
+
+
 IMAGE_EMBEDDINGS = Stage(
     name="image_embeddings",
     by=Partitioning.SHARD,
     deps=(Dep(TAR_SHARDS),),
-    group="embed",
+    group="2_embed",
     kinds=frozenset({"dali", "torch", "parquet"}),
-    description="One row a sample: its embedding, image statistics and content hash, or the "
-    "reason why its image can't be read.",
+    description="Every sample decoded, measured and embedded, or the reason why its image can't be "
+    "read.\n\n"
+    "A partition is a shard, with one row a sample. This is the costly step: the model runs on "
+    "every image, but never twice on the same bytes. A tar with other content, another model or "
+    "its precision, and another limit of pixels make a partition stale.",
     version=VERSION,
     covers=lambda settings: [
         settings.model.model_dump(include={"name", "precision", "execution", "storage"}),
@@ -158,6 +169,7 @@ IMAGE_EMBEDDINGS = Stage(
         "n_left_out_members",
         "size_bytes",
     ),
+    words=_words,
 )
 
 

@@ -13,6 +13,7 @@ from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import require_own_ids
 from curator_assets.engine.partitioning import Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.models.head_files import HeadUnavailableError, head_file
 from curator_assets.models.identity import UNDECIDED
@@ -72,20 +73,30 @@ def _open(work: Work) -> Iterator[Make]:
             "dagster/row_count": len(scores),
             **{f"mean_{score}": pc.mean(scores[score]).as_py() for score in heads},
             "heads": {score: str(path) for score, path in files.items()},
-            "url": store.url(name),
+            "file": store.url(name),
         }
         return Made(shard, metadata)
 
     yield make
 
 
+def _words(n: Mapping[str, int], settings: Settings) -> str:
+    samples = counted(n["dagster/row_count"], "sample")
+    if not settings.heads:
+        return f"{samples}; there are no scores: the settings name no heads"
+    heads = counted(len(settings.heads), "head")
+    return f"{samples}, scored by {heads}: {', '.join(settings.heads)}"
+
+
 FILTER_SCORES = Stage(
     name="filter_scores",
     by=Partitioning.SHARD,
     deps=(Dep(IMAGE_EMBEDDINGS),),
-    group="filter",
+    group="3_filter",
     kinds=frozenset({"torch", "parquet"}),
-    description="One row a sample, one column a score head. Scores are data: thresholds are "
+    description="A column for each score head, computed from the stored embeddings.\n\n"
+    "A partition is a shard, with one row a sample; it costs seconds, and no image is read. Other"
+    " embeddings, another head or other weights of one make it stale. Thresholds don't: they are "
     "applied later, so that trying another one costs nothing.",
     version="1",
     covers=_covers,
@@ -95,6 +106,7 @@ FILTER_SCORES = Stage(
     columns=lambda settings: schemas.scores(tuple(settings.heads)),
     named_columns="score of this head",
     unit="images",
+    words=_words,
 )
 
 

@@ -15,6 +15,7 @@ from curator_assets.defs.deduplicate.stored_pairs import stored_pairs
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
+from curator_assets.defs.output.verdicts import words_of_verdicts
 from curator_assets.engine.freshness import why_stale
 from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
@@ -83,17 +84,21 @@ CURATION_REPORT = Stage(
         Dep(CENTROIDS),
         Dep(IMAGE_EMBEDDINGS),
     ),
-    group="output",
+    group="5_output",
     kinds=frozenset({"html", "parquet"}),
-    description="What a person needs to trust what was removed: the funnel, the distribution "
-    "of every score, what other thresholds and another eps would remove, pictures of what was "
-    "removed beside what was kept, and the precision by people's verdicts.",
+    description="The report: what was removed and why, with the pictures and measurements to trust "
+    "it by.\n\n"
+    "One page with its tables and charts, without partitions; it costs a pass over the stored "
+    "tables and reading the pictures that it shows. All that it shows makes it stale: any shard, "
+    "any setting, and people's verdicts on pairs.",
     version="3",
     covers=lambda settings: settings,  # it shows them
     files=lambda _: (layout.REPORT,),
     inputs=_inputs,
     making=OneByOne(_open),
     unit="reports",
+    counts=("n_samples", "n_kept", "n_duplicates", "n_filtered", "n_unreadable"),
+    words=words_of_verdicts,
 )
 
 

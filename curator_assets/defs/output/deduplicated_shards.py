@@ -12,12 +12,18 @@ from curator_assets.defs.deduplicate.duplicate_ids import DUPLICATE_IDS, MAX_LIS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.filter.filter_scores import FILTER_SCORES
 from curator_assets.defs.filter.sample_rules import read_samples_table, readable_mask
-from curator_assets.defs.output.verdicts import KEPT, cause, kept_keys, verdict_table
+from curator_assets.defs.output.verdicts import (
+    KEPT,
+    cause,
+    kept_keys,
+    verdict_table,
+    words_of_verdicts,
+)
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.partitioning import PartitionError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Work
-from curator_assets.report.pictures.contact_sheets import ContactSheets
+from curator_assets.report.pictures.contact_sheets import ContactSheets, Sheet
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
@@ -44,9 +50,14 @@ def _tar_version(work: Work, shard: str) -> str:
     return str(work.require(IMAGE_EMBEDDINGS, shard).state["tar"])
 
 
+def _files(shard: str) -> tuple[str, str, str]:
+    sheet = layout.contact_sheet("deduplicated_shards", shard)
+    return layout.curated_table(shard), layout.curated_tar(shard), sheet
+
+
 @contextmanager
 def _open(work: Work) -> Iterator[Make]:
-    sheets = ContactSheets(work.tars, work.store, work.log)
+    sheets = ContactSheets(DEDUPLICATED_SHARDS.name, work.tars, work.store, work.log)
 
     def make(shard: str) -> Made:
         try:
@@ -61,13 +72,16 @@ DEDUPLICATED_SHARDS = Stage(
     name="deduplicated_shards",
     by=Partitioning.SHARD,
     deps=(Dep(TAR_SHARDS), Dep(IMAGE_EMBEDDINGS), Dep(FILTER_SCORES), Dep(DUPLICATE_IDS)),
-    group="output",
+    group="5_output",
     kinds=frozenset({"webdataset", "parquet"}),
-    description="The curated tar: every member of every kept sample, byte for byte, in the "
-    "order it came; and a table of what was kept and what was dropped, and why.",
+    description="The curated tars: every kept sample, byte for byte, and a verdict on every sample "
+    "that was read.\n\n"
+    "A partition is a shard; it costs reading and writing its tar, which is written again only if"
+    " what is kept of it has changed. Other embeddings, scores or duplicates of the shard, "
+    "another filter and a tar with other content make it stale.",
     version=_VERSION,
     covers=lambda settings: [settings.filters, settings.columns],
-    files=lambda shard: (layout.curated_table(shard), layout.curated_tar(shard)),
+    files=_files,
     inputs=_inputs,
     making=OneByOne(_open),
     checks=(
@@ -85,6 +99,7 @@ DEDUPLICATED_SHARDS = Stage(
         "n_duplicates",
         "n_unreadable",
     ),
+    words=words_of_verdicts,
 )
 
 
@@ -107,7 +122,7 @@ def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
         raise PartitionError(message, check=_ACCOUNTING)
     keys, tar_version = kept_keys(table), _tar_version(work, shard)
     kept = kept_version(tar_version, keys)
-    beside, tar = DEDUPLICATED_SHARDS.files(shard)
+    beside, tar = layout.curated_table(shard), layout.curated_tar(shard)
     before = None if work.is_forced else work.entry(DEDUPLICATED_SHARDS, shard)
     rewrite = not (before and before.state.get("kept") == kept and _in_place(store, before, tar))
     if rewrite and keys and shard in work.absent:
@@ -120,10 +135,17 @@ def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
     elif rewrite:
         store.remove(tar)
     write_table(store, beside, table, schemas.curated(settings.columns))
+    sheet = _sheet(table, shard, sheets)
+    places = {
+        "tar": store.url(tar) if keys else "none: nothing is kept",
+        "table": store.url(beside),
+        "tar_rewritten": rewrite,
+    }
     return Made(
         shard,
         files=(beside, tar) if keys else (beside,),
-        metadata=_metadata(table, counts, settings, store, shard, rewrite, sheets),
+        shown=sheet.files,
+        metadata=_metadata(table, counts, settings) | sheet.metadata | places,
         checks={_ACCOUNTING: dict(counts), _BYTES_EQUAL_SOURCE: {}},
         state={"kept": kept},
     )
@@ -142,23 +164,28 @@ def _in_place(store: Store, before: Entry, tar: str) -> bool:
         return tar not in before.files
 
 
-def _metadata(
-    table: pa.Table,
-    counts: Counter[str],
-    settings: Settings,
-    store: Store,
-    shard: str,
-    rewritten: bool,
-    sheets: ContactSheets,
-) -> dict[str, Any]:
-    n = max(len(table), 1)
+def _causes(table: pa.Table) -> list[str]:
+    """Why each sample was dropped, or that it was kept."""
     verdicts, reasons = table["verdict"].to_pylist(), table["reason"].to_pylist()
-    causes = [cause(verdict, reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
-    dropped = Counter(why for why in causes if why != KEPT)
-    readable = readable_mask(table)
+    return [cause(verdict, reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
+
+
+def _sheet(table: pa.Table, shard: str, sheets: ContactSheets) -> Sheet:
+    """Pictures of what was dropped, by reason; of what can't be read there are none."""
+    causes, readable = _causes(table), readable_mask(table)
     pictured = [
         why if ok and why != KEPT else None for why, ok in zip(causes, readable, strict=True)
     ]
+    return sheets.of_reasons(shard, pictured, dict(_dropped(causes)))
+
+
+def _dropped(causes: list[str]) -> list[tuple[str, int]]:
+    """Each reason and how many samples were dropped for it, the most frequent first."""
+    return Counter(why for why in causes if why != KEPT).most_common()
+
+
+def _metadata(table: pa.Table, counts: Counter[str], settings: Settings) -> dict[str, Any]:
+    n = max(len(table), 1)
     removals = table.filter(pc.field("verdict") != KEPT).slice(0, MAX_LISTED)
     return {
         "dagster/row_count": counts["kept"],
@@ -169,12 +196,8 @@ def _metadata(
         "n_unreadable": counts["unreadable"],
         "kept_fraction": counts["kept"] / n,
         "duplicate_fraction": counts["duplicate"] / n,
-        "dropped": [{"why": why, "samples": count} for why, count in dropped.most_common()],
-        **sheets.of_reasons(shard, pictured, dict(dropped.most_common())),
+        "dropped": [{"why": why, "samples": count} for why, count in _dropped(_causes(table))],
         "removals": removals.select(["key", "verdict", "reason"]).to_pylist(),
         "eps": settings.duplicates.eps,
         "filters": [rule.reason for rule in settings.filters],
-        "tar": store.url(layout.curated_tar(shard)) if counts["kept"] else "none: nothing is kept",
-        "table": store.url(layout.curated_table(shard)),
-        "tar_rewritten": rewritten,
     }

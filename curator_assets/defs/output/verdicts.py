@@ -1,9 +1,12 @@
 """The verdict on each sample of a shard, and why."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.defs.filter.sample_rules import filter_reasons
+from curator_assets.engine.words import counted
 from curator_assets.settings import Settings
 from curator_assets.storage.tables import schemas
 
@@ -56,3 +59,21 @@ def kept_keys(table: pa.Table) -> list[str]:
 def cause(verdict: str, reason: str | None) -> str:
     """A verdict and its reason in words that many samples share."""
     return f"{verdict}: {reason}" if verdict in {"filtered", "unreadable"} else verdict
+
+
+def words_of_verdicts(n: Mapping[str, int], settings: Settings) -> str:
+    """Samples by verdict in a sentence.
+
+    Args:
+        n: `n_samples`, and of each verdict how many.
+        settings: in force; only the greedy rule promises that what stands for a duplicate is kept.
+    """
+    if not n["n_samples"]:
+        return "no samples"
+    parts = [f"{n['n_kept']:,} kept" if n["n_kept"] else "none kept"]
+    duplicates = ("duplicate", "duplicates")
+    if settings.duplicates.rule == "greedy" and n["n_duplicates"]:
+        duplicates = "duplicate of a kept image", "duplicates of kept images"
+    parts.append(counted(n["n_duplicates"], *duplicates))
+    parts += [f"{n[f'n_{why}']:,} {why}" for why in ("filtered", "unreadable") if n[f"n_{why}"]]
+    return f"{counted(n['n_samples'], 'sample')}: {', '.join(parts)}"

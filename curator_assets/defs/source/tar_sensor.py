@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
+from curator_assets.engine.words import counted
 from curator_assets.masking import masked, masked_errors
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import POLL_SECONDS, LeaseWatch
@@ -46,15 +47,17 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
         job=refresh,
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Looks for new, replaced and removed tars under `source`, waits until each is "
-        "whole (the same in two ticks, and ended as tars end), and requests one refresh for all.",
+        description="Looks for new, replaced and removed tars and asks for one run "
+        "of the job refresh for all of them. A tar is taken once it is whole: the same in two "
+        "ticks, and ended as tars end. While a refresh runs nothing is asked for. A tick without a "
+        "run says why in its result, and names what lies in the source and is not taken.",
     )
     @masked_errors()
     def tar_drops(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         store, tars = Store(settings.output), Source(settings.source)
         running = watch.look(store)
         if running.lives:
-            return dg.SkipReason(f"a refresh is running ({running}); tars are looked at after it")
+            return dg.SkipReason(f"A refresh is running ({running}). Tars are looked at after it.")
         before, looked = read_listing(store), tars.look(settings.output)
         unseen = {shard: it for shard, it in before.seen.items() if looked.why_hidden(shard)}
         now = unseen | dict(looked.shards)  # what is out of sight is not gone
@@ -66,9 +69,10 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
             write_listing(store, Listing(now, known))
         killed = _fail_killed_runs(context.instance, store, refresh.name, watch)
         if not change.ready and not change.removed and not killed:
-            lines = [f"{len(now)} tars, none new and whole"]
+            lines = [f"{counted(len(now), 'tar')} in the source"]
+            lines[0] += ", none of them new and whole" if now else ""
             lines += not_taken_lines(_not_taken(looked, change, before, now, tars, settings))
-            return dg.SkipReason(masked("; ".join(lines)))
+            return dg.SkipReason(masked(" ".join(f"{line}." for line in lines)))
         n_requests = int(context.cursor or 0) + 1
         context.update_cursor(str(n_requests))
         tags = {

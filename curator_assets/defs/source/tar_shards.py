@@ -5,9 +5,11 @@ from curator_assets.storage import layout
 
 TAR_SHARDS = External(
     name=layout.TAR_SHARDS,
-    group="source",
+    group="1_source",
     kinds=frozenset({"webdataset"}),
-    description="The webdataset tars under `source`, one a shard, registered as they appear. Its "
-    "version is a hash of the members' names and bytes, noted whenever a tar is read.",
+    description="The tars as they lie in the source, which nothing here makes or changes.\n\n"
+    "A partition is a tar, called a shard, registered once it is seen whole. Its version is a "
+    "hash of the members' names and bytes, noted whenever the tar is read: one that is dropped "
+    "again with other bytes makes stale what was made of it.",
     files=lambda shard: (layout.tar_index(shard),),
 )

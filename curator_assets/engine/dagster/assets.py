@@ -18,13 +18,14 @@ from curator_assets.engine.dagster.instance_partitions import (
     partitions_of,
     shard_partitions,
 )
+from curator_assets.engine.dagster.metadata_values import metadata_values
 from curator_assets.engine.dagster.partition_keys import shard_of
 from curator_assets.engine.dagster.private_names import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     EVENTS_ARE_LOGGED,
 )
-from curator_assets.engine.dagster.shard_groups import ShardGroups, shard_groups
+from curator_assets.engine.dagster.shard_groups import ShardGroups, group_key, shard_groups
 from curator_assets.engine.freshness import examine
 from curator_assets.engine.intake import known_shards
 from curator_assets.engine.making import make
@@ -33,7 +34,9 @@ from curator_assets.engine.progress import Watch
 from curator_assets.engine.stage import External, Failed, Graph, Stage, is_by_shard
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
+from curator_assets.masking import masked
 from curator_assets.settings import Settings
+from curator_assets.storage import layout
 from curator_assets.storage.lease import hold_lease
 from curator_assets.storage.store import Store
 
@@ -56,7 +59,8 @@ def external_asset(external: External, settings: Settings) -> dg.AssetSpec:
         partitions_def=shard_partitions(settings),
         group_name=external.group,
         kinds=set(external.kinds),
-        description=external.description,
+        description=external.description + _of_groups(settings),
+        metadata=metadata_values({"source": masked(settings.source)}),
     )
 
 
@@ -82,10 +86,10 @@ def stage_asset(
             for check in stage.checks
         ],
         kinds=set(stage.kinds),
-        metadata=column_schema(stage.columns(settings), stage.named_columns)
-        if stage.columns
-        else None,
-        description=stage.description,
+        metadata=_definition_metadata(stage, settings),
+        description=graph.place(stage)
+        + stage.description
+        + (_of_groups(settings) if is_by_shard(stage) else ""),
     )
     def asset(context: dg.AssetExecutionContext, config: EnsureConfig) -> Iterator[Any]:
         store = Store(settings.output)
@@ -102,6 +106,27 @@ def stage_asset(
             yield from ensure(context, stage, work, force=config.force)
 
     return asset
+
+
+def _of_groups(settings: Settings) -> str:
+    """What a partition is where it is not one shard."""
+    n = settings.shards_per_partition
+    if n == 1:
+        return ""
+    return (
+        f"\n\nHere up to {n:,} shards are one partition, called by their ranks of arrival: the "
+        f"first is {group_key(0, n)}. Each shard is made by itself all the same."
+    )
+
+
+def _definition_metadata(stage: Stage, settings: Settings) -> dict[str, Any]:
+    """What the asset's page shows whatever was made: where the report lies, and the columns."""
+    found: dict[str, Any] = dict(
+        metadata_values({"report": Store(settings.output).url(layout.REPORT)})
+    )
+    if stage.columns:
+        found |= column_schema(stage.columns(settings), stage.named_columns)
+    return found
 
 
 def ensure(

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from curator_assets.engine.dagster.metadata_values import metadata_value
+from curator_assets.engine.dagster.metadata_values import metadata_values
 from curator_assets.engine.partitioning import ALL, Partition
 from curator_assets.engine.stage import Failed, Observed
 from curator_assets.storage.ledger import Entry
@@ -61,7 +61,7 @@ class CheckResults:
                 asset_key=self._key,
                 check_name=check,
                 passed=not found.failed,
-                metadata={name: metadata_value(value) for name, value in _told(found).items()},
+                metadata=metadata_values(_told(found)),
                 blocking=found.holds_up,
                 severity=dg.AssetCheckSeverity.ERROR
                 if found.holds_up or not found.failed

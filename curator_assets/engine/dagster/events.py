@@ -9,8 +9,9 @@ import dagster as dg
 
 from curator_assets.control_characters import escaped_lines
 from curator_assets.engine.dagster.check_results import CheckResults
-from curator_assets.engine.dagster.metadata_values import metadata_value
+from curator_assets.engine.dagster.metadata_values import metadata_values
 from curator_assets.engine.dagster.partition_keys import partition_key, shard_of
+from curator_assets.engine.dagster.summaries import told
 from curator_assets.engine.dagster.version_tags import Provenance, last_versions, version_tags
 from curator_assets.engine.making import Recorded, failure_lines
 from curator_assets.engine.partitioning import ALL, Partition
@@ -79,10 +80,10 @@ class EventReporter:
                 self._checks.failed(outcome)
             case Observed():
                 self._checks.observed(outcome)
-            case Recorded(partition, entry, metadata, told):
-                read = [e.name for e in self._stage.externals() if e.name in told]
+            case Recorded(partition, entry, metadata, inputs):
+                read = [e.name for e in self._stage.externals() if e.name in inputs]
                 for name in read:
-                    key, tags = partition_key(partition), version_tags(told[name])
+                    key, tags = partition_key(partition), version_tags(inputs[name])
                     yield dg.AssetObservation(name, partition=key, tags=tags)
                 if not read:
                     yield self._made(partition, entry, metadata, made_now=True)
@@ -119,12 +120,11 @@ class EventReporter:
         self, partition: Partition, entry: Entry, reported: Mapping[str, Any], *, made_now: bool
     ) -> dg.AssetMaterialization:
         self._checks.recorded(partition, entry)
-        metadata = {name: metadata_value(value) for name, value in reported.items()}
-        metadata["work_done"] = dg.MetadataValue.bool(made_now)
+        metadata = told(self._stage, self._work, reported) | {"work_done": made_now}
         return dg.AssetMaterialization(
             self._key,
             partition=partition_key(partition) or None,
-            metadata=metadata,
+            metadata=metadata_values(metadata),
             tags=self._provenance.tags(entry.data_version),
         )
 

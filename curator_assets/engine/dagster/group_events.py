@@ -11,8 +11,9 @@ import dagster as dg
 
 from curator_assets.engine.dagster.check_results import CheckResults
 from curator_assets.engine.dagster.events import Context, EventReporter
-from curator_assets.engine.dagster.metadata_values import metadata_value
+from curator_assets.engine.dagster.metadata_values import metadata_values
 from curator_assets.engine.dagster.shard_groups import ShardGroups
+from curator_assets.engine.dagster.summaries import told
 from curator_assets.engine.dagster.version_tags import Provenance, last_versions, version_tags
 from curator_assets.engine.making import Recorded
 from curator_assets.engine.partitioning import Partition
@@ -133,9 +134,10 @@ class GroupReporter:
         """The materialisation of a group, each of whose shards is made."""
         del self._due[key]
         shards = self._groups.members[key]
-        told = [event for e in self._stage.externals() for event in self._told_anew(e, key, shards)]
-        if told:
-            yield from told
+        tars = self._stage.externals()
+        observed = [event for tar in tars for event in self._told_anew(tar, key, shards)]
+        if observed:
+            yield from observed
             self._provenance.read()
         for shard in shards:
             self._checks.recorded(shard, self._work.require(self._stage, shard))
@@ -143,19 +145,28 @@ class GroupReporter:
         if self._reported.get(key) != version:
             self.changed.update(shards)
         n_made_now = len(self._made_now.intersection(shards))
-        metadata = self._counts(shards) | {
+        metadata = told(self._stage, self._work, self._counts(shards)) | {
             "n_shards": len(shards),
             "n_made_now": n_made_now,
             "shards": named(shards, _SHOWN),
-            "folder": self._work.store.url(self._stage.files(shards[0])[0].partition("/")[0]),
+            **self._folders(),
             "work_done": n_made_now > 0,
         }
         yield dg.AssetMaterialization(
             self._key,
             partition=key,
-            metadata={name: metadata_value(value) for name, value in metadata.items()},
+            metadata=metadata_values(metadata),
             tags=self._provenance.tags(version),
         )
+
+    def _folders(self) -> dict[str, str]:
+        """Where the files of all shards lie, and the pictures of them where there are any."""
+        url, folders = self._work.store.url, dict[str, str]()
+        for file in self._stage.files("any"):
+            folder = file.rpartition("/")[0]
+            name = "sheets" if folder.startswith(layout.SHEETS) else "folder"
+            folders.setdefault(name, url(folder))
+        return folders
 
     def _lacking(self, key: str) -> dg.AssetObservation:
         """What is told of a group that is not whole; what was reported before stands."""
@@ -167,23 +178,23 @@ class GroupReporter:
         why = [
             {"shard": s, "why": self._failed.get(s) or self._unmade(s)} for s in lacking[:_SHOWN]
         ]
-        told = (
+        summary = (
             f"{len(made)} of {len(shards)} shards are made. The partition is reported as made once "
             "all are; until then it stands as it was reported last."
         )
         metadata = {
-            "incomplete": told,
+            "incomplete": summary,
             "n_shards": len(shards),
             "n_made": len(made),
             "lacking": why,
             "n_lacking": len(lacking),
         }
         where = f"{self._stage.name}, partition {key}"
-        self._log.warning("%s: %s Lacking: %s", where, told, named(lacking))
+        self._log.warning("%s: %s Lacking: %s", where, summary, named(lacking))
         return dg.AssetObservation(
             self._key,
             partition=key,
-            metadata={name: metadata_value(value) for name, value in metadata.items()},
+            metadata=metadata_values(metadata),
         )
 
     def _unmade(self, shard: str) -> str:
@@ -197,10 +208,7 @@ class GroupReporter:
         entries = ((s, self._work.ledger.read(external.name, s)) for s in shards)
         version = hash_of([(shard, entry and entry.data_version) for shard, entry in entries])
         if self._observed[external].get(key) != version:
-            metadata = {
-                "n_shards": metadata_value(len(shards)),
-                "shards": metadata_value(named(shards, _SHOWN)),
-            }
+            metadata = metadata_values({"n_shards": len(shards), "shards": named(shards, _SHOWN)})
             yield dg.AssetObservation(
                 external.name, partition=key, metadata=metadata, tags=version_tags(version)
             )
@@ -218,7 +226,7 @@ class GroupReporter:
             entry = self._work.require(self._stage, shard_of[name])
             if entry.reported.get(name) != file_of(data):
                 continue  # what was reported is no result: it holds nothing up
-            values, _ = decoded_metadata(data)
+            values = decoded_metadata(data)
             n_found += 1
             for count in self._stage.counts:
                 sums[count] = sums.get(count, 0) + values.get(count, 0)

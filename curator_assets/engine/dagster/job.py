@@ -14,12 +14,14 @@ from curator_assets.engine.dagster.events import failure, paragraph_first
 from curator_assets.engine.dagster.group_events import reporter_of
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.dagster.shard_groups import shard_groups
+from curator_assets.engine.dagster.step_events import StepEvents
 from curator_assets.engine.intake import Intake, let_go, look, register
 from curator_assets.engine.intake_words import require_usable, unread_warning, why_removals_wait
 from curator_assets.engine.progress import Watch
 from curator_assets.engine.refresh import Pass
 from curator_assets.engine.stage import Graph
 from curator_assets.engine.trash import erase_let_go
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
@@ -90,8 +92,8 @@ def refresh_job(
                 chosen = frozenset(chosen_shards(config.shards, intake.shards))
             let_go(intake, graph, settings, registry)
             register(intake, settings, registry)
-            n_new, n_removed = len(intake.unregistered), len(intake.removed)
-            context.log.info("%d new shards, %d removed", n_new, n_removed)
+            new, n_removed = counted(len(intake.unregistered), "new shard"), len(intake.removed)
+            context.log.info("%s, %s removed", new, f"{n_removed:,}" if n_removed else "none")
             watch.looked(intake)
             if not intake.shards:
                 _erase(graph, settings, context.log)
@@ -107,7 +109,8 @@ def refresh_job(
             )
             if warning := unread_warning(intake, graph, work):
                 context.log.warning(warning)
-            this = Pass(work, config.force, chosen)
+            steps = StepEvents(context, OP)
+            this = Pass(work, config.force, steps, chosen)
             is_whole = config.force and not chosen  # what was made on request is rewritten too
             stages = [
                 stage
@@ -120,6 +123,7 @@ def refresh_job(
             yield from this.through(
                 stages, lambda stage: reporter_of(context, stage, work, groups, anew=anew)
             )
+            steps.all_ended(this.steps.values())
             work.remember()
             if chosen is None:  # or others may still need rows of what is let go of
                 registry.note_reported()
@@ -135,7 +139,13 @@ def refresh_job(
         name="refresh",
         logger_defs=loggers,
         description="Registers new tars, lets go of removed ones, and makes exactly what is stale "
-        "or missing, with the model loaded once. Safe at any time.",
+        "or missing, with the model loaded once. Safe at any time: what is fresh is left alone.\n\n"
+        "The log of a run goes by steps, one an asset: `3 of 9: …` says what is to be made and "
+        "why, and later what was made in which time; the last has a table of all. The filter "
+        "`type:ENGINE_EVENT` shows them alone.\n\n"
+        "In the launchpad, `force` makes everything again, `shards` limits the work to some, and "
+        "`allow_removals` lets go of many removed tars at once. Nothing there changes a result: "
+        "that is for the settings file.",
     )
     def refresh() -> None:
         refresh_stale_partitions()

@@ -15,6 +15,7 @@ from dagster._core.definitions.source_asset import (
     # gets a second event with one data version for all (dagster issues 18649, 34013).
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as EVENTS_ARE_LOGGED,
 )
+from dagster._core.events import EngineEventData
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
@@ -36,6 +37,7 @@ __all__ = [
     "EVENTS_ARE_LOGGED",
     "LOG_RECORD_METADATA_ATTR",
     "CachingStaleStatusResolver",
+    "EngineEventData",
     "InstanceRef",
     "LoadingContextForTest",
     "NoOpComputeLogManager",

@@ -1,4 +1,4 @@
-"""Contact sheets of what was removed, small enough to be reported with a partition.
+"""Contact sheets of what was removed from a shard: a JPEG file beside the report, to look at.
 
 A picture is for a person to look at: one that can't be had is counted, and fails nothing.
 """
@@ -6,14 +6,14 @@ A picture is for a person to look at: one that can't be had is counted, and fail
 import logging
 from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from curator_assets.errors import DamagedFileError
 from curator_assets.kernels.thumbnails import contact_sheet, thumbnail
 from curator_assets.masking import masked
-from curator_assets.storage.ledger import Picture
+from curator_assets.storage import layout
 from curator_assets.storage.shards.pixels import Address, read_images
 from curator_assets.storage.shards.source import Source
 from curator_assets.storage.store import Store
@@ -22,26 +22,40 @@ N_PAIRS = 10
 N_REASONS = 6
 N_PER_REASON = 6
 
-MAX_SHEET_BYTES = 30_000  # the event log carries it, a third larger as text
+MAX_SHEET_BYTES = 300_000
 MAX_IMAGE_BYTES = 16 << 20
-_SIDES = (72, 56, 40)
+_SIDES = (240, 200, 160, 120, 80)
+"""Of a picture in pixels, the first with which a sheet is small enough."""
+
+
+class Sheet(NamedTuple):
+    """A contact sheet as it was written.
+
+    Attributes:
+        metadata: where it lies and what it shows.
+        files: its name below the store's root; none where there was nothing to show.
+    """
+
+    metadata: dict[str, Any]
+    files: tuple[str, ...]
 
 
 class ContactSheets:
     """Draws the contact sheets of a run's partitions; fetching goes on in any thread.
 
     Args:
+        asset: of whose partitions they are.
         tars: where the images lie.
-        store: where the tables lie.
+        store: where the tables lie, and the sheets are written.
         log: told of the first failure.
     """
 
-    def __init__(self, tars: Source, store: Store, log: logging.Logger) -> None:
-        self._tars, self._store, self._log = tars, store, log
+    def __init__(self, asset: str, tars: Source, store: Store, log: logging.Logger) -> None:
+        self._asset, self._tars, self._store, self._log = asset, tars, store, log
         self._has_failed = False
 
-    def of_pairs(self, shard: str, removed: pa.Table) -> dict[str, Any]:
-        """Metadata: a seeded sample of a shard's duplicates, each beside its kept one.
+    def of_pairs(self, shard: str, removed: pa.Table) -> Sheet:
+        """A seeded sample of a shard's duplicates, each beside its kept one.
 
         Args:
             shard: seeds the sample.
@@ -57,12 +71,12 @@ class ContactSheets:
             {"removed": row["id"], "kept": row["kept_id"], "cosine": round(row["cosine"], 4)}
             for row in rows
         ]
-        return self._draw(pairs, captions)
+        return self._written(shard, pairs, captions)
 
     def of_reasons(
         self, shard: str, reasons: Sequence[str | None], n_samples: dict[str, int]
-    ) -> dict[str, Any]:
-        """Metadata: for each reason a seeded sample of the images that were dropped for it.
+    ) -> Sheet:
+        """For each reason a seeded sample of the images that were dropped for it.
 
         Args:
             shard: seeds the sample.
@@ -75,30 +89,33 @@ class ContactSheets:
             chosen = _sample(positions, N_PER_REASON, shard)
             rows.append([(shard, position) for position in chosen])
             captions.append({"why": why, "shown": len(chosen), "of": n_samples[why]})
-        return self._draw(rows, captions)
+        return self._written(shard, rows, captions)
 
-    def _draw(
-        self, rows: Sequence[Sequence[Address]], captions: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        if not rows:
-            return {}
-        found = dict[Address, bytes]()
-        n_wanted = len({address for row in rows for address in row})
-        metadata = dict[str, Any]()
+    def _written(
+        self, shard: str, rows: Sequence[Sequence[Address]], captions: list[dict[str, Any]]
+    ) -> Sheet:
+        """The sheet of these rows, in the place of the one that the shard had before."""
+        name = layout.contact_sheet(self._asset, shard)
+        wanted = {address for row in rows for address in row}
+        found, metadata = dict[Address, bytes](), dict[str, Any]()
         try:
-            found = self._thumbnails({address for row in rows for address in row})
+            found = self._thumbnails(wanted) if wanted else {}
         except DamagedFileError:  # of a table that is made again
             raise
         except Exception as error:  # each kind of storage raises its own
-            metadata["pictures_error"] = str(error)
+            metadata["sheet_error"] = str(error)
             if not self._has_failed:
                 self._log.warning("contact sheets lack pictures: %s", masked(str(error)))
             self._has_failed = True
-        if found:
-            sheet = _sheet([[found.get(address) for address in row] for row in rows])
-            metadata["pictures"] = Picture(sheet, "jpeg")
-            metadata["pictures_show"] = [{"row": i + 1} | row for i, row in enumerate(captions)]
-        return metadata | {"n_pictures_missing": n_wanted - len(found)}
+        metadata |= {"n_pictures_missing": len(wanted) - len(found)} if wanted else {}
+        if not found:
+            self._store.remove(name)
+            return Sheet(metadata, ())
+        with self._store.write(name) as file:
+            file.write(_sheet([[found.get(address) for address in row] for row in rows]))
+        metadata["sheet"] = self._store.url(name)
+        metadata["sheet_rows"] = [{"row": i + 1} | row for i, row in enumerate(captions)]
+        return Sheet(metadata, (name,))
 
     def _thumbnails(self, addresses: set[Address]) -> dict[Address, bytes]:
         images = read_images(self._tars, self._store, sorted(addresses), max_bytes=MAX_IMAGE_BYTES)

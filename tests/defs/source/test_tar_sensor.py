@@ -66,7 +66,7 @@ def test_beside_a_refresh_it_requests_nothing_and_afterwards_what_came_meanwhile
     with hold_lease(project.store, "the-first"):
         project.drop("b")
         for _ in range(3):
-            assert "a refresh is running (run the-first, process" in project.tick().skip_message
+            assert "A refresh is running (run the-first, process" in project.tick().skip_message
     assert [project.tick().tags["curator/tars_ready"] for _ in range(2)] == ["1", "1"]
     assert isinstance(project.tick(), dg.SkipReason)
 

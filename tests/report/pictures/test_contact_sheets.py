@@ -2,11 +2,12 @@
 
 import errno
 from io import BytesIO
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from PIL import Image
-from pipeline import Pipeline
+from pipeline import Pipeline, work_done
 from tar_files import write_members
 
 from curator_assets.demo.photos import crops
@@ -35,17 +36,16 @@ def finished(tmp_path_factory):
 
 
 def opened(metadata) -> Image.Image:
-    picture = metadata["pictures"]
-    assert picture.kind == "jpeg"
-    assert len(picture.data) <= MAX_SHEET_BYTES
-    return Image.open(BytesIO(picture.data))
+    data = Path(metadata["sheet"]).read_bytes()
+    assert len(data) <= MAX_SHEET_BYTES
+    return Image.open(BytesIO(data))
 
 
 def test_each_duplicate_is_shown_beside_its_kept_one(finished):
     metadata = finished.ledger.read_metadata("duplicate_ids", "b/c")
     assert len(metadata["removals"]) == metadata["n_duplicates"] == N_COPIES
     assert metadata["n_pictures_missing"] == 0
-    rows = metadata["pictures_show"]
+    rows = metadata["sheet_rows"]
     assert [row["row"] for row in rows] == list(range(1, 11))
     assert all(row["kept"] == f"a/{row['removed'].removeprefix('b/c/deep/')}" for row in rows)
     sheet = opened(metadata)
@@ -66,12 +66,12 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
 def test_a_shard_without_duplicates_has_no_sheet(finished):
     metadata = finished.ledger.read_metadata("duplicate_ids", "a")
     assert metadata["removals"] == []
-    assert "pictures" not in metadata
+    assert "sheet" not in metadata
 
 
 def test_dropped_images_are_shown_by_reason(finished):
     metadata = finished.ledger.read_metadata("deduplicated_shards", "b/c")
-    assert metadata["pictures_show"] == [
+    assert metadata["sheet_rows"] == [
         {"row": 1, "why": "duplicate", "shown": 6, "of": N_COPIES},
         {"row": 2, "why": "filtered: sharpness < 0.5", "shown": 1, "of": 1},
     ]
@@ -80,13 +80,29 @@ def test_dropped_images_are_shown_by_reason(finished):
     assert [row["verdict"] for row in metadata["removals"][-2:]] == ["filtered", "unreadable"]
 
 
-def test_pictures_are_shown_in_the_ui(finished):
+def test_the_event_links_to_the_sheet_and_holds_no_picture(finished):
     event = finished.instance.get_latest_materialization_event(dg.AssetKey("duplicate_ids"))
     records = finished.instance.fetch_materializations(dg.AssetKey("duplicate_ids"), limit=10)
     shown = [r.asset_materialization.metadata for r in records.records if r.partition_key == "b/c"]
     assert event
-    assert isinstance(shown[0]["pictures"], dg.MarkdownMetadataValue)
-    assert isinstance(shown[0]["pictures_show"], dg.TableMetadataValue)
+    sheet = finished.folder / "curated/report/sheets/duplicate_ids/b/c.jpg"
+    assert shown[0]["sheet"] == dg.MetadataValue.path(str(sheet))
+    assert isinstance(shown[0]["sheet_rows"], dg.TableMetadataValue)
+    stored = [record.event_log_entry for record in records.records]
+    assert all(len(dg.serialize_value(entry)) < 20_000 for entry in stored)
+
+
+def test_a_sheet_that_is_lost_is_made_again_and_nothing_else(finished):
+    sheet = finished.folder / "curated/report/sheets/duplicate_ids/b/c.jpg"
+    before = finished.ledger.read("duplicate_ids", "b/c")
+    data = sheet.read_bytes()
+    assert finished.store.hash("report/sheets/duplicate_ids/b/c.jpg") in before.files.values()
+    sheet.unlink()
+    by_shard = ("duplicate_ids", "deduplicated_shards")
+    result = finished.materialize(*by_shard, partitions=("a", "b/c"))
+    assert work_done(result) == {"duplicate_ids": 1, "deduplicated_shards": 0}
+    assert sheet.read_bytes() == data
+    assert finished.ledger.read("duplicate_ids", "b/c") == before
 
 
 def remove_entry(finished, asset):
@@ -96,6 +112,7 @@ def remove_entry(finished, asset):
 
 def test_storage_that_fails_costs_pictures_and_nothing_else(finished, monkeypatch):
     before = finished.output_bytes()
+    version = finished.ledger.read("duplicate_ids", "b/c").data_version
 
     def broken(self, shard, ranges):
         raise OSError(errno.EIO, "connection reset")
@@ -112,11 +129,12 @@ def test_storage_that_fails_costs_pictures_and_nothing_else(finished, monkeypatc
         assert "storage failed: [Errno 5] connection reset" in failure.description
     finally:
         del finished.changes["duplicates"]
+    assert finished.ledger.read("duplicate_ids", "b/c").data_version == version
     for asset in ("duplicate_ids", "deduplicated_shards"):
         metadata = finished.ledger.read_metadata(asset, "b/c")
-        assert "pictures" not in metadata
+        assert "sheet" not in metadata
         assert metadata["n_pictures_missing"] > 0
-        assert "connection reset" in metadata["pictures_error"]
+        assert "connection reset" in metadata["sheet_error"]
     assert finished.output_bytes() == before
 
 
@@ -129,5 +147,5 @@ def test_a_tar_that_is_gone_leaves_its_squares_empty(finished):
     finally:
         (finished.folder / "a.tar").rename(finished.folder / "tars/a.tar")
     metadata = finished.ledger.read_metadata("duplicate_ids", "b/c")
-    assert metadata["n_pictures_missing"] == len(metadata["pictures_show"]) == 10
-    assert "pictures" in metadata
+    assert metadata["n_pictures_missing"] == len(metadata["sheet_rows"]) == 10
+    assert opened(metadata)
