@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,8 +64,8 @@ def tars(project: Path) -> set[str]:
 
 def n_embedded(output: str) -> int:
     """Shards that a refresh embedded."""
-    line = next(x for x in output.splitlines() if x.startswith("image_embeddings: "))
-    return int(line.split(" fresh, ")[1].split(" ")[0])
+    found = re.search(r"^1 of 9: image_embeddings: (\d+) shards? to make, ", output, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def unreadable_folder(project: Path, monkeypatch) -> None:
