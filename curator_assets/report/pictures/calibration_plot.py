@@ -110,4 +110,4 @@ def _draw_row(axes: Axes, row: int, distances: np.ndarray, color: str) -> None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.3g} %"

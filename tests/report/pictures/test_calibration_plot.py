@@ -44,13 +44,15 @@ def test_eps_and_max_eps_are_named_where_they_lie(monkeypatch, caplog, cosines, 
 def test_the_finding_has_the_share_of_each_transform():
     cosines = {
         "crop": np.array([0.99, 0.9], np.float32),
-        RANDOM_PAIRS: np.array([0.1, 0.2, 0.98], np.float32),
+        "flip": np.array([0.1, 0.2, 0.98], np.float32),
+        RANDOM_PAIRS: np.array([0.1] * 1999 + [1], np.float32),
     }
     chart = calibration_chart(cosines, eps=0.05, max_eps=0.05)
     assert chart.about == (
-        "A search at eps 0.05 finds 50 % of crop, 33.3 % of pairs of different images."
+        "A search at eps 0.05 finds 50 % of crop, 33.3 % of flip, < 0.1 % of pairs of different "
+        "images."
     )
-    assert re.search(r">50 %</text>.*>33.3 %</text>", chart.svg, re.DOTALL)
+    assert re.search(r">50 %</text>.*>33.3 %</text>.*>&lt; 0.1 %</text>", chart.svg, re.DOTALL)
     assert chart == calibration_chart(cosines, eps=0.05, max_eps=0.05)
 
 
