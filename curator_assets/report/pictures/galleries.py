@@ -129,7 +129,7 @@ def make_galleries(found: Found, pictures: GalleryPictures, bands: Sequence[Band
     return Galleries(
         nearest=Gallery(
             "Nearest to eps",
-            "The removed images of lowest cosine, each behind the image kept for it.",
+            "The removed images of lowest cosine, each beside the image kept for it.",
             _rows(chosen.nearest, pictures),
         ),
         bands=[
@@ -154,7 +154,7 @@ def make_galleries(found: Found, pictures: GalleryPictures, bands: Sequence[Band
 
 
 def _band(band: Band, pairs: list[Pair], n_elsewhere: int, pictures: GalleryPictures) -> Gallery:
-    about = "A seeded sample of the removed images, each behind the image kept for it."
+    about = "A seeded sample of the removed images, each beside the image kept for it."
     if not band.removed:
         about = "A seeded sample of what the chosen eps keeps and max_eps would remove."
     if any(pair.number for pair in pairs):
