@@ -1,4 +1,4 @@
-.PHONY: install demo ui test test-browser lint format clean
+.PHONY: install demo ui test test-browser pictures lint format clean
 .DELETE_ON_ERROR:
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
@@ -45,6 +45,11 @@ test: lint
 test-browser: install
 	$(UV) sync --locked --inexact --python $(PYTHON) --extra $(FAISS) --extra demo --group browser
 	$(BIN)/pytest tests/browser
+
+# The pictures of README, likewise.
+pictures: install
+	$(UV) sync --locked --inexact --python $(PYTHON) --extra $(FAISS) --extra demo --group browser
+	$(BIN)/python docs/pictures/make.py
 
 clean:
 	rm -rf .venv .uv .dagster $(DEMO)
