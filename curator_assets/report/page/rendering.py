@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from curator_assets.control_characters import escaped_lines
-from curator_assets.report.numbers.band_precision import MIN_MARKED, n_needed
 from curator_assets.report.numbers.funnel import label
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.report_numbers import ReportNumbers
@@ -26,7 +25,7 @@ from curator_assets.storage import layout
 from curator_assets.storage.shards.not_taken import when
 from curator_assets.storage.shards.shard_names import printable
 
-MAX_FOLDERS, MAX_SHARDS, MAX_PAIRS, MAX_NOT_TAKEN = 30, 200, 50, 10
+MAX_FOLDERS, MAX_SHARDS, MAX_PAIRS, MAX_NOT_TAKEN, MAX_LEFT_OUT = 30, 200, 50, 10, 10
 """Rows of the page's tables; the Parquet tables hold all."""
 
 
@@ -57,8 +56,8 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
         eps=settings.duplicates.eps,
         max_eps=settings.duplicates.max_eps,
         wished=wished,
-        n_needed=n_needed(wished),
-        min_marked=MIN_MARKED,
+        recommended=numbers.recommendation,
+        n_left_out_shown=MAX_LEFT_OUT,
         n_empty_cells=int((tables["cells"]["n_images"] == 0).sum()),
         n_cells=len(tables["cells"]),
         files=layout,
