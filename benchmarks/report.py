@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from curator_assets.defs.deduplicate.stored_pairs import StoredPairs
 from curator_assets.defs.filter.sample_rules import read_samples_table
 from curator_assets.defs.output.verdicts import verdict_table
 from curator_assets.report import report as report_module
-from curator_assets.report.numbers.given import Given
+from curator_assets.report.numbers.given import Given, present_minute
 from curator_assets.report.report import make_report
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
@@ -111,10 +110,14 @@ def given_in(folder: Path, n_shards: int) -> Given:
         resolver=resolver,
         why_not=None,
         verdict_files=[],
+        model="synthetic",
+        calibration=None,
+        why_no_calibration="there are no images",
+        recall=None,
+        made_at=present_minute(),
         not_taken={},
         left_out={},
         n_unseen_images=0,
-        made_at=datetime.now(UTC),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from curator_assets.defs.deduplicate.near_duplicate_pairs import RECALL_RECORD
 from curator_assets.defs.embed import arithmetic
 from curator_assets.defs.output.curation_report import CURATION_REPORT, drop_damaged_summaries
 from curator_assets.defs.stages import GRAPH
@@ -27,7 +28,7 @@ N_THREADS = 8
 """Files that are read at a time; hashing lets go of Python's lock."""
 
 _MADE: tuple[Stage | External, ...] = (*GRAPH.externals(), *GRAPH.stages)
-_RECORDS = (weights.RECORD, arithmetic.RECORD, rates.RECORD)
+_RECORDS = (weights.RECORD, arithmetic.RECORD, rates.RECORD, RECALL_RECORD)
 """Entries of no asset, which vouch for no file."""
 
 

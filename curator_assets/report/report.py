@@ -53,14 +53,14 @@ def make_report(given: Given) -> Report:
     """
     settings, store = given.settings, given.store
     duplicates = duplicate_tables(given)
-    chosen = Examples.choose(duplicates)
-    counts = count_samples(store, given.shards, settings, chosen.addresses())
+    chosen, kept_images = Examples.choose(duplicates), duplicates.kept_images
+    counts = count_samples(store, given.shards, settings, chosen.addresses(), [kept_images])
     numbers = report_numbers(given, duplicates, counts)
     pictures = report_pictures(given, numbers, chosen)
     page = render_page(given, numbers, pictures)
     tables = _write_tables(store, numbers.tables)
     files = _write_files(store, numbers, pictures.charts, page)
-    to_mark = _write_pairs_to_mark(store, duplicates)
+    to_mark = _write_pairs_to_mark(given, duplicates)
     return Report(
         summary=numbers.summary,
         funnel=numbers.tables["funnel"],
@@ -100,9 +100,10 @@ def _write_tables(store: Store, tables: Mapping[str, pl.DataFrame]) -> list[str]
     return [layout.report_table(name) for name in TABLES]
 
 
-def _write_pairs_to_mark(store: Store, duplicates: DuplicateTables) -> str:
+def _write_pairs_to_mark(given: Given, duplicates: DuplicateTables) -> str:
     """Write the table of pairs to mark, unless a person filled in the last one."""
     if not duplicates.n_filled_in_place:
-        with store.write(layout.PAIRS_TO_MARK) as file:
-            file.write(csv_to_mark(duplicates.to_mark, duplicates.bands).encode())
+        table = csv_to_mark(duplicates.to_mark, duplicates.bands, given.model)
+        with given.store.write(layout.PAIRS_TO_MARK) as file:
+            file.write(table.encode())
     return layout.PAIRS_TO_MARK

@@ -36,6 +36,9 @@ SMALL_SEARCH = 50_000
 MIN_RECALL = {"exact": 1.0, "fast": 0.9999}
 
 _RECALL = "recall"
+RECALL_RECORD = "pair_recall"
+"""The ledger entry of what was found of the pairs in force, for the report."""
+
 _SCHEMAS = schemas.PAIRS, schemas.DENSE_MEMBERS, schemas.SEARCHED
 
 
@@ -97,7 +100,27 @@ def _observe(work: Work) -> Iterator[Observed]:
         "search": duplicates.search,
         "cpu_seconds": time.process_time() - began,
     }
+    if recall_in_force(work) is None:  # the same pairs, asked of other images, change no report
+        state = {"n_queries": recall.n_queries, "n_true": recall.n_true, "n_found": recall.n_found}
+        work.ledger.write(RECALL_RECORD, None, Entry(pairs_version(work), "", state=state))
     yield Observed(_RECALL, recall.recall >= MIN_RECALL[duplicates.search], found)
+
+
+def pairs_version(work: Work) -> str:
+    """Of the pairs of all cell groups.
+
+    Raises:
+        MissingInputError: those of a group were never made.
+    """
+    return hash_of([work.version(NEAR_DUPLICATE_PAIRS, group) for group in work.cell_groups])
+
+
+def recall_in_force(work: Work) -> Mapping[str, int] | None:
+    """`n_queries`, `n_true` and `n_found` of the pairs in force; None if it was not measured."""
+    entry = work.ledger.read(RECALL_RECORD)
+    asked = work.settings.duplicates.recall_queries
+    is_of_these = entry is not None and asked and entry.fingerprint == pairs_version(work)
+    return entry.state if entry is not None and is_of_these else None
 
 
 def _files(group: str) -> tuple[str, str, str]:

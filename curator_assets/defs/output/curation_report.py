@@ -3,15 +3,22 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
+
+import numpy as np
 
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
 from curator_assets.defs.deduplicate.cluster_assignments import CLUSTER_ASSIGNMENTS
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
-from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_PAIRS
+from curator_assets.defs.deduplicate.eps_calibration import EPS_CALIBRATION
+from curator_assets.defs.deduplicate.near_duplicate_pairs import (
+    NEAR_DUPLICATE_PAIRS,
+    pairs_version,
+    recall_in_force,
+)
 from curator_assets.defs.deduplicate.resolver import Resolver
 from curator_assets.defs.deduplicate.stored_pairs import stored_pairs
+from curator_assets.defs.embed.embedding_weights import WEIGHTS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
@@ -20,17 +27,21 @@ from curator_assets.engine.freshness import why_stale
 from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Work
+from curator_assets.errors import DamagedFileError
 from curator_assets.report.numbers.eps_curve import too_many
 from curator_assets.report.numbers.funnel import label
-from curator_assets.report.numbers.given import Given
+from curator_assets.report.numbers.given import Given, present_minute
 from curator_assets.report.numbers.marked_pairs import VerdictError, verdict_files
+from curator_assets.report.numbers.trust import RecallFound
 from curator_assets.report.report import Report, make_report
-from curator_assets.storage import layout
+from curator_assets.storage import calibration, layout
 from curator_assets.storage.ledger import Entry, StoredFile
 from curator_assets.storage.shards.not_taken import read_not_taken
 from curator_assets.storage.store import Store
-from curator_assets.storage.tables.parquet import count_rows
+from curator_assets.storage.tables.parquet import count_rows, read_table
 from curator_assets.storage.versions import hash_of, stored_files, version_of
+
+_IDENTITY = len("sha256:") + 12  # of weights: a text, also for a spreadsheet
 
 
 def _inputs(work: Work, _: str) -> Inputs:
@@ -40,15 +51,16 @@ def _inputs(work: Work, _: str) -> Inputs:
         [shard, e.data_version, e.state.get("tar"), e.state.get("left_out")]
         for shard, e in embedded.items()
     ]
-    pairs = [work.version(NEAR_DUPLICATE_PAIRS, group) for group in work.cell_groups]
     return {
         DEDUPLICATED_SHARDS.name: _versions(curated),
         IMAGE_EMBEDDINGS.name: hash_of(tars),
         CLUSTER_ASSIGNMENTS.name: _versions(work.made_shards(CLUSTER_ASSIGNMENTS)),
         CENTROIDS.name: work.version(CENTROIDS),
-        NEAR_DUPLICATE_PAIRS.name: hash_of(pairs),
+        NEAR_DUPLICATE_PAIRS.name: pairs_version(work),
         DUPLICATE_GROUPS.name: work.version(DUPLICATE_GROUPS),
         "verdicts": version_of(stored_files(work.store, verdict_files(work.store))),
+        "recall": hash_of(recall_in_force(work)),
+        EPS_CALIBRATION.name: _calibration_version(work),
         "not taken": hash_of([[p, one.reason] for p, one in read_not_taken(work.store).items()]),
     }
 
@@ -132,6 +144,8 @@ def given_of(work: Work) -> Given:
     n_dense = sum(count_rows(store, layout.dense_members(group)) for group in groups)
     stored = stored_pairs(work)
     states = [work.require(IMAGE_EMBEDDINGS, shard).state for shard in curated]
+    recall, weights = recall_in_force(work), _weights(work)
+    copies, why_no_copies = _calibration(work, weights)
     left_out = Counter[str]()
     for state in states:
         left_out.update(state.get("left_out", {}))
@@ -146,20 +160,61 @@ def given_of(work: Work) -> Given:
         resolver=Resolver(stored, settings),
         why_not=too_many(n_dense),
         verdict_files=verdict_files(store),
+        model=weights[:_IDENTITY],
+        calibration=copies,
+        why_no_calibration=why_no_copies,
+        recall=None if recall is None else RecallFound(**recall),
+        made_at=present_minute(),
         not_taken=read_not_taken(store),
         left_out=dict(left_out.most_common()),
         n_unseen_images=sum(state.get("n_unseen_images", 0) for state in states),
-        made_at=datetime.now(UTC).replace(second=0, microsecond=0),
     )
+
+
+def _weights(work: Work) -> str:
+    """The identity of the weights that most shards are embedded with; all, once it is refreshed."""
+    entries = work.made_shards(IMAGE_EMBEDDINGS).values()
+    found = Counter(str(entry.inputs.get(WEIGHTS, "")) for entry in entries)
+    return found.most_common(1)[0][0] if found else ""
+
+
+def _calibration_version(work: Work) -> str:
+    """Of the cosines of `eps_calibration` and the weights they are of, if it was made."""
+    entry = work.entry(EPS_CALIBRATION)
+    if entry is None:
+        return "not made"
+    return hash_of([entry.inputs.get(WEIGHTS), entry.files.get(layout.CALIBRATION_COSINES)])
+
+
+def _calibration(work: Work, weights: str) -> tuple[Mapping[str, np.ndarray] | None, str | None]:
+    """Transform -> float32 cosines of `eps_calibration`, or why there are none."""
+    entry = work.entry(EPS_CALIBRATION)
+    if entry is None:
+        return None, "it was not run yet"
+    if entry.inputs.get(WEIGHTS) != weights:
+        return None, "it was run with another model"
+    try:
+        cosines = read_table(work.store, layout.CALIBRATION_COSINES)
+    except (FileNotFoundError, DamagedFileError):
+        return None, "its table is gone or damaged"
+    return calibration.by_transform(cosines), None
 
 
 def _versions(entries: Mapping[str, Entry]) -> str:
     return hash_of([(shard, entry.data_version) for shard, entry in entries.items()])
 
 
+def _shown_eps(summary: Mapping[str, Any]) -> str:
+    """The recommended eps, from which to which it is open, and by what, in words."""
+    if summary["recommended_eps"] is None:
+        return "not known; mark pairs, or run curate calibrate"
+    low, high = summary["recommended_eps_low"], summary["recommended_eps_high"]
+    return f"{summary['recommended_eps']:g} ({low:g} to {high:g}), by {summary['recommended_by']}"
+
+
 def _metadata(report: Report, store: Store) -> dict[str, Any]:
     """What Dagster shows of the report."""
-    summary, recommended = report.summary, report.summary["recommended_eps"]
+    summary = report.summary
     counts = ("n_samples", "n_unreadable", "n_filtered", "n_duplicates", "n_kept")
     steps = report.funnel.to_dicts()
     return {
@@ -172,7 +227,7 @@ def _metadata(report: Report, store: Store) -> dict[str, Any]:
         "kept_fraction": summary["n_kept"] / max(summary["n_samples"], 1),
         "eps_curve": report.why_not or "every stored pair was resolved at each eps",
         "n_images_absent": report.n_missing,
-        "recommended_eps": "not enough marked pairs" if recommended is None else recommended,
+        "recommended_eps": _shown_eps(summary),
         **(
             {"eps_curve_chart": store.url(layout.report_chart("eps_curve"))}
             if "eps_curve" in report.charts

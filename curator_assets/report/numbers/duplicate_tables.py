@@ -11,24 +11,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from curator_assets.report.numbers.band_precision import precision
 from curator_assets.report.numbers.cosine_bands import IDENTICAL, Band, make_bands
+from curator_assets.report.numbers.cosine_grid import CosineGrid
 from curator_assets.report.numbers.drawn_pairs import N_IDENTICAL, DrawnPairs
 from curator_assets.report.numbers.duplicate_spread import GroupSizes, ShardPairs
 from curator_assets.report.numbers.eps_curve import eps_curve, eps_grid
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.group_members import group_members, largest_groups
+from curator_assets.report.numbers.marked_cosines import counted_marks
 from curator_assets.report.numbers.marked_pairs import (
     N_TO_MARK,
+    LeftOutMark,
     Mark,
     filled_in_place,
     read_marks,
 )
+from curator_assets.report.numbers.marked_precision import Evidence
 from curator_assets.report.numbers.removal_frames import BANDED, banded_frames, removal_frames
 from curator_assets.report.numbers.shard_frames import copied
+from curator_assets.report.numbers.trust import KeptImages
 from curator_assets.storage.tables.groups import read_removals
 
 N_LOWEST = 200
@@ -44,7 +50,11 @@ class DuplicateTables:
         curve: the table `eps_curve`.
         sizes: of the groups.
         shard_pairs: where duplicates lie.
-        marks: the pairs that people marked.
+        marks: the pairs that people marked, with their present cosines.
+        left_out: marked pairs that do not count.
+        grid: of eps that may be recommended.
+        evidence: pairs and marks on that grid.
+        kept_images: have been told of the removed images.
         n_filled_in_place: further ones, in the last table of pairs to mark.
         to_mark: the pairs that are to be marked next; rows of `banded_frames`.
         identical: some of the pairs of cosine 1, to be shown; likewise.
@@ -59,6 +69,10 @@ class DuplicateTables:
     sizes: GroupSizes
     shard_pairs: ShardPairs
     marks: list[Mark]
+    left_out: list[LeftOutMark]
+    grid: CosineGrid
+    evidence: Evidence
+    kept_images: KeptImages
     n_filled_in_place: int
     to_mark: pl.DataFrame
     identical: pl.DataFrame
@@ -72,12 +86,16 @@ class _PairCounts:
     """What is counted and drawn of the banded pairs, a frame at a time.
 
     Args:
-        n_rows: images of all shards.
+        given: what the report is made from.
         marks: the pairs that people marked.
+        grid: on which pairs are counted.
     """
 
-    def __init__(self, n_rows: int, marks: list[Mark]) -> None:
-        self.sizes, self.shard_pairs = GroupSizes(n_rows), ShardPairs()
+    def __init__(self, given: Given, marks: list[Mark], grid: CosineGrid) -> None:
+        numbers = given.row_numbers
+        self.sizes, self.shard_pairs = GroupSizes(numbers.n_rows), ShardPairs()
+        self.kept_images = KeptImages(numbers, given.settings.duplicates.eps)
+        self._grid, self.n_pairs = grid, np.zeros(len(grid.eps), np.int64)
         self.to_mark, self.identical = DrawnPairs(N_TO_MARK, marks), DrawnPairs(N_IDENTICAL)
         self.lowest = pl.DataFrame(schema=BANDED)
         self.by_band = dict[int, int]()
@@ -86,7 +104,9 @@ class _PairCounts:
         removed = frame.filter(pl.col("removed"))
         self.sizes.add(removed)
         self.shard_pairs.add(removed)
-        self.to_mark.add(frame)
+        self.kept_images.add_removed(removed)
+        self.n_pairs += self._grid.counts(frame["cosine"].to_numpy())
+        self.to_mark.add(frame.filter(pl.col("cosine") < 1))
         self.identical.add(frame.filter(pl.col("band") == IDENTICAL))
         lowest = pl.concat([self.lowest, removed]).sort("cosine", "id")
         self.lowest = copied(lowest.head(N_LOWEST))
@@ -101,10 +121,11 @@ def duplicate_tables(given: Given) -> DuplicateTables:
         VerdictError: a table of marked pairs can't be read.
     """
     chosen, store = given.settings.duplicates, given.store
-    marks, numbers = read_marks(store, given.verdict_files), given.row_numbers
+    numbers, said = given.row_numbers, read_marks(store, given.verdict_files)
+    marks, left_out = counted_marks(store, numbers.shards, said, given.model)
     bands = make_bands(chosen.eps, chosen.max_eps)
-    beyond = _Counted(given.resolver.removals(chosen.max_eps))
-    found = _PairCounts(numbers.n_rows, marks)
+    grid, beyond = CosineGrid(bands), _Counted(given.resolver.removals(chosen.max_eps))
+    found = _PairCounts(given, marks, grid)
     for frame in banded_frames(
         read_removals(store), beyond, numbers, bands=bands, eps=chosen.eps, seed=chosen.seed
     ):
@@ -122,7 +143,11 @@ def duplicate_tables(given: Given) -> DuplicateTables:
         sizes=found.sizes,
         shard_pairs=found.shard_pairs,
         marks=marks,
-        n_filled_in_place=filled_in_place(store, marks),
+        left_out=left_out,
+        grid=grid,
+        evidence=Evidence.of(grid, found.n_pairs, marks),
+        kept_images=found.kept_images,
+        n_filled_in_place=filled_in_place(store, said),
         to_mark=found.to_mark.table,
         identical=found.identical.table,
         lowest=found.lowest,

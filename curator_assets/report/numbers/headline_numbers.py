@@ -7,14 +7,17 @@ from typing import Any
 
 import polars as pl
 
-from curator_assets.report.numbers.band_precision import recommend
 from curator_assets.report.numbers.duplicate_tables import DuplicateTables
 from curator_assets.report.numbers.funnel import dropped, totals
 from curator_assets.report.numbers.given import Given
+from curator_assets.report.numbers.recommendation import Recommendation
 
 
 def headline_numbers(
-    given: Given, tables: Mapping[str, pl.DataFrame], duplicates: DuplicateTables
+    given: Given,
+    tables: Mapping[str, pl.DataFrame],
+    duplicates: DuplicateTables,
+    found: Recommendation,
 ) -> dict[str, Any]:
     """Name -> number, and the settings in force.
 
@@ -22,10 +25,10 @@ def headline_numbers(
         given: what the report is made from.
         tables: of `report_numbers`.
         duplicates: what was counted of them.
+        found: which eps to choose.
     """
     steps, sizes, shards = tables["funnel"], tables["group_sizes"], tables["shards"]
     n_bytes = dict(steps.group_by("verdict").agg(pl.col("n_bytes").sum()).iter_rows())
-    wished = given.settings.report.wished_precision
     return totals(steps) | {
         "n_bytes": n_bytes["read"],
         "n_bytes_kept": n_bytes["kept"],
@@ -39,7 +42,10 @@ def headline_numbers(
         "largest_group": int(sizes["size"].max() or 0),  # type: ignore[arg-type]
         "n_within_shards": duplicates.shard_pairs.n_within,
         "n_marked": len(duplicates.marks),
-        "recommended_eps": recommend(tables["precision"], wished, "precision"),
-        "recommended_eps_surely": recommend(tables["precision"], wished, "low"),
+        "n_marks_left_out": len(found.left_out),
+        "recommended_eps": found.eps,
+        "recommended_eps_low": found.low,
+        "recommended_eps_high": found.high,
+        "recommended_by": found.evidence,
         "settings": given.settings.model_dump(mode="json"),
     }

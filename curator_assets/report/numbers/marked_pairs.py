@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,8 @@ from curator_assets.storage.tables.csv_cells import from_cell, to_cell
 N_TO_MARK = 20
 """Pairs of each band that nobody has marked."""
 
-_COLUMNS = ("image_id", "kept_id", "cosine", "band", "verdict")
+_COLUMNS = ("image_id", "kept_id", "cosine", "band", "model", "verdict")
+_OPTIONAL = {"band", "model"}
 _WORDS = {"duplicate": True, "yes": True, "y": True, "different": False, "no": False, "n": False}
 
 
@@ -28,12 +30,22 @@ class VerdictError(ValueError):
 
 @dataclass(frozen=True)
 class Mark:
-    """What a person said of a pair."""
+    """What a person said of a pair; `model` is empty in tables without that column."""
 
     image_id: str
     kept_id: str
     cosine: float
     is_duplicate: bool
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOutMark:
+    """A marked pair that does not count, and why."""
+
+    image_id: str
+    kept_id: str
+    why: str
 
 
 def verdict_files(store: Store) -> list[str]:
@@ -43,17 +55,15 @@ def verdict_files(store: Store) -> list[str]:
 
 
 def read_marks(store: Store, names: Iterable[str]) -> list[Mark]:
-    """The marked pairs of some tables, each pair once.
+    """The marked pairs of some tables, each pair once a model.
 
     Raises:
         VerdictError: a verdict can't be read, or one pair is marked both ways; names the row.
     """
-    marks = dict[tuple[str, str], Mark]()
+    marks = dict[tuple[str, str, str], Mark]()
     for name in names:
-        with store.open(name) as file:
-            text = file.read().decode("utf-8-sig", errors="replace")
-        for line, mark in parse_marks(text, name):
-            known = marks.setdefault((mark.image_id, mark.kept_id), mark)
+        for line, mark in parse_marks(_lines(store, name), name):
+            known = marks.setdefault((mark.image_id, mark.kept_id, mark.model), mark)
             if known.is_duplicate != mark.is_duplicate:
                 raise VerdictError(
                     f"{name}, line {line}: {mark.image_id!r} and {mark.kept_id!r} are marked as "
@@ -62,63 +72,75 @@ def read_marks(store: Store, names: Iterable[str]) -> list[Mark]:
     return list(marks.values())
 
 
-def parse_marks(text: str, name: str) -> Iterator[tuple[int, Mark]]:
+def parse_marks(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mark]]:
     """Each marked row of a table with its line; rows without a verdict are left out.
 
     Raises:
         VerdictError: a column is missing, or a value can't be read; names line and value.
     """
-    reader = _rows(text)
-    missing = [c for c in _COLUMNS if c not in (reader.fieldnames or []) and c != "band"]
+    reader = _rows(lines)
+    missing = [c for c in _COLUMNS if c not in (reader.fieldnames or []) and c not in _OPTIONAL]
     if missing:
         raise VerdictError(f"{name}: no column {missing[0]!r}; expected {', '.join(_COLUMNS)}")
-    for row in reader:
-        word = (row["verdict"] or "").strip().lower()
-        if not word:
-            continue
-        where = f"{name}, line {reader.line_num}"
-        if word not in _WORDS:
-            raise VerdictError(
-                f"{where}: verdict {row['verdict']!r} of {row['image_id']!r}; expected duplicate "
-                "or different (or yes, no), or nothing"
-            )
-        try:
-            cosine = float(row["cosine"].replace(",", "."))
-        except (AttributeError, ValueError):
-            raise VerdictError(f"{where}: cosine {row['cosine']!r} is not a number") from None
-        ids = from_cell(row["image_id"]), from_cell(row["kept_id"])
-        yield reader.line_num, Mark(*ids, cosine, _WORDS[word])
+    try:
+        for row in reader:
+            if (row["verdict"] or "").strip():
+                yield reader.line_num, _mark(row, f"{name}, line {reader.line_num}")
+    except csv.Error as error:
+        raise VerdictError(f"{name}, line {reader.line_num + 1}: no table row: {error}") from None
 
 
-def csv_to_mark(chosen: pl.DataFrame, bands: list[Band]) -> str:
-    """The pairs as a table with an empty column `verdict`."""
+def _mark(row: Mapping[str, str], where: str) -> Mark:
+    word = row["verdict"].strip().lower()
+    if word not in _WORDS:
+        raise VerdictError(
+            f"{where}: verdict {row['verdict']!r} of {row['image_id']!r}; expected duplicate "
+            "or different (or yes, no), or nothing"
+        )
+    try:
+        cosine = float(row["cosine"].replace(",", "."))
+    except (AttributeError, ValueError):
+        raise VerdictError(f"{where}: cosine {row['cosine']!r} is not a number") from None
+    ids = from_cell(row["image_id"]), from_cell(row["kept_id"])
+    return Mark(*ids, cosine, _WORDS[word], (row.get("model") or "").strip())
+
+
+def csv_to_mark(chosen: pl.DataFrame, bands: list[Band], model: str) -> str:
+    """The pairs as a table with an empty column `verdict`; `model` is that of their cosines."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(_COLUMNS)
     for pair in chosen.to_dicts():
         ids = to_cell(pair["id"]), to_cell(pair["kept_id"])
-        writer.writerow([*ids, str(np.float32(pair["cosine"])), bands[pair["band"]].name, ""])
+        cosine, band = str(np.float32(pair["cosine"])), bands[pair["band"]].name
+        writer.writerow([*ids, cosine, band, model, ""])
     return file.getvalue()
 
 
 def filled_in_place(store: Store, marks: list[Mark]) -> int:
     """How many rows a person has filled in in the last table of pairs to mark, `marks` apart."""
     counted = {(mark.image_id, mark.kept_id) for mark in marks}
-    try:
-        with store.open(layout.PAIRS_TO_MARK) as file:
-            rows = _rows(file.read().decode("utf-8-sig", errors="replace"))
-    except FileNotFoundError:
-        return 0
     try:  # a row of more fields than the head is none that a person filled in
+        rows = _rows(_lines(store, layout.PAIRS_TO_MARK))
         filled = [r for r in rows if None not in r and (r.get("verdict") or "").strip()]
-    except csv.Error:  # a byte 0: no table any more
+    except (FileNotFoundError, csv.Error):  # a byte 0: no table any more
         return 0
     ids = [[from_cell(row.get(name) or "") for name in ("image_id", "kept_id")] for row in filled]
     return sum(tuple(pair) not in counted for pair in ids)
 
 
-def _rows(text: str) -> csv.DictReader[str]:
+def _lines(store: Store, name: str) -> Iterator[str]:
+    """The lines of a stored table, as they are asked for."""
+    with (
+        store.open(name) as file,
+        io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="") as text,
+    ):
+        yield from text
+
+
+def _rows(lines: Iterable[str]) -> csv.DictReader[str]:
     """The rows of a table as spreadsheets write it, whatever stands between its columns."""
-    head = text.partition("\n")[0]
+    lines = iter(lines)
+    head = next(lines, "")
     delimiter = next((sign for sign in ",;\t" if sign in head), ",")
-    return csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return csv.DictReader(chain([head], lines), delimiter=delimiter)

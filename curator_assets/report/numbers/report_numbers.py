@@ -14,9 +14,10 @@ from curator_assets.report.numbers.duplicate_tables import DuplicateTables
 from curator_assets.report.numbers.funnel import funnel
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.headline_numbers import headline_numbers
-from curator_assets.report.numbers.recommendation import Recommendation
+from curator_assets.report.numbers.recommendation import Recommendation, recommendation
 from curator_assets.report.numbers.sample_counts import Counts
-from curator_assets.report.numbers.trust import Trust
+from curator_assets.report.numbers.tally import COUNT_OF
+from curator_assets.report.numbers.trust import Trust, marked_removals, share_interval
 from curator_assets.storage.tables.assignments import read_centroids
 
 
@@ -28,46 +29,64 @@ class ReportNumbers:
         duplicates: of the stored groups and pairs.
         counts: of the pass over the shards.
         tables: by name; see `storage.report_schemas`.
+        trust: what was measured of the removals.
+        recommendation: which eps to choose.
         summary: the headline numbers.
         last_summary: of the last report with other numbers; None if this is the first.
         changes: since then; likewise.
-        trust: what was measured of the removals.
-        recommendation: of an eps.
     """
 
     duplicates: DuplicateTables
     counts: Counts
     tables: Mapping[str, pl.DataFrame]
+    trust: Trust
+    recommendation: Recommendation
     summary: Mapping[str, Any]
     last_summary: Mapping[str, Any] | None
     changes: Sequence[Change] | None
-    trust: Trust
-    recommendation: Recommendation
 
 
 def report_numbers(given: Given, duplicates: DuplicateTables, counts: Counts) -> ReportNumbers:
     """The numbers, from what was found of duplicates and counted in the shards."""
     tables = _tables(given, duplicates, counts)
-    summary = headline_numbers(given, tables, duplicates)
+    found = _recommendation(given, duplicates)
+    summary = headline_numbers(given, tables, duplicates, found)
+    trust = _trust(given, duplicates, summary)
     last = read_last(given.store, summary)
     different = None if last is None else changes(last, summary)
-    lowest = duplicates.lowest["cosine"]
-    trust = Trust(
-        search=given.settings.duplicates.search,
-        n_removed=summary["n_duplicates"],
-        n_without_kept=0,
-        lowest_cosine=float(lowest[0]) if len(lowest) else None,
-        recall=None,
-        n_marked=0,
-        n_marked_duplicate=0,
-        low=None,
-        high=None,
-        accounted=True,
+    return ReportNumbers(duplicates, counts, tables, trust, found, summary, last, different)
+
+
+def _recommendation(given: Given, duplicates: DuplicateTables) -> Recommendation:
+    return recommendation(
+        duplicates.bands,
+        duplicates.grid,
+        duplicates.evidence,
+        wished=given.settings.report.wished_precision,
+        copies=given.calibration,
+        why_no_copies=given.why_no_calibration,
+        left_out=duplicates.left_out,
     )
-    recommended = summary["recommended_eps"]
-    recommendation = Recommendation(recommended, None, None, "none", "", None, None, ())
-    return ReportNumbers(
-        duplicates, counts, tables, summary, last, different, trust, recommendation
+
+
+def _trust(given: Given, duplicates: DuplicateTables, summary: Mapping[str, Any]) -> Trust:
+    chosen, kept, numbers = given.settings.duplicates, duplicates.kept_images, given.row_numbers
+    n_marked, n_right = marked_removals(duplicates.marks, chosen.eps)
+    low, high = share_interval(n_right, n_marked)
+    spans = [numbers.rows_of(shard) for shard in given.shards]
+    return Trust(
+        search=chosen.search,
+        rule=chosen.rule,
+        n_removed=duplicates.shard_pairs.n_duplicates,
+        n_without_kept=kept.n_without_kept,
+        lowest_cosine=kept.lowest_cosine,
+        recall=given.recall,
+        n_marked=n_marked,
+        n_marked_duplicate=n_right,
+        low=low,
+        high=high,
+        accounted=sum(summary[name] for name in COUNT_OF.values())
+        == sum(rows.stop - rows.start for rows in spans),
     )
 
 

@@ -53,9 +53,21 @@ class Counts:
 
 
 def count_samples(
-    store: Store, shards: Sequence[str], settings: Settings, addresses: Iterable[Address]
+    store: Store,
+    shards: Sequence[str],
+    settings: Settings,
+    addresses: Iterable[Address],
+    besides: Iterable[Collector] = (),
 ) -> Counts:
-    """Count the samples of all shards; `addresses` are the images whose facts are wanted."""
+    """Count the samples of all shards.
+
+    Args:
+        store: where their tables lie.
+        shards: in order of arrival.
+        settings: in force.
+        addresses: the images whose facts are wanted.
+        besides: what else is shown the samples.
+    """
     of = spans(store, shards, score_columns(settings))
     scores = [ScoreCounts(score, span, settings) for score, span in of.items()]
     bounds = [(s.score, side, bound) for s in scores for side, bound in s.bounds][:MAX_BOUNDS]
@@ -66,6 +78,7 @@ def count_samples(
     cells = Tally(cell=pl.Int32)
     rates = {by: Tally(**{by: pl.String}) for by in RATES}
     collectors: list[Collector] = [reasons, by_shard, *rates.values(), *scores, *near, facts]
+    collectors += besides
     for frame in frames(store, shards, settings):
         for each in collectors:
             each.add(frame)

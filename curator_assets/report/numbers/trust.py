@@ -1,13 +1,27 @@
-"""What was measured of whether the removals can be trusted."""
+"""What was measured that tells whether to trust what was removed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from curator_assets.report.numbers.marked_pairs import Mark
+from curator_assets.report.numbers.score_interval import wilson
+from curator_assets.storage.tables.pair_tables import RowNumbers
 
 
 @dataclass(frozen=True)
 class RecallFound:
-    """Pairs that brute force found on a sample, and how many of those the search found."""
+    """What brute force found near a sample of images, and how much of it the search has found.
+
+    Attributes:
+        n_queries: images of the sample.
+        n_true: their near-duplicates up to `max_eps`.
+        n_found: those of them that the search found.
+    """
 
     n_queries: int
     n_true: int
@@ -16,22 +30,24 @@ class RecallFound:
 
 @dataclass(frozen=True)
 class Trust:
-    """What was measured; see DESIGN.
+    """What was measured of the removals.
 
     Attributes:
-        search: exact or fast.
-        n_removed: removed images.
-        n_without_kept: those whose kept image is itself not kept, or lies beyond eps.
-        lowest_cosine: of a removed image to its kept one; None without any.
+        search: `exact` or `fast`.
+        rule: `greedy`, or `semdedup`, by which images may go without a kept one.
+        n_removed: images.
+        n_without_kept: those of them whose kept image is itself not kept, or lies beyond eps.
+        lowest_cosine: of a removed image to its kept one; None if none was removed.
         recall: of the search; None if it was not measured.
         n_marked: marked pairs that the chosen eps removes.
-        n_marked_duplicate: those that are duplicates.
-        low: lower end of the 95 % interval of their share; None without marks.
-        high: its upper end; likewise.
-        accounted: whether the verdicts add up to the samples read.
+        n_marked_duplicate: those of them that are duplicates.
+        low: the lower end of the 95 % interval of their share; None without any.
+        high: the upper one.
+        accounted: whether the samples by verdict are those that were embedded.
     """
 
     search: str
+    rule: str
     n_removed: int
     n_without_kept: int
     lowest_cosine: float | None
@@ -41,3 +57,57 @@ class Trust:
     low: float | None
     high: float | None
     accounted: bool
+
+
+class KeptImages:
+    """Which removed images have a kept one within eps; four bytes an image are held.
+
+    First the removals are told, then the verdicts of all images, a frame at a time.
+
+    Args:
+        numbers: of the images of all shards.
+        eps: the chosen one.
+    """
+
+    def __init__(self, numbers: RowNumbers, eps: float) -> None:
+        self._numbers, self._least = numbers, np.float32(1 - eps)
+        self._n_removed = np.zeros(numbers.n_rows, np.uint32)
+        self._n_beyond = self._n_not_kept = 0
+        self.lowest_cosine: float | None = None
+
+    def add_removed(self, removed: pl.DataFrame) -> None:
+        """Take rows of `removal_frames`."""
+        cosines = removed["cosine"].to_numpy()
+        if len(cosines):
+            lowest = float(cosines.min())
+            known = self.lowest_cosine
+            self.lowest_cosine = lowest if known is None else min(known, lowest)
+        is_near = cosines >= self._least
+        self._n_beyond += int((~is_near).sum())
+        rows, counts = np.unique(removed["kept_row"].to_numpy()[is_near], return_counts=True)
+        self._n_removed[rows] += counts.astype(np.uint32)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take the verdicts of rows of `shard_frames.frames`."""
+        others = frame.filter(pl.col("verdict") != "kept").select("shard", "position")
+        for (shard,), rows in others.group_by("shard"):
+            start = self._numbers.rows_of(str(shard)).start
+            referred = self._n_removed[start + rows["position"].to_numpy()]
+            self._n_not_kept += int(referred.sum(dtype=np.int64))
+
+    @property
+    def n_without_kept(self) -> int:
+        """Removed images without a kept one within eps, of all whose kept image was looked at."""
+        return self._n_beyond + self._n_not_kept
+
+
+def marked_removals(marks: Sequence[Mark], eps: float) -> tuple[int, int]:
+    """How many marked pairs an eps removes, and how many of these are duplicates."""
+    least = np.float32(1 - eps)
+    said = [mark.is_duplicate for mark in marks if np.float32(mark.cosine) >= least]
+    return len(said), sum(said)
+
+
+def share_interval(n_right: int, n: int) -> tuple[float | None, float | None]:
+    """The 95 % interval of a share; two None for none seen."""
+    return wilson(n_right, n) if n else (None, None)

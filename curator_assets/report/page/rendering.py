@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from curator_assets.control_characters import escaped_lines
-from curator_assets.report.numbers.band_precision import MIN_MARKED, n_needed
 from curator_assets.report.numbers.funnel import label
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.report_numbers import ReportNumbers
@@ -30,7 +29,7 @@ from curator_assets.storage import layout
 from curator_assets.storage.shards.not_taken import when
 from curator_assets.storage.shards.shard_names import printable
 
-MAX_FOLDERS, MAX_SHARDS, MAX_PAIRS, MAX_NOT_TAKEN = 30, 200, 50, 10
+MAX_FOLDERS, MAX_SHARDS, MAX_PAIRS, MAX_NOT_TAKEN, MAX_LEFT_OUT = 30, 200, 50, 10, 10
 """Rows of the page's tables; the Parquet tables hold all."""
 
 
@@ -61,9 +60,11 @@ def render_page(given: Given, numbers: ReportNumbers, pictures: ReportPictures) 
         spread=numbers.duplicates.shard_pairs,
         not_taken=_not_taken(given),
         settings=list(setting_rows(shown, Settings)),
+        recommended=numbers.recommendation,
+        n_left_out_shown=MAX_LEFT_OUT,
+        wished=settings.report.wished_precision,
         files=layout,
         **_of_rates(tables),
-        **_of_marks(settings),
     )
 
 
@@ -78,12 +79,6 @@ def _of_rates(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
         "n_cells": len(tables["cells"]),
         "n_empty_cells": int((tables["cells"]["n_images"] == 0).sum()),
     }
-
-
-def _of_marks(settings: Settings) -> dict[str, Any]:
-    """What the page says of marking pairs."""
-    wished = settings.report.wished_precision
-    return {"wished": wished, "n_needed": n_needed(wished), "min_marked": MIN_MARKED}
 
 
 def _rows(tables: Mapping[str, pl.DataFrame]) -> dict[str, list[dict[str, Any]]]:

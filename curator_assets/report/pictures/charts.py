@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from urllib.parse import quote
 
@@ -31,8 +31,7 @@ def score_chart(score: str) -> str:
 
 def _drawn(given: Given, numbers: ReportNumbers) -> Iterator[Chart]:
     tables, chosen = numbers.tables, given.settings.duplicates
-    recommended: float | None = None  # numbers.recommendation.eps, once there is one
-    calibration: Mapping[str, np.ndarray] | None = None  # given.calibration, once there is one
+    recommended, calibration = numbers.recommendation.eps, given.calibration
     if calibration:
         yield calibration_chart(calibration, eps=chosen.eps, max_eps=chosen.max_eps)
     for score in numbers.counts.scores:

@@ -220,6 +220,27 @@ def find_rows(
         return []
 
 
+def matching_rows(
+    store: Store, name: str, column: str, values: pa.Array, columns: Sequence[str]
+) -> pa.Table:
+    """Some columns of the rows of the table called `name` with one of some values.
+
+    Of row groups without any no more is read than the column of the values.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: it is no table with these columns.
+    """
+    with _opened(store, name, [column, *columns]) as (parquet, _):
+        parts = [parquet.schema_arrow.empty_table().select(columns)]
+        for i in range(parquet.num_row_groups):
+            matches = pc.is_in(parquet.read_row_group(i, columns=[column])[column], values)
+            if pc.any(matches).as_py():
+                group = parquet.read_row_group(i, columns=list(columns))
+                parts.append(group.filter(matches))
+    return pa.concat_tables(parts)
+
+
 @contextmanager
 def _opened(
     store: Store, name: str, columns: Sequence[str] | None = None

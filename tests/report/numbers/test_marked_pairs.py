@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import polars as pl
 import pytest
@@ -18,12 +20,16 @@ from curator_assets.report.numbers.marked_pairs import (
 from curator_assets.report.numbers.removal_frames import BANDED
 from curator_assets.storage.store import Store
 
-HEAD = "image_id,kept_id,cosine,band,verdict\n"
+HEAD = "image_id,kept_id,cosine,band,verdict\n"  # as it was before there was a model
 BANDS = make_bands(0.04, 0.06)  # identical, to .01, .02, .03, .04, then to .05 and .06
 
 
+def parsed(text: str) -> list[Mark]:
+    return [mark for _, mark in parse_marks(io.StringIO(text, newline=""), "v.csv")]
+
+
 def marks(*rows: str) -> list[Mark]:
-    return [mark for _, mark in parse_marks(HEAD + "\n".join(rows), "verdicts.csv")]
+    return parsed(HEAD + "\n".join(rows))
 
 
 def test_words_for_a_verdict_and_rows_without_one():
@@ -39,11 +45,12 @@ def test_words_for_a_verdict_and_rows_without_one():
         (HEAD + "a,b,0.9,,\nc,b,0.9,,maybe\n", r"v\.csv, line 3: verdict 'maybe' of 'c'"),
         (HEAD + "a,b,high,,yes\n", r"v\.csv, line 2: cosine 'high' is not a number"),
         ("image_id,kept_id,cosine\na,b,0.9\n", r"v\.csv: no column 'verdict'"),
+        (HEAD + f"{'a' * 200_000},b,0.9,,yes\n", r"v\.csv, line 2: no table row: field larger"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_place(text, message):
     with pytest.raises(VerdictError, match=message):
-        list(parse_marks(text, "v.csv"))
+        parsed(text)
 
 
 def test_a_table_as_a_spreadsheet_saves_it(tmp_path):
@@ -89,10 +96,11 @@ def test_pairs_to_mark_are_new_ones_of_every_band_and_come_back_as_they_were(tmp
     first = pairs_to_mark(cosines, [])
     assert first["band"].value_counts(sort=True)["count"].max() == 20
     assert set(first["band"]) == set(range(7))
-    text = csv_to_mark(first, BANDS)
-    assert text.splitlines()[0] + "\n" == HEAD
-    assert list(parse_marks(text, "v.csv")) == []
-    marked = [mark for _, mark in parse_marks(text.replace(",\r\n", ",y\r\n"), "v.csv")]
+    text = csv_to_mark(first, BANDS, "sha256:0123")
+    assert text.splitlines()[0] == "image_id,kept_id,cosine,band,model,verdict"
+    assert parsed(text) == []
+    marked = parsed(text.replace(",\r\n", ",y\r\n"))
+    assert {mark.model for mark in marked} == {"sha256:0123"}
     assert [np.float32(m.cosine) for m in marked] == [np.float32(c) for c in first["cosine"]]
     second = pairs_to_mark(cosines, marked)
     assert not set(second["id"]) & set(first["id"])
@@ -105,11 +113,11 @@ def test_ids_that_a_spreadsheet_would_run_are_neutralised_and_come_back(tmp_path
     chosen = pl.DataFrame(
         {"id": ids, "kept_id": ids[::-1], "cosine": cosines, "band": band_of(cosines, BANDS)}
     )
-    text = csv_to_mark(chosen, BANDS)
+    text = csv_to_mark(chosen, BANDS, "sha256:0123")
     assert "\n=" not in text
     assert ",=" not in text
     marked = text.replace(",\r\n", ",y\r\n")
-    found = [mark for _, mark in parse_marks(marked, "v.csv")]
+    found = parsed(marked)
     assert [(mark.image_id, mark.kept_id) for mark in found] == list(
         zip(ids, ids[::-1], strict=True)
     )

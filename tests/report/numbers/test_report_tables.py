@@ -93,8 +93,11 @@ def test_summary(data):
         "largest_group": max(sizes.values()) + 1,
         "n_within_shards": same,
         "n_marked": 0,
+        "n_marks_left_out": 0,
         "recommended_eps": None,
-        "recommended_eps_surely": None,
+        "recommended_eps_low": None,
+        "recommended_eps_high": None,
+        "recommended_by": "none",
         "settings": data.settings.model_dump(mode="json"),
     }
     assert {name: data.summary[name] for name in expected} == expected
