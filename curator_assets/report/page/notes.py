@@ -51,7 +51,7 @@ def _of_verdicts(given: Given, numbers: ReportNumbers) -> Iterator[Note]:
         yield Note("The verdicts do not add up to the samples read.", "removed", "curate verify")
     if n := trust.n_without_kept:
         why = ""
-        if chosen.rule == "semdedup":
+        if trust.rule == "semdedup":
             why = " The rule semdedup does not promise one."
         yield Note(
             f"{counted(n, 'removed image')} {plural(n, 'has', 'have')} no kept image within eps "

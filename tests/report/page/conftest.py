@@ -8,6 +8,7 @@ def trust() -> Trust:
     """As it should be."""
     return Trust(
         search="exact",
+        rule="greedy",
         n_removed=1234,
         n_without_kept=0,
         lowest_cosine=0.97104,

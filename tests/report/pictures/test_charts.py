@@ -110,8 +110,10 @@ def given_and_numbers(names: list[str], n: int = 7) -> tuple[SimpleNamespace, Si
         "cells": cells(9, n * 9, 0.5),
     }
     settings = Settings(**PLACES, duplicates={"eps": 0.05, "max_eps": 0.05})
-    given = SimpleNamespace(settings=settings, shards=names)
-    return given, SimpleNamespace(tables=tables, counts=SimpleNamespace(scores=scores))
+    given = SimpleNamespace(settings=settings, shards=names, calibration=None)
+    counts, recommendation = SimpleNamespace(scores=scores), SimpleNamespace(eps=None)
+    numbers = SimpleNamespace(tables=tables, counts=counts, recommendation=recommendation)
+    return given, numbers
 
 
 def test_names_in_any_script_make_no_warning_and_stand_in_no_chart(caplog):
