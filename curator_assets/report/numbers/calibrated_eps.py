@@ -15,8 +15,9 @@ SAME_PICTURE = ("JPEG quality 85", "JPEG quality 60", "resize to 75 %", "resize 
 """Copies that leave the picture the same: re-encoded and resized ones."""
 
 NEARLY_ALL, MOST = 0.95, 0.90
-MAX_RANDOM = 0.001
-"""Share of the random pairs, the images' own duplicates among them, that an eps may find."""
+NEAR_RANDOM = 0.99
+"""Share of the random pairs that lie farther than the nearest ones: those that are left may be the
+images' own duplicates."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ def calibrated_eps(
 ) -> CalibratedEps:
     """The smallest eps that finds `NEARLY_ALL` of the copies that leave the picture the same.
 
-    It finds at most `MAX_RANDOM` of the random pairs. Where nearly all copies can't be found so, or
-    up to the largest eps, it is the largest that can be had, and the words say what it finds.
+    It lies at most half as far as the nearest random pairs. Where nearly all copies can't be found
+    so, or up to the largest eps, it is the largest that can be had; the words say what it finds.
 
     Args:
         copies: transform -> float32 cosines of copies to their originals.
@@ -47,7 +48,8 @@ def calibrated_eps(
     if not same or not len(random) or not len(grid.eps):
         return CalibratedEps(None, None, None, "The calibration has no pairs to compare with.")
     found, found_random = (_found(grid, cosines) for cosines in (np.concatenate(same), random))
-    is_clear = found_random <= MAX_RANDOM
+    nearest = float(np.quantile(random, NEAR_RANDOM))
+    is_clear = grid.eps <= (1 - nearest) / 2
     if at_most is not None:
         is_clear &= grid.eps <= at_most
     if not is_clear.any():
@@ -55,20 +57,21 @@ def calibrated_eps(
             None,
             None,
             None,
-            f"Even at eps {grid.eps[0]:g} {percent(float(found_random[0]))} of random pairs are "
-            "found: the images hold many duplicates, so copies can't decide. Mark pairs.",
+            f"{percent(1 - NEAR_RANDOM)} of random pairs lie above cosine {nearest:.4g}: the "
+            "images are all alike, to the model, so copies can't decide. Mark pairs.",
         )
     last = int(np.flatnonzero(is_clear)[-1])
     place = min(int(np.searchsorted(found, NEARLY_ALL)), last)
     low = min(int(np.searchsorted(found, MOST)), place)
+    is_enough = found[place] >= NEARLY_ALL
+    aim = f"{percent(NEARLY_ALL)} {'is' if is_enough else 'is not reached, though'} aimed at"
     return CalibratedEps(
         float(grid.eps[place]),
         float(grid.eps[low]),
         float(grid.eps[last]),
         f"It finds {percent(float(found[place]))} of the copies that were only re-encoded or "
-        f"resized ({percent(NEARLY_ALL)} is aimed at) and {percent(float(found_random[place]))} of "
-        f"random pairs, of which 99 % lie below cosine {float(np.quantile(random, 0.99)):.3f}; "
-        "marked pairs would tell more.",
+        f"resized ({aim}) and {percent(float(found_random[place]))} of random pairs, of which "
+        f"{percent(NEAR_RANDOM)} lie below cosine {nearest:.3f}. Marked pairs would tell more.",
     )
 
 
