@@ -145,7 +145,7 @@ def test_odd_tars_are_read_or_refused_by_name_and_good_photos_are_as_ever(pipeli
     assert noted["cat.tar"].reason.startswith("refused: it ends at byte")
     page = (pipeline.folder / "curated/report/index.html").read_text()
     assert "refused: it ends at byte" in page
-    assert "1 images were not looked at" in page
+    assert "1 image was not looked at" in page
     assert "2 hidden file" in page
     assert not pipeline.refresh()
     assert read_not_taken(pipeline.store) == noted
