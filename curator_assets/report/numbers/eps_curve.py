@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 MAX_DENSE_MEMBERS = 20_000
-N_EPS = 13
+MAX_STEPS = 14  # with the chosen eps as many values as one sweep takes
 
 
 class Resolves(Protocol):
@@ -38,9 +38,13 @@ def too_many(n_dense: int) -> str | None:
 
 
 def eps_grid(eps: float, max_eps: float) -> list[float]:
-    """The eps to resolve at: from 0 to `max_eps` in equal steps, and the chosen one."""
-    steps = [float(f"{step:.4g}") for step in np.linspace(0, max_eps, N_EPS)[:-1]]
-    return sorted({*steps, max_eps, eps})
+    """The eps to resolve at: from 0 to `max_eps` in equal round steps, and the chosen one."""
+    if not max_eps:
+        return [0.0]
+    digit = 10.0 ** math.floor(math.log10(max_eps / MAX_STEPS))
+    step = next(n * digit for n in (1, 2, 5, 10) if max_eps / (n * digit) <= MAX_STEPS)
+    steps = (float(f"{i * step:.4g}") for i in range(MAX_STEPS))
+    return sorted({*(one for one in steps if one < max_eps), max_eps, eps})
 
 
 def eps_curve(n_removed: Mapping[float, int], n_taking_part: int) -> pl.DataFrame:
