@@ -42,7 +42,7 @@ def eps_grid(eps: float, max_eps: float) -> list[float]:
     if not max_eps:
         return [0.0]
     digit = 10.0 ** math.floor(math.log10(max_eps / MAX_STEPS))
-    step = next(n * digit for n in (1, 2, 5, 10) if max_eps / (n * digit) <= MAX_STEPS)
+    step = next(n * digit for n in (1, 2, 2.5, 5, 10) if max_eps / (n * digit) <= MAX_STEPS)
     steps = (float(f"{i * step:.4g}") for i in range(MAX_STEPS))
     return sorted({*(one for one in steps if one < max_eps), max_eps, eps})
 

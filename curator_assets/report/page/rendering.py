@@ -95,7 +95,9 @@ def _number_shards(pairs: list[dict[str, Any]], shards: Sequence[str]) -> None:
     for row in pairs:
         for column in ("shard", "kept_shard"):
             shard = row[column]
-            row[f"{column}_numbered"] = f"{number[shard]}: {shard}" if shard in number else shard
+            row[f"{column}_numbered"] = (
+                f"{shard} (no. {number[shard]})" if shard in number else shard
+            )
 
 
 def _environment() -> Environment:

@@ -24,11 +24,11 @@ TERMS = {
     "trust": "Each part was measured on the stored tables of this very report, or it says that it"
     " was not. Recall is the share of the pairs found by brute force on a sample that the search"
     " found as well.",
-    "guess": "What was probably done to the removed copy, from sizes, formats and bytes alone;"
+    "guess": "What was done to the removed copy, told from the pixels, sizes and files of both;"
     " nothing where that can't be told.",
     "group": "A kept image and all those that it stands for.",
     "shard": "A tar of samples. Each becomes one curated tar, unless nothing of it is kept.",
-    "step": "Steps strike in this order; a sample counts for the first that removes it.",
+    "step": "A sample counts for the first step that removes it.",
     "share_read": "As a share of the samples read.",
     "left": "Images that are left after this step.",
     "image_bytes": "Sizes of the image files, not of whole tars.",
@@ -37,6 +37,7 @@ TERMS = {
     "takes_part": "Only what can be read and passes the filters takes part in deduplication; the"
     " share is of those.",
     "band": "Pairs whose cosine lies in this range; 1 is one band of its own.",
+    "band_eps": "The smallest eps that takes in all pairs of the band: 1 - cosine.",
     "pairs": "Removed images of this band, or those that a larger eps would remove.",
     "marked": "Pairs that people marked as duplicate or different.",
     "marked_duplicate": "Marked pairs that are real duplicates.",

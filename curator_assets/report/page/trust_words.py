@@ -24,7 +24,7 @@ def _parts(trust: Trust, eps: float) -> Iterator[str]:
     if trust.n_removed or trust.n_marked:
         yield _marks(trust)
     if trust.accounted:
-        yield "the verdicts add up to the samples read"
+        yield "every sample that was read has one verdict"
 
 
 def _kept_copies(trust: Trust, eps: float) -> str:
@@ -37,7 +37,7 @@ def _kept_copies(trust: Trust, eps: float) -> str:
             f"{count(trust.n_without_kept)} of {counted(n, 'removed image')} "
             f"{plural(trust.n_without_kept, 'has', 'have')} no kept one within eps {eps:g}{lowest}"
         )
-    which = "the one removed image" if n == 1 else f"every one of {count(n)} removed images"
+    which = "the one removed image" if n == 1 else f"each of the {count(n)} removed images"
     return f"{which} has a kept one within eps {eps:g}{lowest}"
 
 
@@ -46,8 +46,8 @@ def _recall(recall: RecallFound | None) -> str:
         return "recall was not checked"
     asked = f"brute force on {counted(recall.n_queries, 'image')} found"
     if not recall.n_true:
-        return f"{asked} no pair, so that recall is not known"
-    pairs = f"{asked} {counted(recall.n_true, 'pair')}"
+        return f"{asked} no near-duplicate, so that recall is not known"
+    pairs = f"{asked} {counted(recall.n_true, 'near-duplicate')} up to max_eps"
     if recall.n_found < recall.n_true:
         share = percent(recall.n_found / recall.n_true)
         return f"{pairs}, of which the search had {count(recall.n_found)} (recall {share})"
@@ -63,7 +63,7 @@ def _marks(trust: Trust) -> str:
     if trust.low is not None and trust.high is not None:
         sure = f", at 95 % confidence between {percent(trust.low)} and {percent(trust.high)}"
     return (
-        f"{count(trust.n_marked_duplicate)} of {counted(trust.n_marked, 'removed pair')} that "
-        f"people marked {plural(trust.n_marked_duplicate, 'is a duplicate', 'are duplicates')} "
+        f"{count(trust.n_marked_duplicate)} of {counted(trust.n_marked, 'marked pair')} that eps "
+        f"removes {plural(trust.n_marked_duplicate, 'is a duplicate', 'are duplicates')} "
         f"({share}{sure})"
     )

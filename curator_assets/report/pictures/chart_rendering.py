@@ -94,6 +94,8 @@ def render(name: str, draw: Callable[[], Figure], *, title: str, about: str) -> 
         none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         draw().savefig(file, format="svg", transparent=True, metadata=none)
     drawn = file.getvalue().replace(INK, "currentColor").replace(GROUND, "var(--page, Canvas)")
+    for color, verdict in ((BLUE, "kept"), (VERMILLION, "duplicate")):
+        drawn = drawn.replace(color, f"var(--{verdict}, {color})")  # the page's, by its ground
     drawn = drawn.replace("'DejaVu Sans'", "system-ui, sans-serif")
     drawn = re.sub(r"\s*<style.*?</style>", "", drawn, count=1, flags=re.DOTALL)  # of the page's *
     prefix = f"c{blake2b(name.encode(), digest_size=5).hexdigest()}"

@@ -159,8 +159,10 @@ def _band(band: Band, pairs: list[Pair], n_elsewhere: int, pictures: GalleryPict
         about = "A seeded sample of what the chosen eps keeps and max_eps would remove."
     if any(pair.number for pair in pairs):
         about += f" These are the pairs to mark; a number is the line in {layout.PAIRS_TO_MARK}."
-    if n_elsewhere:
-        about += f" Among those nearest to eps: {n_elsewhere} more of the sample."
+    if not pairs:
+        about = f"All {n_elsewhere} of the sample are shown at the top, among those nearest to eps."
+    elif n_elsewhere:
+        about += f" {n_elsewhere} more of the sample are shown at the top, nearest to eps."
     title = band.name if band.removed else f"{band.name}: not removed"
     return Gallery(title, about, _rows(pairs, pictures))
 

@@ -85,11 +85,13 @@ def _orientation(kept: Seen, removed: Seen, transform: Transform) -> Iterator[st
 
 def _extent(transform: Transform) -> Iterator[str]:
     if _area(transform.box) < _MAX_CROPPED:
-        yield f"cropped to {_area(transform.box):.0%}".replace("%", " %")
+        share = f"{_area(transform.box):.0%}".replace("%", "\N{NO-BREAK SPACE}%")
+        yield f"cropped to {share} of its area"
     elif _area(transform.outer) < _MAX_CROPPED and transform.has_border:
         yield "with a border"
     elif _area(transform.outer) < _MAX_CROPPED:
-        yield f"shows more: the kept image is {_area(transform.outer):.0%} of it".replace("%", " %")
+        share = f"{_area(transform.outer):.0%}".replace("%", "\N{NO-BREAK SPACE}%")
+        yield f"shows more: the kept image is {share} of it"
 
 
 def _size(kept: Facts, removed: Facts, transform: Transform) -> Iterator[str]:

@@ -8,10 +8,11 @@ from curator_assets.report.page.trust_words import trust_sentence
 
 def test_what_was_measured_is_one_sentence(trust):
     assert trust_sentence(trust, 0.03) == (
-        "Exact search: every one of 1,234 removed images has a kept one within eps 0.03 (lowest "
-        "cosine 0.9710); brute force on 2,000 images found 310 pairs, and the search had all; "
-        "117 of 120 removed pairs that people marked are duplicates (97.50 %, at 95 % confidence "
-        "between 92.90 % and 99.15 %); the verdicts add up to the samples read."
+        "Exact search: each of the 1,234 removed images has a kept one within eps 0.03 (lowest "
+        "cosine 0.9710); brute force on 2,000 images found 310 near-duplicates up to max_eps, and "
+        "the search had all; "
+        "117 of 120 marked pairs that eps removes are duplicates (97.50 %, at 95 % confidence "
+        "between 92.90 % and 99.15 %); every sample that was read has one verdict."
     )
 
 
@@ -22,20 +23,21 @@ def test_what_was_measured_is_one_sentence(trust):
         ({"recall": RecallFound(0, 0, 0)}, "; recall was not checked; "),
         (
             {"recall": RecallFound(2000, 0, 0)},
-            "brute force on 2,000 images found no pair, so that recall is not known",
+            "brute force on 2,000 images found no near-duplicate, so that recall is not known",
         ),
         (
             {"recall": RecallFound(1, 1, 1)},
-            "brute force on 1 image found 1 pair, and the search had it",
+            "brute force on 1 image found 1 near-duplicate up to max_eps, and the search had it",
         ),
         (
             {"search": "fast", "recall": RecallFound(2000, 99_999, 99_998)},
-            "found 99,999 pairs, of which the search had 99,998 (recall > 99.99 %)",
+            "found 99,999 near-duplicates up to max_eps, of which the search had 99,998 (recall > "
+            "99.99 %)",
         ),
         ({"n_marked": 0}, "; no removed pair was marked by a person; "),
         (
             {"n_marked": 1, "n_marked_duplicate": 1, "low": 0.2, "high": 1.0},
-            "1 of 1 removed pair that people marked is a duplicate (100.00 %, at 95 %",
+            "1 of 1 marked pair that eps removes is a duplicate (100.00 %, at 95 %",
         ),
         ({"n_removed": 1}, "Exact search: the one removed image has a kept one within eps 0.03"),
         ({"n_removed": 0}, "Exact search: no image was removed as a duplicate;"),

@@ -157,7 +157,8 @@ def test_a_file_has_its_own_ground_and_is_well_formed_and_the_page_gives_the_col
         assert ink in chart.file and ground in chart.file
         assert ink not in chart.svg and ground not in chart.svg
     assert "<style" not in chart.svg and "currentColor" in chart.svg
-    assert set(re.findall(": (#[0-9a-f]{6})", chart.svg)) == {BLUE}
+    assert set(re.findall(r"var[^)]*\)", chart.svg)) == {f"var(--kept, {BLUE})"}
+    assert not re.search(": #[0-9a-f]{6}", chart.svg)
 
 
 def test_a_person_s_own_matplotlibrc_changes_nothing():

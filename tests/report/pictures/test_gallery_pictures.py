@@ -126,7 +126,7 @@ def test_a_pair_is_shown_once_and_keeps_its_number(shown):
     assert len(galleries.nearest.rows) == N_NEAREST
     assert names(galleries.bands[0]) == [["ksame", "same"]]
     assert galleries.bands[0].rows[0].number is None
-    assert "Among those nearest to eps: 3 more of the sample" in galleries.bands[1].about
+    assert "3 more of the sample are shown at the top" in galleries.bands[1].about
     (of_group,) = galleries.largest.rows
     assert of_group.heading == "21 images, 3 of them above"
     assert "Shown above in whole: 1 of the 2 largest groups." in galleries.largest.about
