@@ -136,13 +136,18 @@ def test_verdicts_of_another_model_and_of_other_images_are_named_and_left_out(
     assert "gone is no longer among the embedded images" in whys[gone["image_id"]]
     assert "its cosine was 0.9000 and is 0.99" in whys[first["id"]]
     assert "an image was replaced since" in whys[first["id"]]
+    again = other | {"cosine": first["cosine"], "verdict": "y", "model": given.model}
+    found = marked(lambda _: "", [*more, again])  # after it was replaced, with another verdict
+    assert (found.summary["n_marked"], found.summary["n_marks_left_out"]) == (1, 1)
+    assert found.duplicates.marks[0].is_duplicate
     older = marked(lambda _: "", [other | {"verdict": "n", "model": ""}]).recommendation.left_out
     assert "an image was replaced or the model is another" in older[0].why
 
 
 def test_many_verdicts_are_looked_up_some_at_a_time(given, vectors, monkeypatch):
     ids, asked = sorted(vectors), list[int]()
-    plain = [Mark(a, b, float(vectors[a] @ vectors[b]), True) for a in ids[:9] for b in ids[:9]]
+    pairs = [(a, b) for i, a in enumerate(ids[:14]) for b in ids[:i]]
+    plain = [Mark(a, b, float(vectors[a] @ vectors[b]), True) for a, b in pairs]
     look_up = marked_cosines._vectors
 
     def counted(store, shards, some):
@@ -153,7 +158,7 @@ def test_many_verdicts_are_looked_up_some_at_a_time(given, vectors, monkeypatch)
     monkeypatch.setattr(marked_cosines, "_MARKS_AT_A_TIME", 10)
     monkeypatch.setattr(marked_cosines, "_vectors", counted)
     assert counted_marks(given.store, given.shards, plain, given.model) == expected
-    assert len(expected[0]) == 81 and len(asked) == 9 and max(asked) <= 20
+    assert len(expected[0]) == 91 and len(asked) == 10 and max(asked) <= 20
 
 
 def test_a_calibration_makes_the_report_stale_and_speaks_where_nobody_marked(project):
