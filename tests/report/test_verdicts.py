@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -72,6 +73,23 @@ def test_a_small_corpus_with_all_pairs_marked_gets_the_plain_answer(marked, fini
     assert found.recommendation.low == found.recommendation.eps == found.recommendation.high
     assert found.summary["recommended_eps"] == found.recommendation.eps
     assert found.summary["recommended_by"] == "verdicts"
+
+
+def test_a_mark_is_of_a_pair_that_there_is_whichever_of_the_two_is_kept(marked, vectors):
+    found = marked(lambda _: "duplicate").duplicates
+    mark = found.marks[0]
+    assert not np.any(found.evidence.n_absent)
+    more = {"image_id": mark.kept_id, "kept_id": mark.image_id, "cosine": mark.cosine}
+    found = marked(lambda _: "", [more | {"verdict": "y"}]).duplicates
+    assert len(found.marks) == 1 and not np.any(found.evidence.n_absent)
+    asked = set(map(frozenset, found.to_mark.select("id", "kept_id").iter_rows()))
+    assert mark.pair not in asked
+    shown = {mark.pair} | asked
+    near = ((a, b, vectors[a] @ vectors[b]) for a, b in combinations(sorted(vectors), 2))
+    a, b, cosine = next(p for p in near if 0.97 < p[2] < 0.9999 and {*p[:2]} not in shown)
+    row = {"image_id": a, "kept_id": b, "cosine": float(cosine), "verdict": "n"}
+    found = marked(lambda _: "", [row]).duplicates
+    assert len(found.marks) == np.sum(found.evidence.n_absent) == 1  # others stand for them
 
 
 def test_trust_is_what_the_tables_say(marked, finished):

@@ -121,10 +121,10 @@ def _mark(row: Mapping[str, str], where: str) -> Mark:
         cosine = float(row["cosine"].replace(",", "."))
     except (AttributeError, ValueError):
         raise VerdictError(f"{where}: cosine {row['cosine']!r} is not a number") from None
-    ids = [from_cell(row[name] or "") for name in ("image_id", "kept_id")]
-    if not all(ids) or ids[0] == ids[1]:
-        raise VerdictError(f"{where}: a verdict of {ids[0]!r} and {ids[1]!r}; expected two ids")
-    return Mark(*ids, cosine, _WORDS[word], (row.get("model") or "").strip(), where)
+    one, other = from_cell(row["image_id"] or ""), from_cell(row["kept_id"] or "")
+    if not one or not other or one == other:
+        raise VerdictError(f"{where}: a verdict of {one!r} and {other!r}; expected two ids")
+    return Mark(one, other, cosine, _WORDS[word], (row.get("model") or "").strip(), where)
 
 
 def csv_to_mark(chosen: pl.DataFrame, bands: list[Band], model: str) -> str:
