@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -74,6 +75,23 @@ def test_a_small_corpus_with_all_pairs_marked_gets_the_plain_answer(marked, fini
     assert found.summary["recommended_by"] == "verdicts"
 
 
+def test_a_mark_is_of_a_pair_that_there_is_whichever_of_the_two_is_kept(marked, vectors):
+    found = marked(lambda _: "duplicate").duplicates
+    mark = found.marks[0]
+    assert not np.any(found.evidence.n_absent)
+    more = {"image_id": mark.kept_id, "kept_id": mark.image_id, "cosine": mark.cosine}
+    found = marked(lambda _: "", [more | {"verdict": "y"}]).duplicates
+    assert len(found.marks) == 1 and not np.any(found.evidence.n_absent)
+    asked = set(map(frozenset, found.to_mark.select("id", "kept_id").iter_rows()))
+    assert mark.pair not in asked
+    shown = {mark.pair} | asked
+    near = ((a, b, vectors[a] @ vectors[b]) for a, b in combinations(sorted(vectors), 2))
+    a, b, cosine = next(p for p in near if 0.97 < p[2] < 0.9999 and {*p[:2]} not in shown)
+    row = {"image_id": a, "kept_id": b, "cosine": float(cosine), "verdict": "n"}
+    found = marked(lambda _: "", [row]).duplicates
+    assert len(found.marks) == np.sum(found.evidence.n_absent) == 1  # others stand for them
+
+
 def test_trust_is_what_the_tables_say(marked, finished):
     groups = finished.table("duplicates/groups.parquet")
     verdicts = finished.table("shards/**/*.parquet")
@@ -136,13 +154,18 @@ def test_verdicts_of_another_model_and_of_other_images_are_named_and_left_out(
     assert "gone is no longer among the embedded images" in whys[gone["image_id"]]
     assert "its cosine was 0.9000 and is 0.99" in whys[first["id"]]
     assert "an image was replaced since" in whys[first["id"]]
+    again = other | {"cosine": first["cosine"], "verdict": "y", "model": given.model}
+    found = marked(lambda _: "", [*more, again])  # after it was replaced, with another verdict
+    assert (found.summary["n_marked"], found.summary["n_marks_left_out"]) == (1, 1)
+    assert found.duplicates.marks[0].is_duplicate
     older = marked(lambda _: "", [other | {"verdict": "n", "model": ""}]).recommendation.left_out
     assert "an image was replaced or the model is another" in older[0].why
 
 
 def test_many_verdicts_are_looked_up_some_at_a_time(given, vectors, monkeypatch):
     ids, asked = sorted(vectors), list[int]()
-    plain = [Mark(a, b, float(vectors[a] @ vectors[b]), True) for a in ids[:9] for b in ids[:9]]
+    pairs = [(a, b) for i, a in enumerate(ids[:14]) for b in ids[:i]]
+    plain = [Mark(a, b, float(vectors[a] @ vectors[b]), True) for a, b in pairs]
     look_up = marked_cosines._vectors
 
     def counted(store, shards, some):
@@ -153,7 +176,7 @@ def test_many_verdicts_are_looked_up_some_at_a_time(given, vectors, monkeypatch)
     monkeypatch.setattr(marked_cosines, "_MARKS_AT_A_TIME", 10)
     monkeypatch.setattr(marked_cosines, "_vectors", counted)
     assert counted_marks(given.store, given.shards, plain, given.model) == expected
-    assert len(expected[0]) == 81 and len(asked) == 9 and max(asked) <= 20
+    assert len(expected[0]) == 91 and len(asked) == 10 and max(asked) <= 20
 
 
 def test_a_calibration_makes_the_report_stale_and_speaks_where_nobody_marked(project):

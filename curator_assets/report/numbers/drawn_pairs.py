@@ -19,13 +19,13 @@ class DrawnPairs:
 
     Args:
         n: how many of a band.
-        without: these pairs are left out.
+        without: these pairs are left out, whichever of the two is kept.
     """
 
     def __init__(self, n: int, without: Iterable[Mark] = ()) -> None:
         self._n = n
         self._without = pl.DataFrame(
-            [(mark.image_id, mark.kept_id) for mark in without],
+            [ids for m in without for ids in ((m.image_id, m.kept_id), (m.kept_id, m.image_id))],
             schema={"id": pl.String, "kept_id": pl.String},
             orient="row",
         )

@@ -89,6 +89,9 @@ class _PairCounts:
         given: what the report is made from.
         marks: the pairs that people marked.
         grid: on which pairs are counted.
+
+    Attributes:
+        absent: pair -> mark, of those that have not come.
     """
 
     def __init__(self, given: Given, marks: list[Mark], grid: CosineGrid) -> None:
@@ -99,6 +102,8 @@ class _PairCounts:
         self.to_mark, self.identical = DrawnPairs(N_TO_MARK, marks), DrawnPairs(N_IDENTICAL)
         self.lowest = pl.DataFrame(schema=BANDED)
         self.by_band = dict[int, int]()
+        self.absent = {mark.pair: mark for mark in marks}
+        self._marked_ids = pl.Series(sorted({i for m in marks for i in m.pair}), dtype=pl.String)
 
     def add(self, frame: pl.DataFrame) -> None:
         removed = frame.filter(pl.col("removed"))
@@ -112,6 +117,9 @@ class _PairCounts:
         self.lowest = copied(lowest.head(N_LOWEST))
         for band, n in frame["band"].value_counts().iter_rows():
             self.by_band[band] = self.by_band.get(band, 0) + n
+        marked = frame.filter(pl.col("id").is_in(self._marked_ids.implode()))
+        for ids in marked.select("id", "kept_id").iter_rows():
+            self.absent.pop(frozenset(ids), None)
 
 
 def duplicate_tables(given: Given) -> DuplicateTables:
@@ -145,7 +153,7 @@ def duplicate_tables(given: Given) -> DuplicateTables:
         marks=marks,
         left_out=left_out,
         grid=grid,
-        evidence=Evidence.of(grid, found.n_pairs, marks),
+        evidence=Evidence.of(grid, found.n_pairs, marks, [*found.absent.values()]),
         kept_images=found.kept_images,
         n_filled_in_place=filled_in_place(store, said),
         to_mark=found.to_mark.table,

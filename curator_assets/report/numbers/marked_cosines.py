@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from curator_assets.report.numbers.marked_pairs import LeftOutMark, Mark
+from curator_assets.report.numbers.marked_pairs import LeftOutMark, Mark, once_each
 from curator_assets.report.numbers.shard_frames import read_ahead
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
@@ -27,6 +27,7 @@ def counted_marks(
 ) -> tuple[list[Mark], list[LeftOutMark]]:
     """The marks that count, with the cosines of the stored embeddings, and those that don't.
 
+    A mark is not told to be left out where another of the same pair counts: it was marked again.
     Read are the ids of the shards that marked images are of, and the row groups that hold them.
 
     Args:
@@ -34,8 +35,11 @@ def counted_marks(
         shards: whose embeddings are in force.
         marks: as they were read.
         model: identity of the model in force.
+
+    Raises:
+        VerdictError: one pair is marked both ways.
     """
-    known, counted, left_out = frozenset(shards), list[Mark](), list[LeftOutMark]()
+    known, counted, left_out = frozenset(shards), list[Mark](), list[tuple[Mark, str]]()
     marks = sorted(marks, key=lambda mark: (mark.image_id, mark.kept_id))
     for start in range(0, len(marks), _MARKS_AT_A_TIME):
         some = marks[start : start + _MARKS_AT_A_TIME]
@@ -46,8 +50,11 @@ def counted_marks(
             if isinstance(found, Mark):
                 counted.append(found)
             else:
-                left_out.append(LeftOutMark(mark.image_id, mark.kept_id, found))
-    return counted, left_out
+                left_out.append((mark, found))
+    counted = once_each(counted)
+    pairs = {mark.pair for mark in counted}
+    others = [LeftOutMark(m.image_id, m.kept_id, why) for m, why in left_out if m.pair not in pairs]
+    return counted, others
 
 
 def _judged(mark: Mark, vectors: Mapping[str, np.ndarray], model: str) -> Mark | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -30,13 +30,23 @@ class VerdictError(ValueError):
 
 @dataclass(frozen=True)
 class Mark:
-    """What a person said of a pair; `model` is empty in tables without that column."""
+    """What a person said of a pair; `model` is empty in tables without that column.
+
+    The order of the two tells which was kept when they were shown, which may have changed since.
+    """
 
     image_id: str
     kept_id: str
     cosine: float
     is_duplicate: bool
     model: str = ""
+    where: str = field(default="", compare=False)
+    """The table and the line, for messages."""
+
+    @property
+    def pair(self) -> frozenset[str]:
+        """The two, whichever is kept."""
+        return frozenset((self.image_id, self.kept_id))
 
 
 @dataclass(frozen=True)
@@ -50,42 +60,52 @@ class LeftOutMark:
 
 def verdict_files(store: Store) -> list[str]:
     """The tables of marked pairs: `report/verdicts.csv`, or several, `report/verdicts*.csv`."""
-    names = store.names(layout.REPORT_FOLDER)
-    return [n for n in names if n.startswith(layout.VERDICTS_PREFIX) and n.endswith(".csv")]
+    names = store.names_beginning(layout.VERDICTS_PREFIX)
+    return [name for name in names if name.endswith(".csv")]
 
 
 def read_marks(store: Store, names: Iterable[str]) -> list[Mark]:
-    """The marked pairs of some tables, each pair once a model.
+    """The marked pairs of some tables, those that are written twice once.
 
     Raises:
-        VerdictError: a verdict can't be read, or one pair is marked both ways; names the row.
+        VerdictError: a verdict can't be read; names the row.
     """
-    marks = dict[tuple[str, str, str], Mark]()
-    for name in names:
-        for line, mark in parse_marks(_lines(store, name), name):
-            known = marks.setdefault((mark.image_id, mark.kept_id, mark.model), mark)
-            if known.is_duplicate != mark.is_duplicate:
-                raise VerdictError(
-                    f"{name}, line {line}: {mark.image_id!r} and {mark.kept_id!r} are marked as "
-                    "duplicate and as different; leave one of the two"
-                )
-    return list(marks.values())
+    read = (parse_marks(_lines(store, name), name) for name in names)
+    return list(dict.fromkeys(chain.from_iterable(read)))
 
 
-def parse_marks(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mark]]:
-    """Each marked row of a table with its line; rows without a verdict are left out.
+def once_each(marks: Iterable[Mark]) -> list[Mark]:
+    """The marks, each pair once, whichever of the two is kept; the first of each.
+
+    Raises:
+        VerdictError: one pair is marked both ways; names both rows.
+    """
+    found = dict[frozenset[str], Mark]()
+    for mark in marks:
+        known = found.setdefault(mark.pair, mark)
+        if known.is_duplicate != mark.is_duplicate:
+            raise VerdictError(
+                f"{mark.where}: {mark.image_id!r} and {mark.kept_id!r} are marked as duplicate "
+                f"and as different (see {known.where}); leave one of the two"
+            )
+    return list(found.values())
+
+
+def parse_marks(lines: Iterable[str], name: str) -> Iterator[Mark]:
+    """Each marked row of a table; rows without a verdict are left out.
 
     Raises:
         VerdictError: a column is missing, or a value can't be read; names line and value.
     """
     reader = _rows(lines)
-    missing = [c for c in _COLUMNS if c not in (reader.fieldnames or []) and c not in _OPTIONAL]
-    if missing:
-        raise VerdictError(f"{name}: no column {missing[0]!r}; expected {', '.join(_COLUMNS)}")
     try:
+        head = reader.fieldnames or []
+        missing = [c for c in _COLUMNS if c not in head and c not in _OPTIONAL]
+        if missing:
+            raise VerdictError(f"{name}: no column {missing[0]!r}; expected {', '.join(_COLUMNS)}")
         for row in reader:
             if (row["verdict"] or "").strip():
-                yield reader.line_num, _mark(row, f"{name}, line {reader.line_num}")
+                yield _mark(row, f"{name}, line {reader.line_num}")
     except csv.Error as error:
         raise VerdictError(f"{name}, line {reader.line_num + 1}: no table row: {error}") from None
 
@@ -101,8 +121,10 @@ def _mark(row: Mapping[str, str], where: str) -> Mark:
         cosine = float(row["cosine"].replace(",", "."))
     except (AttributeError, ValueError):
         raise VerdictError(f"{where}: cosine {row['cosine']!r} is not a number") from None
-    ids = from_cell(row["image_id"]), from_cell(row["kept_id"])
-    return Mark(*ids, cosine, _WORDS[word], (row.get("model") or "").strip())
+    one, other = from_cell(row["image_id"] or ""), from_cell(row["kept_id"] or "")
+    if not one or not other or one == other:
+        raise VerdictError(f"{where}: a verdict of {one!r} and {other!r}; expected two ids")
+    return Mark(one, other, cosine, _WORDS[word], (row.get("model") or "").strip(), where)
 
 
 def csv_to_mark(chosen: pl.DataFrame, bands: list[Band], model: str) -> str:

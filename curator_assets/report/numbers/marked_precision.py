@@ -7,7 +7,8 @@ Pairs of cosine 1 are left out: there are many, and they tell nothing.
 
 The interval is that of Wilson (1927) for as many marks as would say as much if they were drawn from
 all pairs alike (Kish, 1965), corrected for what is already known of a finite population: where all
-pairs are marked, the share is known.
+pairs are marked, the share is known. Marks of other pairs, which were drawn before another image
+stood for one of theirs, are a sample as well, but leave the pairs that there are unmarked.
 
 The share at an eps never falls with a mark that says duplicate, nor does its lower end; it never
 rises with one that says different, nor does its upper end: strata depend on no mark, and all is
@@ -47,6 +48,7 @@ class Evidence:
         n_right: int64 [G], those marked duplicate.
         n_identical: marked pairs of cosine 1.
         n_identical_right: those of them that are marked duplicate.
+        n_absent: int64 [G], marked pairs that are not among the pairs; 0 if all are.
     """
 
     n_pairs: np.ndarray
@@ -54,15 +56,24 @@ class Evidence:
     n_right: np.ndarray
     n_identical: int = 0
     n_identical_right: int = 0
+    n_absent: np.ndarray | int = 0
 
     @classmethod
-    def of(cls, grid: CosineGrid, n_pairs: np.ndarray, marks: Sequence[Mark]) -> Evidence:
-        """From the pairs by cell, int64 [G], and the marks."""
+    def of(
+        cls,
+        grid: CosineGrid,
+        n_pairs: np.ndarray,
+        marks: Sequence[Mark],
+        absent: Sequence[Mark] = (),
+    ) -> Evidence:
+        """From the pairs by cell, int64 [G], the marks, and those of no pair among these."""
         cosines = np.array([mark.cosine for mark in marks], np.float32)
         is_duplicate = np.array([mark.is_duplicate for mark in marks], bool)
         same = cosines >= 1
         marked, right = grid.counts(cosines), grid.counts(cosines[is_duplicate])
-        return cls(n_pairs, marked, right, int(same.sum()), int((same & is_duplicate).sum()))
+        n_absent = grid.counts(np.array([mark.cosine for mark in absent], np.float32))
+        n_same, n_same_right = int(same.sum()), int((same & is_duplicate).sum())
+        return cls(n_pairs, marked, right, n_same, n_same_right, n_absent)
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ class MarkedPrecision:
         eps: float64 [G], of the grid.
         strata: the cells of each stratum.
         n: float64 [S, G], the pairs of each stratum that each eps removes.
-        n_marked: float64 [S, G], those of them that are marked.
+        n_marked: float64 [S, G], the marked ones.
+        n_left: float64 [S, G], those of the pairs that nobody has marked.
         n_right: float64 [S, G], those that are marked duplicate.
         share: float64 [G], precision: of the pairs that the eps removes, identical ones apart.
         low: float64 [G], the lower end of its interval.
@@ -87,6 +99,7 @@ class MarkedPrecision:
     strata: list[slice]
     n: np.ndarray
     n_marked: np.ndarray
+    n_left: np.ndarray
     n_right: np.ndarray
     share: np.ndarray
     low: np.ndarray
@@ -114,11 +127,13 @@ def marked_precision(
     """
     strata = _strata(grid, bands, evidence.n_pairs)
     marked, right = (_up_to(strata, counts) for counts in (evidence.n_marked, evidence.n_right))
-    pairs = np.maximum(_up_to(strata, evidence.n_pairs), marked)
+    there = _up_to(strata, evidence.n_pairs)
+    left = np.maximum(there - _up_to(strata, evidence.n_marked - evidence.n_absent), 0)
+    pairs = np.maximum(there, marked)
     known = np.divide(right, marked, out=np.zeros_like(right), where=marked > 0)
     supposed = np.where(marked > 0, known, 1)
-    share, low, _ = _shares(pairs, marked, known)
-    _, _, high = _shares(pairs, marked, supposed)
+    share, low, _ = _shares(pairs, marked, left, known)
+    _, _, high = _shares(pairs, marked, left, supposed)
     n_pairs, n_right = pairs.sum(axis=0), right.sum(axis=0)
     unrefuted = ~_ends_on_refuted(evidence, wished)
     is_precise = (
@@ -132,6 +147,7 @@ def marked_precision(
         strata,
         pairs,
         marked,
+        left,
         right,
         share,
         low,
@@ -142,15 +158,15 @@ def marked_precision(
     )
 
 
-def effective_marks(pairs: np.ndarray, marked: np.ndarray) -> np.ndarray:
+def effective_marks(pairs: np.ndarray, marked: np.ndarray, left: np.ndarray) -> np.ndarray:
     """float64 [G]: marks that would say as much if they were drawn from all pairs alike.
 
     Args:
         pairs: float64 [S, G].
         marked: float64 [S, G], at most as many; a stratum without any counts like one with one.
+        left: float64 [S, G], those of the pairs that are not marked.
     """
-    unknown = 1 - np.divide(marked, pairs, out=np.zeros_like(pairs), where=pairs > 0)
-    spread = (pairs**2 * unknown / np.maximum(marked, 1)).sum(axis=0)
+    spread = (pairs * left / np.maximum(marked, 1)).sum(axis=0)
     found: np.ndarray = np.full_like(spread, np.inf)
     np.divide(pairs.sum(axis=0) ** 2, spread, out=found, where=spread > 0)
     return found
@@ -175,12 +191,12 @@ def _is_precise_but_for_one(
 
 
 def _shares(
-    pairs: np.ndarray, marked: np.ndarray, share: np.ndarray
+    pairs: np.ndarray, marked: np.ndarray, left: np.ndarray, share: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """float64 [G] share of duplicates and the ends of its interval; 1 where nothing is removed."""
     total, right = pairs.sum(axis=0), (pairs * share).sum(axis=0)
     weighed = np.divide(right, total, out=np.ones_like(total), where=total > 0)
-    return (weighed, *score_interval(weighed, effective_marks(pairs, marked)))
+    return (weighed, *score_interval(weighed, effective_marks(pairs, marked, left)))
 
 
 def _strata(grid: CosineGrid, bands: list[Band], n_pairs: np.ndarray) -> list[slice]:

@@ -21,20 +21,22 @@ def marks_needed(found: MarkedPrecision, place: int, wished: float) -> tuple[int
         place: of the eps on the grid.
         wished: least precision.
     """
-    pairs, marked = found.n[:, place, None].copy(), found.n_marked[:, place, None].copy()
-    right, more = found.n_right[:, place, None].copy(), np.zeros(len(pairs))
-    while (marked < pairs).any() and _low(pairs, marked, right) < wished:
-        unknown = np.maximum(pairs - marked, 0) * pairs
+    pairs, left = found.n[:, place, None], found.n_left[:, place, None].copy()
+    marked, right = found.n_marked[:, place, None].copy(), found.n_right[:, place, None].copy()
+    more = np.zeros(len(pairs))
+    while left.any() and _low(pairs, marked, left, right) < wished:
+        unknown = left * pairs
         gain = unknown / np.maximum(marked, 0.5) - unknown / np.maximum(marked + 1, 1)
         best = int(np.argmax(gain))
-        step = min(pairs[best, 0] - marked[best, 0], max(1, marked.sum() // _STEPS))
+        step = min(left[best, 0], max(1, marked.sum() // _STEPS))
+        left[best] -= step
         for counts in (marked[best], right[best], more[best : best + 1]):
             counts += step
     cells = [cells for cells, n in zip(found.strata, more, strict=True) if n]
     return int(more.sum()), [slice(one.start, min(one.stop, place + 1)) for one in cells]
 
 
-def _low(pairs: np.ndarray, marked: np.ndarray, right: np.ndarray) -> float:
+def _low(pairs: np.ndarray, marked: np.ndarray, left: np.ndarray, right: np.ndarray) -> float:
     share = np.divide(right, marked, out=np.zeros_like(right), where=marked > 0)
     weighed = (pairs * share).sum(axis=0) / pairs.sum(axis=0)
-    return float(score_interval(weighed, effective_marks(pairs, marked))[0][0]) + 1e-12
+    return float(score_interval(weighed, effective_marks(pairs, marked, left))[0][0]) + 1e-12

@@ -105,8 +105,9 @@ def _by_verdicts(
 
 
 def _why(found: MarkedPrecision, largest: int, wished: float) -> str:
-    n_pairs, n, right = (
-        int(counts[:, largest].sum()) for counts in (found.n, found.n_marked, found.n_right)
+    n_pairs, n, n_left, right = (
+        int(counts[:, largest].sum())
+        for counts in (found.n, found.n_marked, found.n_left, found.n_right)
     )
     eps = f"eps {found.eps[largest]:g}"
     if not n_pairs:
@@ -114,8 +115,8 @@ def _why(found: MarkedPrecision, largest: int, wished: float) -> str:
             f"The nearest pairs that are not identical are marked different, or nearly all: {eps} "
             "ends before them."
         )
-    known = "all are marked" if n >= n_pairs else f"{n:,} are marked"
-    share = "" if n >= n_pairs else " when bands are weighed by their pairs"
+    known = f"{n:,} are marked" if n_left else "all are marked"
+    share = "" if not n_left else " when bands are weighed by their pairs"
     chance = " which one wrong pair can't refute" if found.share[largest] < wished else ""
     return (
         f"Of the {plural(n_pairs, 'pair')} up to {eps} that are not identical {known}, {right:,} "

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from curator_assets.report.numbers.marked_pairs import (
     VerdictError,
     csv_to_mark,
     filled_in_place,
+    once_each,
     parse_marks,
     read_marks,
     verdict_files,
@@ -25,7 +27,7 @@ BANDS = make_bands(0.04, 0.06)  # identical, to .01, .02, .03, .04, then to .05 
 
 
 def parsed(text: str) -> list[Mark]:
-    return [mark for _, mark in parse_marks(io.StringIO(text, newline=""), "v.csv")]
+    return list(parse_marks(io.StringIO(text, newline=""), "v.csv"))
 
 
 def marks(*rows: str) -> list[Mark]:
@@ -46,6 +48,9 @@ def test_words_for_a_verdict_and_rows_without_one():
         (HEAD + "a,b,high,,yes\n", r"v\.csv, line 2: cosine 'high' is not a number"),
         ("image_id,kept_id,cosine\na,b,0.9\n", r"v\.csv: no column 'verdict'"),
         (HEAD + f"{'a' * 200_000},b,0.9,,yes\n", r"v\.csv, line 2: no table row: field larger"),
+        ('"' + "a" * 200_000, r"v\.csv, line 1: no table row: field larger"),
+        ("verdict,cosine,image_id,kept_id\ny,0.9\n", r"v\.csv, line 2: .* expected two ids"),
+        (HEAD + "a,a,1,,y\n", r"v\.csv, line 2: a verdict of 'a' and 'a'; expected two ids"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_place(text, message):
@@ -61,12 +66,13 @@ def test_a_table_as_a_spreadsheet_saves_it(tmp_path):
     assert read_marks(store, verdict_files(store)) == [Mark("a", "b", 0.97, True)]
 
 
-def test_several_tables_add_up_and_may_not_contradict(tmp_path):
+def test_several_tables_add_up(tmp_path):
     store = Store(str(tmp_path))
     for name, rows in {
         "report/verdicts.csv": "a,b,0.99,,y\nc,b,0.98,,n\n",
         "report/verdicts-2.csv": "d,b,0.99,,y\na,b,0.99,,yes\n",
         "report/pairs_to_mark.csv": "e,b,0.99,,y\n",
+        "report/verdicts-old/1.csv": "f,b,0.99,,y\n",
     }.items():
         with store.write(name) as file:
             file.write((HEAD + rows).encode())
@@ -74,10 +80,13 @@ def test_several_tables_add_up_and_may_not_contradict(tmp_path):
     assert sorted(mark.image_id for mark in found) == ["a", "c", "d"]
     assert filled_in_place(store, found) == 1
     assert filled_in_place(store, [*found, Mark("e", "b", 0.99, True)]) == 0
-    with store.write("report/verdicts-3.csv") as file:
-        file.write((HEAD + "c,b,0.98,,y\n").encode())
-    with pytest.raises(VerdictError, match=r"verdicts\S*csv, line \d: 'c' and 'b' are marked as"):
-        read_marks(store, verdict_files(store))
+
+
+def test_a_pair_counts_once_whichever_is_kept_and_may_not_be_marked_both_ways():
+    found = marks("a,b,0.99,,y", "c,b,0.98,,n", "b,a,0.99,,y")
+    assert once_each(found) == found[:2]
+    with pytest.raises(VerdictError, match=r"line 3: 'b' and 'c' .* \(see v\.csv, line 2\)"):
+        once_each(marks("c,b,0.98,,n", "b,c,0.98,,y"))
 
 
 def pairs_to_mark(cosines: np.ndarray, marks: list[Mark]) -> pl.DataFrame:
@@ -102,7 +111,8 @@ def test_pairs_to_mark_are_new_ones_of_every_band_and_come_back_as_they_were(tmp
     marked = parsed(text.replace(",\r\n", ",y\r\n"))
     assert {mark.model for mark in marked} == {"sha256:0123"}
     assert [np.float32(m.cosine) for m in marked] == [np.float32(c) for c in first["cosine"]]
-    second = pairs_to_mark(cosines, marked)
+    turned = [replace(m, image_id=m.kept_id, kept_id=m.image_id) for m in marked[::2]]
+    second = pairs_to_mark(cosines, turned + marked[1::2])
     assert not set(second["id"]) & set(first["id"])
     assert set(second["band"]) == set(range(1, 7))
 

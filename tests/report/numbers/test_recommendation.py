@@ -129,6 +129,21 @@ def test_so_many_more_marks_make_it_sure():
     assert by_marks(pairs, {float(eps): True for eps in pairs[:: 60_000 // (n + 20)]}).low > 0.059
 
 
+def test_marks_of_pairs_that_are_no_more_leave_those_that_there_are_unmarked():
+    pairs = np.linspace(0.001, 0.0595, 40)
+    marks = [Mark(str(i), "k", 1 - eps, True) for i, eps in enumerate(pairs.tolist())]
+    n_pairs = GRID.counts(F32(1 - pairs))
+    known, other = (Evidence.of(GRID, n_pairs, marks, absent) for absent in ([], marks))
+    found = recommended(known)
+    assert (found.eps, found.low, found.n_more) == (0.06, 0.06, None)
+    assert "all are marked" in found.why
+    found = recommended(other)
+    assert found.low < 0.01 < found.eps and 20 < found.n_more <= 40  # of the pairs that there are
+    assert "all are marked" not in found.why
+    none = recommended(Evidence.of(GRID, np.zeros_like(n_pairs), marks, marks))
+    assert none.n_more is None
+
+
 def plainly(pairs: list[float], right: list[bool], wished: float) -> float:
     """The largest eps of the grid by the rule, where all pairs are marked, by loops."""
     rows = sorted(zip(pairs, right, strict=True))
