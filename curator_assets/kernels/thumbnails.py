@@ -16,8 +16,12 @@ from curator_assets.kernels.decode_with_pillow import (
 )
 
 _QUALITY = 70
-_LADDER = [(320, 82), (320, 72), (320, 60), (320, 45), (240, 60), (240, 40), (240, 20), (240, 5)]
-"""Longest side and quality: a picture is made coarser rather than smaller than can be judged."""
+_LADDER = [
+    *((320, 82), (320, 72), (320, 60), (320, 45), (240, 60), (240, 40), (240, 20), (240, 5)),
+    *((160, 20), (120, 20), (80, 20), (40, 20)),
+]
+"""Longest side and quality: a picture is made coarser rather than smaller than can be judged; what
+is smaller still is noise."""
 
 _MAX_PIXELS = 1 << 28
 """Larger images are not shown: one takes a gigabyte, up to seven where it may be transparent."""
@@ -49,13 +53,10 @@ def page_thumbnail(data: bytes, *, max_bytes: int) -> Thumbnail | None:
 
     Args:
         data: an image file of any format that is embedded.
-        max_bytes: at least 3,000, which the last step never exceeds.
+        max_bytes: of the JPEG file.
 
     Returns:
-        None if it can't be decoded.
-
-    Raises:
-        ValueError: not even the last step is that small.
+        None if it can't be decoded, or no step is that small.
     """
     picture = _open(data, _LADDER[0][0])
     if picture is None:
@@ -65,7 +66,7 @@ def page_thumbnail(data: bytes, *, max_bytes: int) -> Thumbnail | None:
         jpeg = _jpeg(picture, quality)
         if len(jpeg) <= max_bytes:
             return Thumbnail(jpeg, *picture.size, exif_orientation(data))
-    raise ValueError(f"a thumbnail of {len(jpeg):,} bytes does not fit into {max_bytes:,}")
+    return None
 
 
 def thumbnail(data: bytes, side: int) -> bytes | None:

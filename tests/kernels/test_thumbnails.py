@@ -60,8 +60,15 @@ def test_a_picture_that_compresses_badly_loses_quality_and_stays_large():
         small = page_thumbnail(file.getvalue(), max_bytes=most)
         assert len(small.jpeg) <= most
         assert max(small.width, small.height) >= 240
-    with pytest.raises(ValueError, match="does not fit into 100"):
-        page_thumbnail(file.getvalue(), max_bytes=100)
+    assert page_thumbnail(file.getvalue(), max_bytes=100) is None
+
+
+def test_the_harshest_noise_has_a_picture_too():
+    black_and_white = np.random.default_rng(0).integers(2, size=(240, 240), dtype=np.uint8) * 255
+    file = BytesIO()
+    Image.fromarray(black_and_white).save(file, "PNG")
+    assert page_thumbnail(file.getvalue(), max_bytes=16_000).width == 240
+    assert 0 < len(page_thumbnail(file.getvalue(), max_bytes=3_000).jpeg) <= 3_000
 
 
 def test_a_picture_stands_upright_and_says_that_it_did_not():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-MAX_SHORT, MAX_WHOLE = 120, 1_000
+MAX_SHORT, MAX_WHOLE = 120, 800
 """Characters. Even of the whole caption no more is shown, so that no text makes the page heavy."""
 
 _JOINER = "\u200d"

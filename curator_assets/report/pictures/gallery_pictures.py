@@ -1,7 +1,7 @@
 """The pictures that the galleries show, small enough for one page.
 
 `MAX_THUMBNAIL_BYTES` times the pictures that `examples` and `near_threshold` can ask for, as
-base64, and their captions as UTF-8 stay below 14 MB.
+base64, and their captions, six bytes a character at most, stay below 14.5 MB.
 """
 
 from __future__ import annotations
