@@ -25,7 +25,7 @@ def precision(n_pairs: Mapping[int, int], bands: list[Band], marks: list[Mark]) 
     rows = []
     for number, band in enumerate(bands):
         n, n_right = int((in_band == number).sum()), int(right[in_band == number].sum())
-        low, high = wilson(n_right, n)
+        low, high = wilson(n_right, n, n_pairs.get(number, 0))
         share = n_right / n if n else None
         edges = band.name, band.eps_from, band.eps_to
         rows.append((*edges, n_pairs.get(number, 0), n, n_right, share, low, high))

@@ -113,6 +113,11 @@ class MarkedPrecision:
         places = np.flatnonzero(which)
         return int(places[-1]) if len(places) else None
 
+    def reached(self, place: int) -> int:
+        """The first place that takes in as many pairs; the same if it takes in none."""
+        n_pairs = self.n.sum(axis=0)
+        return int(np.searchsorted(n_pairs, n_pairs[place])) if n_pairs[place] else place
+
 
 def marked_precision(
     grid: CosineGrid, bands: list[Band], evidence: Evidence, wished: float

@@ -34,6 +34,7 @@ class Recommendation:
         why: that, in a sentence or two.
         n_more: marks that would narrow the interval; None if none would.
         where: of which cosines.
+        n_removed: images that the recommended eps removes; None if that was not resolved.
         left_out: marked pairs that do not count.
     """
 
@@ -45,6 +46,7 @@ class Recommendation:
     n_more: int | None
     where: str | None
     left_out: Sequence[LeftOutMark]
+    n_removed: int | None = None
 
 
 def recommendation(
@@ -90,26 +92,27 @@ def _by_verdicts(
 ) -> Recommendation:
     sure, last_open = found.largest(found.is_sure), found.largest(found.is_open)
     assert last_open is not None  # what can be recommended is open
+    place = found.reached(largest)
     target = last_open if sure == largest else largest
     more, where = _narrowing(found, target, wished)
     return Recommendation(
-        eps=float(found.eps[largest]),
-        low=0.0 if sure is None else float(found.eps[sure]),
+        eps=float(found.eps[place]),
+        low=0.0 if sure is None else float(found.eps[min(sure, place)]),
         high=float(found.eps[last_open]),
         evidence="verdicts",
-        why=_why(found, largest, wished),
+        why=_why(found, place, largest, wished),
         n_more=more,
         where=where,
         left_out=left_out,
     )
 
 
-def _why(found: MarkedPrecision, largest: int, wished: float) -> str:
+def _why(found: MarkedPrecision, place: int, largest: int, wished: float) -> str:
     n_pairs, n, n_left, right = (
-        int(counts[:, largest].sum())
+        int(counts[:, place].sum())
         for counts in (found.n, found.n_marked, found.n_left, found.n_right)
     )
-    eps = f"eps {found.eps[largest]:g}"
+    eps = f"eps {found.eps[place]:g}"
     if not n_pairs:
         return (
             f"The nearest pairs that are not identical are marked different, or nearly all: {eps} "
@@ -117,11 +120,12 @@ def _why(found: MarkedPrecision, largest: int, wished: float) -> str:
         )
     known = f"{n:,} are marked" if n_left else "all are marked"
     share = "" if not n_left else " when bands are weighed by their pairs"
-    chance = " which one wrong pair can't refute" if found.share[largest] < wished else ""
+    chance = ", which one wrong pair can't refute" if found.share[place] < wished else ""
+    beyond = f" No pair lies from there to eps {found.eps[largest]:g}." if largest > place else ""
     return (
         f"Of the {plural(n_pairs, 'pair')} up to {eps} that are not identical {known}, {right:,} "
-        f"as duplicate: {percent(float(found.share[largest]))}{share}. "
-        f"Wished are {percent(wished)}{',' * bool(chance)}{chance}."
+        f"as duplicate: {percent(float(found.share[place]))}{share}. "
+        f"The target is {percent(wished)}{chance}.{beyond}"
     )
 
 

@@ -58,6 +58,28 @@ def report_numbers(given: Given, duplicates: DuplicateTables, counts: Counts) ->
 
 
 def _recommendation(given: Given, duplicates: DuplicateTables) -> Recommendation:
+    """With what the recommended eps really removes: it may pair images otherwise than was counted.
+
+    It is not asked where the curve has no more than two points.
+    """
+    evidence, found = duplicates.evidence, _recommended(given, duplicates)
+    if found.eps is None or given.why_not:
+        return found
+    n_removed = given.resolver.n_removed_at(sorted({0.0, found.eps}))
+    within = duplicates.grid.eps <= found.eps
+    n_counted = int(np.maximum(evidence.n_pairs, evidence.n_marked)[within].sum())
+    n_others = n_removed[found.eps] - n_removed[0.0] - n_counted
+    why = found.why
+    if n_others > 0:
+        why += (
+            f" Set, it pairs some images otherwise: about {counted(n_others, 'pair')} that it "
+            f"removes {plural(n_others, 'is', 'are')} not among those that were counted here. "
+            "Make the report with it, and mark again."
+        )
+    return replace(found, why=why, n_removed=n_removed[found.eps])
+
+
+def _recommended(given: Given, duplicates: DuplicateTables) -> Recommendation:
     return recommendation(
         duplicates.bands,
         duplicates.grid,
@@ -72,7 +94,9 @@ def _recommendation(given: Given, duplicates: DuplicateTables) -> Recommendation
 def _trust(given: Given, duplicates: DuplicateTables, summary: Mapping[str, Any]) -> Trust:
     chosen, kept, numbers = given.settings.duplicates, duplicates.kept_images, given.row_numbers
     n_marked, n_right = marked_removals(duplicates.marks, chosen.eps)
-    low, high = share_interval(n_right, n_marked)
+    grid, evidence = duplicates.grid, duplicates.evidence
+    n_pairs = int(evidence.n_pairs[grid.eps <= chosen.eps].sum())
+    low, high = share_interval(n_right, n_marked, n_pairs)
     spans = [numbers.rows_of(shard) for shard in given.shards]
     return Trust(
         search=chosen.search,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 Z = 1.959964
@@ -21,11 +23,16 @@ def score_interval(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
 
 
-def wilson(n_right: int, n: int) -> tuple[float, float]:
-    """The same of `n_right` of `n`; all of [0, 1] for none seen."""
+def wilson(n_right: int, n: int, n_all: float = math.inf) -> tuple[float, float]:
+    """The same of `n_right` of `n`; all of [0, 1] for none seen.
+
+    Of `n_all` there are, the `n` say as much as more would say of an endless number: the variance
+    of a share that is drawn from few without putting back is smaller by (n_all - n) / (n_all - 1).
+    """
     if not n:
         return 0.0, 1.0
-    low, high = score_interval(np.array(n_right / n), np.array(float(n)))
+    of_few = (n_all - 1) / (n_all - n) if n < n_all < math.inf else 1.0 if n < n_all else math.inf
+    low, high = score_interval(np.array(n_right / n), np.array(n * of_few))
     return float(low), float(high)
 
 

@@ -108,6 +108,6 @@ def marked_removals(marks: Sequence[Mark], eps: float) -> tuple[int, int]:
     return len(said), sum(said)
 
 
-def share_interval(n_right: int, n: int) -> tuple[float | None, float | None]:
-    """The 95 % interval of a share; two None for none seen."""
-    return wilson(n_right, n) if n else (None, None)
+def share_interval(n_right: int, n: int, n_all: int) -> tuple[float | None, float | None]:
+    """The 95 % interval of a share among `n_all`; two None for none seen."""
+    return wilson(n_right, n, n_all) if n else (None, None)
