@@ -18,6 +18,7 @@ from curator_assets.engine.intake import Intake, look
 from curator_assets.engine.intake_words import require_usable, unread_warning, why_removals_wait
 from curator_assets.engine.plan import StagePlan, plan
 from curator_assets.engine.progress import Watch
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.errors import named
 from curator_assets.models.identity import UNDECIDED
@@ -82,10 +83,15 @@ def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
         say(f"a refresh would hold back: {why}")
     elif intake.removed:
         fate = "is erased" if work.settings.on_removed == "erase" else "goes to trash/"
-        say(f"{len(intake.removed):,} tars are gone: {named(intake.removed)}")
-        say(f"their shards would be let go of; what was made of them {fate}")
+        n = len(intake.removed)
+        say(f"{counted(n, 'tar is', 'tars are')} gone: {named(intake.removed)}")
+        whose = "its shard would be let go of; what was made of it"
+        if n > 1:
+            whose = "their shards would be let go of; what was made of them"
+        say(f"{whose} {fate}")
     if intake.unregistered:
-        say(f"{len(intake.unregistered):,} new shards: {named(intake.unregistered)}")
+        new = counted(len(intake.unregistered), "new shard")
+        say(f"{new}: {named(intake.unregistered)}")
     print_not_taken(intake.not_taken)
     if work.weights.model() is None:
         say(f"model weights: {UNDECIDED}")

@@ -6,7 +6,7 @@ files are in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from curator_assets.engine.partitioning import (
@@ -25,6 +25,7 @@ from curator_assets.storage.ledger import Entry
 
 CODE = "settings or code"
 NEVER_MADE = "never made"
+_MISSING = "missing: "
 
 
 def all_inputs(stage: Stage, work: Work, inputs: Inputs) -> Inputs:
@@ -56,7 +57,13 @@ def why_stale(stage: Stage, work: Work, partition: Partition) -> str | None:
         changed = [name for name in names if wanted.get(name) != entry.inputs.get(name)]
         return f"changed: {', '.join(changed)}"
     missing = work.ledger.missing_files(entry)
-    return f"missing: {', '.join(missing)}" if missing else None
+    return f"{_MISSING}{', '.join(missing)}" if missing else None
+
+
+def in_short(stale: Mapping[Partition, str]) -> dict[Partition, str]:
+    """Why partitions have to be made, in as few reasons: of several no missing file is named."""
+    missing = [partition for partition, why in stale.items() if why.startswith(_MISSING)]
+    return dict(stale) | (dict.fromkeys(missing, "with missing files") if len(missing) > 1 else {})
 
 
 def why_other_code(stage: Stage, work: Work, partition: Partition) -> str | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curator_assets.engine.freshness import examine
+from curator_assets.engine.freshness import examine, in_short
 from curator_assets.engine.partitioning import Partition
 from curator_assets.engine.stage import Stage, goes_by_partition
 from curator_assets.engine.work import Work
@@ -54,7 +54,7 @@ def plan(stages: Sequence[Stage], work: Work) -> list[StagePlan]:
         undecided = dict.fromkeys(waits, LATER) | found.undecided
         undecided |= {f.partition: LATER if f.lacks_input else f.error for f in found.failed}
         waiting[stage] = set(found.stale) | set(undecided)
-        plans.append(StagePlan(stage, len(found.fresh), found.stale, undecided))
+        plans.append(StagePlan(stage, len(found.fresh), in_short(found.stale), undecided))
     return plans
 
 

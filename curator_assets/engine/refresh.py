@@ -102,7 +102,8 @@ class Pass:
         examined = self._examined(stage, partitions)
         gc.freeze()  # likewise
         to_make = [*examined.stale, *examined.undecided]
-        line = step.begun(examined, 0 if stage in self.waiting else len(out))
+        step.n_lacking = 0 if stage in self.waiting else len(out)
+        line = step.begun(examined)
         if to_make or examined.failed:
             self.told.begun(step, line)
         elif stage not in self.waiting:

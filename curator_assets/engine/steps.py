@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from curator_assets.engine.freshness import Examined
+from curator_assets.engine.freshness import Examined, in_short
 from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.progress import duration
 from curator_assets.engine.stage import Stage
@@ -26,6 +26,7 @@ class Step:
         n_made: partitions.
         n_fresh: likewise.
         n_failed: likewise.
+        n_lacking: further ones, of which what they are made from has failed.
         seconds: that it took.
     """
 
@@ -35,6 +36,7 @@ class Step:
     n_made: int = 0
     n_fresh: int = 0
     n_failed: int = 0
+    n_lacking: int = 0
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -42,14 +44,10 @@ class Step:
         """`3 of 9: near_duplicate_pairs`."""
         return f"{self.number} of {self.n_steps}: {self.stage.name}"
 
-    def begun(self, examined: Examined, n_lacking: int = 0) -> str:
-        """What is about to be made, and why.
-
-        Args:
-            examined: its partitions.
-            n_lacking: further ones, of which what they are made from has failed.
-        """
-        reasons = Counter([*examined.stale.values(), *examined.undecided.values()])
+    def begun(self, examined: Examined) -> str:
+        """What is about to be made of its partitions, and why."""
+        whys = in_short(examined.stale | examined.undecided).values()
+        reasons = Counter(whys)
         n_stale, n_fresh = reasons.total(), len(examined.fresh)
         unit = _UNITS.get(self.stage.by)
         if unit is None:
@@ -58,18 +56,23 @@ class Step:
             words = f"{counted(n_stale, unit)} to make, {n_fresh:,} fresh"
         else:
             words = f"{counted(n_fresh, unit)} fresh, none to make"
-        why = ", ".join(
-            reason if unit is None else f"{n:,} {reason}"
-            for reason, n in reasons.most_common(_REASONS)
-        )
+        named = reasons.most_common(_REASONS)
+        why = ", ".join(reason if unit is None else f"{n:,} {reason}" for reason, n in named)
+        if n_others := n_stale - sum(n for _, n in named):
+            why += f", {n_others:,} for other reasons"
         failed = f"; {len(examined.failed):,} can't be made" if examined.failed and unit else ""
-        lacking = f"; {n_lacking:,} lack what they are made from" if n_lacking else ""
+        lacking = f"; {lack(self.n_lacking)}" if self.n_lacking else ""
         return f"{self.title}: {words}{f' ({why})' if why else ''}{failed}{lacking}"
 
     def ended(self, n_made: int, n_failed: int, seconds: float) -> str:
         """What was made, in which time."""
         failed = f", {n_failed:,} failed" if n_failed else ""
         return f"{self.title}: {n_made:,} made{failed} in {taken(seconds)}"
+
+
+def lack(n: int) -> str:
+    """How many partitions can't be made before others are."""
+    return f"{n:,} {'lacks what it is' if n == 1 else 'lack what they are'} made from"
 
 
 def taken(seconds: float) -> str:
@@ -81,6 +84,8 @@ def all_ended(steps: list[Step]) -> str:
     """What all steps made, in which time."""
     n_made, n_failed = sum(step.n_made for step in steps), sum(step.n_failed for step in steps)
     failed = f", {n_failed:,} failed" if n_failed else ""
+    n_lacking = sum(step.n_lacking for step in steps)
+    failed += f", {lack(n_lacking)}" if n_lacking else ""
     made = counted(n_made, "partition")
     seconds = sum(step.seconds for step in steps)
     return f"{counted(len(steps), 'step')} in {taken(seconds)}: {made} made{failed}"

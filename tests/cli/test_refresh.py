@@ -148,7 +148,7 @@ def test_plan_makes_nothing_at_all(run, project, photos):
     before = sorted(project.rglob("*"))
     result = run("plan")
     assert result.exit_code == 0, result.output
-    assert "1 new shards: a" in result.stdout
+    assert "1 new shard: a" in result.stdout
     assert ["image_embeddings", "0", "1", "0"] in [x.split() for x in result.stdout.splitlines()]
     assert run("check").exit_code == 0
     assert sorted(project.rglob("*")) == before

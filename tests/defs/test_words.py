@@ -63,6 +63,11 @@ def test_only_the_greedy_rule_promises_that_what_stands_for_a_duplicate_is_kept(
         ("near_duplicate_pairs", (0, 0, 0, 0), "no pairs of images within max_eps 0.05"),
         (
             "near_duplicate_pairs",
+            (1, 0, 1, 0),
+            "1 pair of images within max_eps 0.05, with equal embeddings",
+        ),
+        (
+            "near_duplicate_pairs",
             (3, 2, 1, 40),
             "3 pairs of images within max_eps 0.05, 1 of them with equal embeddings; 40 images in "
             "clumps too dense to list every pair",

@@ -73,8 +73,8 @@ def test_a_plan_names_what_would_be_let_go_of(refreshed, capsys):
     intake, work = planned(refreshed.instance, refreshed.settings)
     print_plan(plan(GRAPH.stages, work), intake, work)
     printed = capsys.readouterr().out
-    assert "1 tars are gone: 1" in printed
-    assert "what was made of them goes to trash/" in printed
+    assert "1 tar is gone: 1" in printed
+    assert "what was made of it goes to trash/" in printed
 
 
 def test_embeddings_of_another_kind_of_device_are_made_again(refreshed, monkeypatch):

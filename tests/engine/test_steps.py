@@ -33,9 +33,22 @@ def test_a_step_says_what_is_to_be_made_and_why(stage, n_fresh, stale, undecided
 
 
 def test_a_step_says_how_many_lack_what_failed_before():
-    line = Step(STAGES["filter_scores"], 2, 9).begun(Examined({"a": None}, {}, {}, []), 2)
+    step = Step(STAGES["filter_scores"], 2, 9, n_lacking=2)
     end = "1 shard fresh, none to make; 2 lack what they are made from"
-    assert line == f"2 of 9: filter_scores: {end}"
+    assert step.begun(Examined({"a": None}, {}, {}, [])) == f"2 of 9: filter_scores: {end}"
+    assert all_ended([step]).endswith("no partitions made, 2 lack what they are made from")
+
+
+def test_of_many_reasons_the_most_frequent_are_named_and_the_others_counted():
+    step = Step(STAGES["filter_scores"], 2, 9)
+    stale = {str(i): f"changed: {i}" for i in range(7)} | {"a": "changed: 3"}
+    line = step.begun(Examined({}, stale, {}, []))
+    assert "(2 changed: 3, 1 changed: 0," in line
+    assert line.endswith(", 2 for other reasons)")
+    lost = {str(i): f"missing: {i}.jpg" for i in range(9)}
+    assert step.begun(Examined({}, lost, {}, [])).endswith("(9 with missing files)")
+    one = step.begun(Examined({}, {"a": "missing: a.jpg"}, {}, []))
+    assert one.endswith("(1 missing: a.jpg)")
 
 
 def test_a_step_says_what_was_made_in_which_time():

@@ -131,7 +131,8 @@ def _words(n: Mapping[str, int], settings: Settings) -> str:
     n_found = n["n_pairs"] + n["n_identical"]
     words = f"{counted(n_found, 'pair')} of images within max_eps {settings.duplicates.max_eps:g}"
     if n["n_identical"]:
-        words += f", {n['n_identical']:,} of them with equal embeddings"
+        of_them = f"{n['n_identical']:,} of them " if n_found > 1 else ""
+        words += f", {of_them}with equal embeddings"
     if n["n_in_dense_clumps"]:
         images = counted(n["n_in_dense_clumps"], "image")
         words += f"; {images} in clumps too dense to list every pair"

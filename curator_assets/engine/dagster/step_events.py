@@ -49,6 +49,7 @@ class StepEvents:
                     "made": step.n_made,
                     "fresh": step.n_fresh,
                     "failed": step.n_failed,
+                    "lacking what failed": step.n_lacking,
                     "seconds": round(step.seconds, 1),
                 }
             )
