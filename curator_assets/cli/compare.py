@@ -11,13 +11,13 @@ from typing import Any
 
 from curator_assets.cli.console import say
 from curator_assets.defs.output.verdicts import KEPT, VERDICTS, cause
+from curator_assets.number_words import count, size
 from curator_assets.questions.comparison import (
     ChangedSample,
     ShardChange,
     changed_keys,
     compare,
 )
-from curator_assets.report.page.number_words import count, size
 from curator_assets.settings import FilterRule
 from curator_assets.settings_file import load_settings
 from curator_assets.storage.tables.csv_cells import to_cell

@@ -18,10 +18,10 @@ from curator_assets.engine.intake import Intake, look
 from curator_assets.engine.intake_words import require_usable, unread_warning, why_removals_wait
 from curator_assets.engine.plan import StagePlan, plan
 from curator_assets.engine.progress import Watch
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.errors import named
 from curator_assets.models.identity import UNDECIDED
+from curator_assets.number_words import counted_or_no
 from curator_assets.questions.forecast.forecast import forecast
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings, settings_file
@@ -84,13 +84,13 @@ def print_plan(plans: list[StagePlan], intake: Intake, work: Work) -> None:
     elif intake.removed:
         fate = "is erased" if work.settings.on_removed == "erase" else "goes to trash/"
         n = len(intake.removed)
-        say(f"{counted(n, 'tar is', 'tars are')} gone: {named(intake.removed)}")
+        say(f"{counted_or_no(n, 'tar is', 'tars are')} gone: {named(intake.removed)}")
         whose = "its shard would be let go of; what was made of it"
         if n > 1:
             whose = "their shards would be let go of; what was made of them"
         say(f"{whose} {fate}")
     if intake.unregistered:
-        new = counted(len(intake.unregistered), "new shard")
+        new = counted_or_no(len(intake.unregistered), "new shard")
         say(f"{new}: {named(intake.unregistered)}")
     print_not_taken(intake.not_taken)
     if work.weights.model() is None:

@@ -9,7 +9,7 @@ from curator_assets.engine.freshness import Examined, in_short
 from curator_assets.engine.partitioning import Partitioning
 from curator_assets.engine.progress import duration
 from curator_assets.engine.stage import Stage
-from curator_assets.engine.words import counted
+from curator_assets.number_words import counted_or_no
 
 _UNITS = {Partitioning.SHARD: "shard", Partitioning.CELL_GROUP: "cell group"}
 _REASONS = 5
@@ -53,9 +53,9 @@ class Step:
         if unit is None:
             words = "to make" if n_stale else "fresh" if n_fresh else "can't be made"
         elif n_stale:
-            words = f"{counted(n_stale, unit)} to make, {n_fresh:,} fresh"
+            words = f"{counted_or_no(n_stale, unit)} to make, {n_fresh:,} fresh"
         else:
-            words = f"{counted(n_fresh, unit)} fresh, none to make"
+            words = f"{counted_or_no(n_fresh, unit)} fresh, none to make"
         named = reasons.most_common(_REASONS)
         why = ", ".join(reason if unit is None else f"{n:,} {reason}" for reason, n in named)
         if n_others := n_stale - sum(n for _, n in named):
@@ -86,6 +86,6 @@ def all_ended(steps: list[Step]) -> str:
     failed = f", {n_failed:,} failed" if n_failed else ""
     n_lacking = sum(step.n_lacking for step in steps)
     failed += f", {lack(n_lacking)}" if n_lacking else ""
-    made = counted(n_made, "partition")
+    made = counted_or_no(n_made, "partition")
     seconds = sum(step.seconds for step in steps)
-    return f"{counted(len(steps), 'step')} in {taken(seconds)}: {made} made{failed}"
+    return f"{counted_or_no(len(steps), 'step')} in {taken(seconds)}: {made} made{failed}"

@@ -19,8 +19,8 @@ from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import all_fresh, why_other_code
 from curator_assets.engine.partitioning import ALL, MissingInputError, Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.store import Store
@@ -129,7 +129,10 @@ def _open(work: Work) -> Iterator[Make]:
 def _words(told: Mapping[str, Any], _: Settings) -> str:
     if not told["n_images"]:
         return "one cell for everything: there is no image to train on yet"
-    cells, images = counted(told["n_clusters"], "cell"), counted(told["n_images"], "image")
+    cells, images = (
+        counted_or_no(told["n_clusters"], "cell"),
+        counted_or_no(told["n_images"], "image"),
+    )
     return f"{cells}, trained on {told['n_trained_on']:,} of {images}"
 
 

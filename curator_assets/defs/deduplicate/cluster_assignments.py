@@ -12,8 +12,8 @@ from curator_assets.defs.deduplicate.codebook_fit import ASSIGNED, MAX_DRIFT, tr
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.partitioning import ALL, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
@@ -62,8 +62,8 @@ def _open(work: Work) -> Iterator[Make]:
 
 
 def _words(n: Mapping[str, int], _: Settings) -> str:
-    images = counted(n["dagster/row_count"], "image in its cell", "images in their cells")
-    visits = counted(n["n_visits"], "visit to another cell", "visits to other cells")
+    images = counted_or_no(n["dagster/row_count"], "image in its cell", "images in their cells")
+    visits = counted_or_no(n["n_visits"], "visit to another cell", "visits to other cells")
     return f"{images}; {visits} near enough"
 
 

@@ -15,8 +15,8 @@ from curator_assets.defs.filter.filter_scores import FILTER_SCORES
 from curator_assets.engine.freshness import CODE, why_stale
 from curator_assets.engine.partitioning import ALL, MissingInputError, PartitionError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.tables import schemas
@@ -105,12 +105,15 @@ def _resolve(work: Work) -> Made:
 
 
 def _words(n: Mapping[str, int], settings: Settings) -> str:
-    images = counted(n["n_taking_part"], "image")
-    found = f"{counted(n['n_duplicates'], 'duplicate')} among {images}"
+    images = counted_or_no(n["n_taking_part"], "image")
+    found = f"{counted_or_no(n['n_duplicates'], 'duplicate')} among {images}"
     words = f"{found} at eps {settings.duplicates.eps:g}"
     if not n["n_duplicates"]:
         return words
-    groups, largest = counted(n["n_groups"], "group"), counted(n["largest_group"], "image")
+    groups, largest = (
+        counted_or_no(n["n_groups"], "group"),
+        counted_or_no(n["largest_group"], "image"),
+    )
     return f"{words}, in {groups}; the largest has {largest}"
 
 

@@ -9,8 +9,8 @@ from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.engine.partitioning import MissingInputError, Partitioning
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
+from curator_assets.number_words import counted_or_no
 from curator_assets.report.pictures.contact_sheets import ContactSheets
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
@@ -56,7 +56,7 @@ def _open(work: Work) -> Iterator[Make]:
 
 
 def _words(n: Mapping[str, int], settings: Settings) -> str:
-    found = counted(n["n_duplicates"], "duplicate")
+    found = counted_or_no(n["n_duplicates"], "duplicate")
     return f"{found} to remove here at eps {settings.duplicates.eps:g}"
 
 

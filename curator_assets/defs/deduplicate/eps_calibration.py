@@ -19,9 +19,9 @@ from curator_assets.defs.embed.single_images import touched
 from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
 from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Advanced, Dep, Inputs, Made, Make, OneByOne, Stage
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.engine.workers.supervision import supervised
+from curator_assets.number_words import counted_or_no
 from curator_assets.report.pictures.calibration_plot import calibration_chart
 from curator_assets.settings import Settings
 from curator_assets.storage import calibration, layout
@@ -70,10 +70,10 @@ def _open(work: Work) -> Iterator[Make]:
 
 
 def _words(told: Mapping[str, Any], _: Settings) -> str:
-    images = counted(told["n_sampled"], "image")
+    images = counted_or_no(told["n_sampled"], "image")
     words = f"copies of {images} compared with their originals"
     skipped = told["n_skipped"]
-    return f"{words}; {counted(skipped, 'image')} could not be copied" if skipped else words
+    return f"{words}; {counted_or_no(skipped, 'image')} could not be copied" if skipped else words
 
 
 EPS_CALIBRATION = Stage(

@@ -16,9 +16,9 @@ from curator_assets.defs.embed.shared_ids import shards_of_one_id_each
 from curator_assets.engine.freshness import why_other_code
 from curator_assets.engine.partitioning import MissingInputError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, Observed, OneByOne, Stage
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
@@ -129,12 +129,14 @@ def _files(group: str) -> tuple[str, str, str]:
 
 def _words(n: Mapping[str, int], settings: Settings) -> str:
     n_found = n["n_pairs"] + n["n_identical"]
-    words = f"{counted(n_found, 'pair')} of images within max_eps {settings.duplicates.max_eps:g}"
+    words = (
+        f"{counted_or_no(n_found, 'pair')} of images within max_eps {settings.duplicates.max_eps:g}"
+    )
     if n["n_identical"]:
         of_them = f"{n['n_identical']:,} of them " if n_found > 1 else ""
         words += f", {of_them}with equal embeddings"
     if n["n_in_dense_clumps"]:
-        images = counted(n["n_in_dense_clumps"], "image")
+        images = counted_or_no(n["n_in_dense_clumps"], "image")
         words += f"; {images} in clumps too dense to list every pair"
     return words
 

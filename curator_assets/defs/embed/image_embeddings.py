@@ -34,10 +34,10 @@ from curator_assets.engine.stage import (
     Stream,
     Streamed,
 )
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.engine.workers.supervision import supervised
 from curator_assets.masking import masked_error
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
@@ -129,7 +129,7 @@ def reused_words(work: Work, shards: Iterable[str]) -> str:
 def _words(n: Mapping[str, int], _: Settings) -> str:
     made = f"{n['n_encoded']:,} encoded, {n['n_reused']:,} reused from the same bytes"
     unreadable = f"{n['n_unreadable']:,}" if n["n_unreadable"] else "none"
-    return f"{counted(n['n_samples'], 'sample')}: {made}; {unreadable} unreadable"
+    return f"{counted_or_no(n['n_samples'], 'sample')}: {made}; {unreadable} unreadable"
 
 
 IMAGE_EMBEDDINGS = Stage(

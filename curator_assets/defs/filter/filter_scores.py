@@ -13,10 +13,10 @@ from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.embed.shared_ids import require_own_ids
 from curator_assets.engine.partitioning import Partitioning, UndecidedError
 from curator_assets.engine.stage import Dep, Inputs, Made, Make, OneByOne, Stage
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.models.head_files import HeadUnavailableError, head_file
 from curator_assets.models.identity import UNDECIDED
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.tables import schemas
@@ -81,10 +81,10 @@ def _open(work: Work) -> Iterator[Make]:
 
 
 def _words(n: Mapping[str, int], settings: Settings) -> str:
-    samples = counted(n["dagster/row_count"], "sample")
+    samples = counted_or_no(n["dagster/row_count"], "sample")
     if not settings.heads:
         return f"{samples}; there are no scores: the settings name no heads"
-    heads = counted(len(settings.heads), "head")
+    heads = counted_or_no(len(settings.heads), "head")
     return f"{samples}, scored by {heads}: {', '.join(settings.heads)}"
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator_assets.defs.filter.sample_rules import filter_reasons
-from curator_assets.engine.words import counted
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage.tables import schemas
 
@@ -74,6 +74,6 @@ def words_of_verdicts(n: Mapping[str, int], settings: Settings) -> str:
     duplicates = ("duplicate", "duplicates")
     if settings.duplicates.rule == "greedy" and n["n_duplicates"]:
         duplicates = "duplicate of a kept image", "duplicates of kept images"
-    parts.append(counted(n["n_duplicates"], *duplicates))
+    parts.append(counted_or_no(n["n_duplicates"], *duplicates))
     parts += [f"{n[f'n_{why}']:,} {why}" for why in ("filtered", "unreadable") if n[f"n_{why}"]]
-    return f"{counted(n['n_samples'], 'sample')}: {', '.join(parts)}"
+    return f"{counted_or_no(n['n_samples'], 'sample')}: {', '.join(parts)}"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import dagster as dg
 
 from curator_assets.defs.source.tar_shards import TAR_SHARDS
-from curator_assets.engine.words import counted
 from curator_assets.masking import masked, masked_errors
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import POLL_SECONDS, LeaseWatch
 from curator_assets.storage.ledger import Ledger
@@ -69,7 +69,7 @@ def build_tar_sensor(settings: Settings, refresh: dg.JobDefinition) -> dg.Sensor
             write_listing(store, Listing(now, known))
         killed = _fail_killed_runs(context.instance, store, refresh.name, watch)
         if not change.ready and not change.removed and not killed:
-            lines = [f"{counted(len(now), 'tar')} in the source"]
+            lines = [f"{counted_or_no(len(now), 'tar')} in the source"]
             lines[0] += ", none of them new and whole" if now else ""
             lines += not_taken_lines(_not_taken(looked, change, before, now, tars, settings))
             return dg.SkipReason(masked(" ".join(f"{line}." for line in lines)))

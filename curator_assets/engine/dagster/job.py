@@ -21,9 +21,9 @@ from curator_assets.engine.progress import Watch
 from curator_assets.engine.refresh import Pass
 from curator_assets.engine.stage import Graph
 from curator_assets.engine.trash import erase_let_go
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.masking import masked_error
+from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import hold_lease
 from curator_assets.storage.shards.not_taken import write_not_taken
@@ -92,7 +92,10 @@ def refresh_job(
                 chosen = frozenset(chosen_shards(config.shards, intake.shards))
             let_go(intake, graph, settings, registry)
             register(intake, settings, registry)
-            new, n_removed = counted(len(intake.unregistered), "new shard"), len(intake.removed)
+            new, n_removed = (
+                counted_or_no(len(intake.unregistered), "new shard"),
+                len(intake.removed),
+            )
             context.log.info("%s, %s removed", new, f"{n_removed:,}" if n_removed else "none")
             watch.looked(intake)
             if not intake.shards:

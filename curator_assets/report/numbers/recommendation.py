@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from curator_assets.number_words import counted
 from curator_assets.report.numbers.calibrated_eps import calibrated_eps
 from curator_assets.report.numbers.cosine_bands import Band
 from curator_assets.report.numbers.cosine_grid import CosineGrid
@@ -18,7 +19,7 @@ from curator_assets.report.numbers.marked_precision import (
     marked_precision,
 )
 from curator_assets.report.numbers.marks_needed import marks_needed
-from curator_assets.report.numbers.recommendation_words import cosine_range, percent, plural
+from curator_assets.report.numbers.recommendation_words import cosine_range, percent
 from curator_assets.report.numbers.score_interval import is_refuted
 
 
@@ -76,7 +77,7 @@ def recommendation(
     n, right = evidence.n_identical, evidence.n_identical_right
     if is_refuted(np.array(right), np.array(n), wished):
         why = (
-            f"Even of {plural(n, 'marked pair')} of cosine 1 only {right:,} count as duplicates: "
+            f"Even of {counted(n, 'marked pair')} of cosine 1 only {right:,} count as duplicates: "
             "the model can't tell these images apart."
         )
         return Recommendation(0.0, 0.0, 0.0, "verdicts", why, None, None, left_out)
@@ -123,7 +124,7 @@ def _why(found: MarkedPrecision, place: int, largest: int, wished: float) -> str
     chance = ", which one wrong pair can't refute" if found.share[place] < wished else ""
     beyond = f" No pair lies from there to eps {found.eps[largest]:g}." if largest > place else ""
     return (
-        f"Of the {plural(n_pairs, 'pair')} up to {eps} that are not identical {known}, {right:,} "
+        f"Of the {counted(n_pairs, 'pair')} up to {eps} that are not identical {known}, {right:,} "
         f"as duplicate: {percent(float(found.share[place]))}{share}. "
         f"The target is {percent(wished)}{chance}.{beyond}"
     )
@@ -141,7 +142,7 @@ def _by_copies(
     last_open, n_marked = found.largest(found.is_open), int(evidence.n_marked.sum())
     more, where = (None, None) if last_open is None else _narrowing(found, last_open, wished)
     high = float(found.eps[last_open]) if last_open is not None and n_marked else None
-    too_few = f"{plural(n_marked, 'marked pair')} can't tell yet. " if n_marked else ""
+    too_few = f"{counted(n_marked, 'marked pair')} can't tell yet. " if n_marked else ""
     if copies is None:
         why = f"{too_few}Mark pairs, or run curate calibrate ({why_no_copies})."
         return Recommendation(None, None, high, "none", why, more, where, left_out)

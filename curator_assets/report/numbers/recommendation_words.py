@@ -9,11 +9,6 @@ def percent(share: float) -> str:
     return f"{'99.9' if rounded == '100' and share < 1 else rounded} %"
 
 
-def plural(n: int, noun: str) -> str:
-    """1 pair, 2 pairs."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
 def cosine_range(eps_to: float, eps_from: float) -> str:
     """The cosines between two eps."""
     return f"cosine {1 - eps_to:.6g} to {1 - eps_from:.6g}"

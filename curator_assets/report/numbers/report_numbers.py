@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from curator_assets.number_words import counted, plural
 from curator_assets.report.numbers.changes import Change, changes, read_last
 from curator_assets.report.numbers.cluster_map import cells
 from curator_assets.report.numbers.duplicate_tables import DuplicateTables

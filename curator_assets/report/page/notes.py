@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from curator_assets.number_words import count, counted, percent, plural
 from curator_assets.report.numbers.funnel import totals
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.report_numbers import ReportNumbers
-from curator_assets.report.page.number_words import count, counted, percent, plural
 from curator_assets.report.pictures.report_pictures import ReportPictures
 from curator_assets.storage import layout
 

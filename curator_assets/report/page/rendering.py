@@ -11,12 +11,13 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from curator_assets import number_words
 from curator_assets.control_characters import escaped_lines
 from curator_assets.report.numbers.funnel import label
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.report_numbers import ReportNumbers
 from curator_assets.report.numbers.sample_counts import RATES, Counts
-from curator_assets.report.page import commands, number_words
+from curator_assets.report.page import commands
 from curator_assets.report.page.notes import notes
 from curator_assets.report.page.settings_table import setting_rows
 from curator_assets.report.page.terms import TERMS

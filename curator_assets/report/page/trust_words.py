@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from curator_assets.number_words import count, counted, percent, plural
 from curator_assets.report.numbers.trust import RecallFound, Trust
-from curator_assets.report.page.number_words import count, counted, percent, plural
 
 
 def trust_sentence(trust: Trust, eps: float) -> str:

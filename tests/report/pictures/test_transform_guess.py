@@ -81,8 +81,14 @@ def test_several_may_hold():
     part = image.crop((0, 0, width * 3 // 4, height * 3 // 4))
     small = part.resize((width // 2, height // 2))
     assert guess(kept, seen(encoded(part))) == "cropped to 56\N{NO-BREAK SPACE}% of its area"
-    assert guess(kept, seen(encoded(small))) == "cropped to 56\N{NO-BREAK SPACE}% of its area, scaled down"
-    assert guess(seen(encoded(part)), kept) == "shows more: the kept image is 56\N{NO-BREAK SPACE}% of it"
+    assert (
+        guess(kept, seen(encoded(small)))
+        == "cropped to 56\N{NO-BREAK SPACE}% of its area, scaled down"
+    )
+    assert (
+        guess(seen(encoded(part)), kept)
+        == "shows more: the kept image is 56\N{NO-BREAK SPACE}% of it"
+    )
 
 
 def test_the_same_pixels_in_other_bytes_are_not_called_re_encoded():

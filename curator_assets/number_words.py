@@ -1,4 +1,4 @@
-"""Numbers in words, alike everywhere in the report."""
+"""Numbers in words, alike wherever they are read."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def plural(number: int, one: str, many: str | None = None) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """1 as `1 image`, 1234 as `1,234 images`."""
     return f"{count(number)} {plural(number, one, many)}"
+
+
+def counted_or_no(number: int, one: str, many: str | None = None) -> str:
+    """Likewise, but 0 as `no images`."""
+    return counted(number, one, many) if number else f"no {plural(0, one, many)}"
 
 
 def percent(share: float) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from curator_assets.report.page.number_words import counted, number, percent, plural, size
+from curator_assets.number_words import counted, number, percent, plural, size
 
 
 @pytest.mark.parametrize(
