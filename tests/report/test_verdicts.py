@@ -59,18 +59,20 @@ def marked(finished, given):
 
 
 def test_a_small_corpus_with_all_pairs_marked_gets_the_plain_answer(marked, finished):
-    farthest = min(
-        F32(row["cosine"])
-        for row in pl.read_csv(finished.folder / "curated/report/pairs_to_mark.csv").to_dicts()
-    )
-    found = marked(lambda _: "duplicate").recommendation
-    assert (found.eps, found.low, found.high, found.n_more) == (0.03, 0.03, 0.03, None)
-    found = marked(lambda cosine: "duplicate" if F32(cosine) > farthest else "different")
+    to_mark = pl.read_csv(finished.folder / "curated/report/pairs_to_mark.csv")
+    farthest, *others = sorted(F32(cosine) for cosine in to_mark["cosine"])
     typed = [float(f"{eps:.3g}") for eps in np.arange(0.0001, 0.03, 0.0001)]
-    plain = max(eps for eps in typed if F32(1 - eps) > farthest)
-    assert plain <= found.recommendation.eps < plain + 0.0001
-    assert F32(1 - found.recommendation.eps) > farthest
-    assert found.recommendation.low == found.recommendation.eps == found.recommendation.high
+
+    def smallest(cosine):
+        return min(eps for eps in typed if F32(1 - eps) <= cosine)
+
+    found = marked(lambda _: "duplicate").recommendation
+    assert smallest(farthest) - 0.0001 < found.eps == found.low <= smallest(farthest)
+    assert (found.high, found.n_more) == (0.03, None)
+    found = marked(lambda cosine: "duplicate" if F32(cosine) > farthest else "different")
+    recommended = found.recommendation
+    assert smallest(others[0]) - 0.0001 < recommended.eps == recommended.low <= smallest(others[0])
+    assert recommended.eps < recommended.high < smallest(farthest)
     assert found.summary["recommended_eps"] == found.recommendation.eps
     assert found.summary["recommended_by"] == "verdicts"
 
@@ -105,7 +107,7 @@ def test_trust_is_what_the_tables_say(marked, finished):
     removed = [row for row in rows if row["eps_to"] <= 0.01]
     assert trust.n_marked == sum(row["n_marked"] for row in removed) > 0
     assert trust.n_marked_duplicate == sum(row["n_duplicate"] for row in removed)
-    assert 0 < trust.low < trust.high <= 1
+    assert trust.low == trust.high == trust.n_marked_duplicate / trust.n_marked  # all are marked
     told = finished.ledger.read("pair_recall").state
     assert (trust.recall.n_true, trust.recall.n_found) == (told["n_true"], told["n_found"])
     assert trust.recall.n_found == trust.recall.n_true > 0

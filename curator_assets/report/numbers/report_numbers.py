@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from curator_assets.number_words import counted, plural
@@ -69,7 +68,7 @@ def _recommendation(given: Given, duplicates: DuplicateTables) -> Recommendation
         return found
     n_removed = given.resolver.n_removed_at(sorted({0.0, found.eps}))
     within = duplicates.grid.eps <= found.eps
-    n_counted = int(np.maximum(evidence.n_pairs, evidence.n_marked)[within].sum())
+    n_counted = int(evidence.n_pairs[within].sum())
     n_others = n_removed[found.eps] - n_removed[0.0] - n_counted
     why = found.why
     if n_others > 0:
@@ -96,8 +95,8 @@ def _recommended(given: Given, duplicates: DuplicateTables) -> Recommendation:
 def _trust(given: Given, duplicates: DuplicateTables, summary: Mapping[str, Any]) -> Trust:
     chosen, kept, numbers = given.settings.duplicates, duplicates.kept_images, given.row_numbers
     n_marked, n_right = marked_removals(duplicates.marks, chosen.eps)
-    grid, evidence = duplicates.grid, duplicates.evidence
-    n_pairs = int(evidence.n_pairs[grid.eps <= chosen.eps].sum())
+    evidence, within = duplicates.evidence, duplicates.grid.eps <= chosen.eps
+    n_pairs = int((evidence.n_pairs + evidence.n_absent)[within].sum())
     low, high = share_interval(n_right, n_marked, n_pairs)
     spans = [numbers.rows_of(shard) for shard in given.shards]
     return Trust(

@@ -14,6 +14,13 @@ def test_the_interval_is_wilsons():
     np.testing.assert_allclose(wilson(45, 50), (0.7864, 0.9565), atol=1e-4)
 
 
+def test_of_few_pairs_a_share_is_surer_and_known_once_all_are_marked():
+    lows, highs = zip(*(wilson(45, 50, n_all) for n_all in (50, 51, 100, 1000, 1e9)), strict=True)
+    assert (lows[0], highs[0]) == (0.9, 0.9)
+    assert sorted(lows, reverse=True) == list(lows) and sorted(highs) == list(highs)
+    np.testing.assert_allclose((lows[-1], highs[-1]), wilson(45, 50), atol=1e-4)
+
+
 def test_a_share_is_refuted_where_the_interval_lies_below_it():
     for n in range(1, 40):
         right = np.arange(n + 1)
@@ -24,14 +31,14 @@ def test_a_share_is_refuted_where_the_interval_lies_below_it():
 
 
 def test_precision_of_each_band():
-    counts, middles = {0: (5, 4, 4), 1: (9, 20, 19)}, (1.0, 0.995)
+    counts, middles = {0: (5, 4, 4), 1: (50, 20, 19)}, (1.0, 0.995)
     marked = [
         Mark(f"{i}-{j}", "k", middles[i], j < right)
         for i, (_, n, right) in counts.items()
         for j in range(n)
     ]
     rows = precision({i: n for i, (n, _, _) in counts.items()}, BANDS, marked).to_dicts()
-    assert [row["n_pairs"] for row in rows] == [5, 9, 0, 0, 0, 0, 0]
+    assert [row["n_pairs"] for row in rows] == [5, 50, 0, 0, 0, 0, 0]
     assert (rows[1]["n_marked"], rows[1]["n_duplicate"], rows[1]["precision"]) == (20, 19, 0.95)
-    assert (rows[1]["low"], rows[1]["high"]) == wilson(19, 20)
+    assert (rows[1]["low"], rows[1]["high"]) == wilson(19, 20, 50)
     assert (rows[2]["precision"], rows[2]["low"], rows[2]["high"]) == (None, 0, 1)

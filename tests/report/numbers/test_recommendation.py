@@ -50,9 +50,11 @@ def test_the_grid_holds_what_a_person_would_type_and_counts_as_the_search_decide
 
 
 def test_few_pairs_all_marked_get_an_answer():
-    assert by_marks([0.01, 0.02], {0.01: True, 0.02: True}).eps == 0.06  # nothing lies beyond
+    found = by_marks([0.01, 0.02], {0.01: True, 0.02: True})
+    assert (found.eps, found.low, found.high) == (0.02, 0.02, 0.06)  # nothing lies beyond
+    assert found.why.endswith("No pair lies from there to eps 0.06.")
     found = by_marks([0.01, 0.0213, 0.03], {0.01: True, 0.0213: False, 0.03: True})
-    assert (found.eps, found.low, found.high) == (0.0212, 0.0212, 0.0212)
+    assert (found.eps, found.low, found.high) == (0.01, 0.01, 0.0212)
     assert (found.evidence, found.n_more, found.where) == ("verdicts", None, None)
     assert "all are marked, 1 as duplicate: 100 %" in found.why
 
@@ -89,7 +91,7 @@ def test_a_wrong_pair_at_a_high_cosine_is_a_share_and_no_jump():
     found = by_marks(EVEN, {eps: right for eps, right in fewer.items() if eps < 0.04})
     assert EVEN[395] <= found.eps < EVEN[400]
     assert found.low < 0.001 and "98.7 %" in found.why
-    assert found.why.endswith("Wished are 99 %, which one wrong pair can't refute.")
+    assert found.why.endswith("The target is 99 %, which one wrong pair can't refute.")
     exactly = by_marks(EVEN[:80], {float(eps): i != 5 for i, eps in enumerate(EVEN[:80])})
     assert exactly.eps < EVEN[5]  # nothing is left to chance
     marks |= {float(EVEN[8]): False, float(EVEN[12]): False}
@@ -135,7 +137,7 @@ def test_marks_of_pairs_that_are_no_more_leave_those_that_there_are_unmarked():
     n_pairs = GRID.counts(F32(1 - pairs))
     known, other = (Evidence.of(GRID, n_pairs, marks, absent) for absent in ([], marks))
     found = recommended(known)
-    assert (found.eps, found.low, found.n_more) == (0.06, 0.06, None)
+    assert (found.eps, found.low, found.n_more) == (0.0595, 0.0595, None)
     assert "all are marked" in found.why
     found = recommended(other)
     assert found.low < 0.01 < found.eps and 20 < found.n_more <= 40  # of the pairs that there are
@@ -145,9 +147,9 @@ def test_marks_of_pairs_that_are_no_more_leave_those_that_there_are_unmarked():
 
 
 def plainly(pairs: list[float], right: list[bool], wished: float) -> float:
-    """The largest eps of the grid by the rule, where all pairs are marked, by loops."""
+    """The eps by the rule, where all pairs are marked, by loops."""
     rows = sorted(zip(pairs, right, strict=True))
-    found = 0.0
+    found, n_found = 0.0, 0
     for eps in GRID.eps.tolist():
         inside = [is_right for at, is_right in rows if F32(1 - at) >= F32(1 - eps)]
         beyond = [is_right for at, is_right in rows if F32(1 - at) < F32(1 - eps)]
@@ -155,7 +157,8 @@ def plainly(pairs: list[float], right: list[bool], wished: float) -> float:
         precise = sum(inside) >= wished * len(inside) and farthest_is_inside
         ends = [inside[i:] for i in range(len(inside)) if not inside[i]]
         if precise and all(wilson(sum(end), len(end))[1] >= wished for end in ends):
-            found = eps
+            found = eps if not inside or len(inside) > n_found else found
+            n_found = len(inside)
     return found
 
 
