@@ -100,9 +100,10 @@ def _observe(work: Work) -> Iterator[Observed]:
         "search": duplicates.search,
         "cpu_seconds": time.process_time() - began,
     }
-    if recall_in_force(work) is None:  # the same pairs, asked of other images, change no report
+    known, asked = _recall_record(work), {"recall_queries": duplicates.recall_queries}
+    if known is None or not asked.items() <= known.items():  # else no report is to change by it
         state = {"n_queries": recall.n_queries, "n_true": recall.n_true, "n_found": recall.n_found}
-        work.ledger.write(RECALL_RECORD, None, Entry(pairs_version(work), "", state=state))
+        work.ledger.write(RECALL_RECORD, None, Entry(_searched(work), "", state=state | asked))
     yield Observed(_RECALL, recall.recall >= MIN_RECALL[duplicates.search], found)
 
 
@@ -117,10 +118,19 @@ def pairs_version(work: Work) -> str:
 
 def recall_in_force(work: Work) -> Mapping[str, int] | None:
     """`n_queries`, `n_true` and `n_found` of the pairs in force; None if it was not measured."""
+    known = _recall_record(work) if work.settings.duplicates.recall_queries else None
+    return known and {name: known[name] for name in ("n_queries", "n_true", "n_found")}
+
+
+def _recall_record(work: Work) -> Mapping[str, int] | None:
+    """What was found of the pairs in force, and the setting by which; None without any."""
     entry = work.ledger.read(RECALL_RECORD)
-    asked = work.settings.duplicates.recall_queries
-    is_of_these = entry is not None and asked and entry.fingerprint == pairs_version(work)
-    return entry.state if entry is not None and is_of_these else None
+    return entry.state if entry is not None and entry.fingerprint == _searched(work) else None
+
+
+def _searched(work: Work) -> str:
+    """Of the pairs, and how far they were searched: a fast search may find no more farther."""
+    return hash_of([pairs_version(work), work.settings.duplicates.max_eps])
 
 
 def _files(group: str) -> tuple[str, str, str]:

@@ -46,21 +46,23 @@ def calibrated_eps(
     same = [copies[name] for name in SAME_PICTURE if name in copies]
     random = copies.get(RANDOM_PAIRS, np.zeros(0, np.float32))
     if not same or not len(random) or not len(grid.eps):
-        return CalibratedEps(None, None, None, "The calibration has no pairs to compare with.")
+        return _none("The calibration has no pairs to compare with.")
     found, found_random = (_found(grid, cosines) for cosines in (np.concatenate(same), random))
     nearest = float(np.quantile(random, NEAR_RANDOM))
     is_clear = grid.eps <= (1 - nearest) / 2
     if at_most is not None:
         is_clear &= grid.eps <= at_most
     if not is_clear.any():
-        return CalibratedEps(
-            None,
-            None,
-            None,
+        return _none(
             f"{percent(1 - NEAR_RANDOM)} of random pairs lie above cosine {nearest:.4g}: the "
             "images are all alike, to the model, so copies can't decide. Mark pairs.",
         )
     last = int(np.flatnonzero(is_clear)[-1])
+    if not found[last]:
+        return _none(
+            "No copy that was only re-encoded or resized lies within the largest eps that can be "
+            f"had, {grid.eps[last]:g}."
+        )
     place = min(int(np.searchsorted(found, NEARLY_ALL)), last)
     low = min(int(np.searchsorted(found, MOST)), place)
     is_enough = found[place] >= NEARLY_ALL
@@ -73,6 +75,10 @@ def calibrated_eps(
         f"resized ({aim}) and {percent(float(found_random[place]))} of random pairs, of which "
         f"{percent(NEAR_RANDOM)} lie below cosine {nearest:.3f}. Marked pairs would tell more.",
     )
+
+
+def _none(why: str) -> CalibratedEps:
+    return CalibratedEps(None, None, None, why)
 
 
 def _found(grid: CosineGrid, cosines: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def make_bands(eps: float, max_eps: float) -> list[Band]:
     """`identical`, equal steps to the chosen eps, equal steps from there to `max_eps`."""
     within = [eps * i / N_WITHIN for i in range(N_WITHIN + 1)]
     beyond = [eps + (max_eps - eps) * i / N_BEYOND for i in range(N_BEYOND + 1)]
-    edges = [float(f"{edge:.4g}") for edge in (*within[:-1], *beyond)]
+    edges = [min(float(f"{edge:.4g}"), max_eps) for edge in (*within[:-1], *beyond)]
     edges[N_WITHIN], edges[-1] = eps, max_eps
     steps = sorted(set(edges))
     return [Band(0, 0, True), *(Band(low, high, high <= eps) for low, high in pairwise(steps))]

@@ -265,6 +265,25 @@ def test_recall_is_measured_as_far_as_it_has_to_be_shown(project, monkeypatch):
     assert found.found["n_queries"] <= 7
 
 
+def test_recall_in_force_is_of_these_pairs_and_changes_with_what_was_asked(project):
+    def n_queries():
+        found = near_duplicate_pairs.recall_in_force(project.work())
+        return found and found["n_queries"]
+
+    project.duplicates = {"recall_queries": 30}
+    assert len(list(near_duplicate_pairs._observe(project.work()))) == 1
+    first = n_queries()
+    assert 0 < first <= 30
+    project.duplicates = {"recall_queries": 50}
+    assert n_queries() == first  # it was measured all the same
+    assert len(list(near_duplicate_pairs._observe(project.work()))) == 1
+    assert first < n_queries() <= 50
+    project.duplicates = {"recall_queries": 50, "max_eps": 0.0501}
+    assert n_queries() is None  # whether or not there are pairs in between
+    project.duplicates = {"recall_queries": 0}
+    assert n_queries() is None
+
+
 def test_recall_sees_pairs_that_are_gone(project):
     project.duplicates = {"recall_queries": 300}
     work = project.work()

@@ -12,3 +12,4 @@ def test_bands_are_bounded_by_eps_and_max_eps():
     assert [(b.eps_from, b.eps_to) for b in make_bands(0, 0)] == [(0, 0)]
     assert [b.eps_to for b in make_bands(0, 0.02)] == [0, 0.01, 0.02]
     assert [b.eps_to for b in make_bands(0.02, 0.02)] == [0, 0.005, 0.01, 0.015, 0.02]
+    assert make_bands(0.123456, 0.123458)[-1].eps_to == 0.123458  # and no rounded one beyond

@@ -230,6 +230,8 @@ def test_copies_do_not_speak_for_an_eps_that_finds_random_pairs_or_that_verdicts
     found = recommended(evidence_of(EVEN, []), copies=copies(same, random))
     assert (found.eps, found.high) == (0.0124, 0.0124)
     assert "95 % is not reached, though aimed at" in found.why
+    found = recommended(evidence_of(EVEN, []), copies=copies(same - 0.0601, random))
+    assert (found.eps, found.evidence) == (None, "none") and "No copy" in found.why
     random[:20] = 1
     found = recommended(evidence_of(EVEN, []), copies=copies(same, random))
     assert (found.eps, found.evidence) == (None, "none") and "all alike" in found.why
