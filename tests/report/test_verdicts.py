@@ -77,6 +77,23 @@ def test_a_small_corpus_with_all_pairs_marked_gets_the_plain_answer(marked, fini
     assert found.summary["recommended_by"] == "verdicts"
 
 
+def test_what_the_recommended_eps_removes_is_told_and_pairs_that_nobody_was_shown(
+    marked, given, monkeypatch
+):
+    resolve = given.resolver.n_removed_at
+    found = marked(lambda _: "duplicate").recommendation
+    assert found.n_removed == resolve([found.eps])[found.eps] > 0
+    assert "was counted" not in found.why and "were counted" not in found.why
+    monkeypatch.setattr(
+        given.resolver,
+        "n_removed_at",
+        lambda grid: {eps: resolve(grid)[eps] + 2 * (eps > 0) for eps in grid},
+    )
+    other = marked(lambda _: "duplicate").recommendation
+    assert (other.eps, other.n_removed) == (found.eps, found.n_removed + 2)
+    assert "about 2 pairs that it removes are not among those that were counted here" in other.why
+
+
 def test_a_mark_is_of_a_pair_that_there_is_whichever_of_the_two_is_kept(marked, vectors):
     found = marked(lambda _: "duplicate").duplicates
     mark = found.marks[0]

@@ -60,7 +60,9 @@ def _marks(trust: Trust) -> str:
         return "no removed pair was marked by a person"
     share = percent(trust.n_marked_duplicate / trust.n_marked)
     sure = ""
-    if trust.low is not None and trust.high is not None:
+    if trust.low == trust.high:
+        sure = ", and all such pairs are marked"
+    elif trust.low is not None and trust.high is not None:
         sure = f", at 95 % confidence between {percent(trust.low)} and {percent(trust.high)}"
     return (
         f"{count(trust.n_marked_duplicate)} of {counted(trust.n_marked, 'marked pair')} that eps "

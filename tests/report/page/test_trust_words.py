@@ -39,6 +39,7 @@ def test_what_was_measured_is_one_sentence(trust):
             {"n_marked": 1, "n_marked_duplicate": 1, "low": 0.2, "high": 1.0},
             "1 of 1 marked pair that eps removes is a duplicate (100.00 %, at 95 %",
         ),
+        ({"low": 0.975, "high": 0.975}, "are duplicates (97.50 %, and all such pairs are marked)"),
         ({"n_removed": 1}, "Exact search: the one removed image has a kept one within eps 0.03"),
         ({"n_removed": 0}, "Exact search: no image was removed as a duplicate;"),
         ({"n_without_kept": 1}, "1 of 1,234 removed images has no kept one within eps 0.03"),
@@ -56,4 +57,5 @@ def test_where_nothing_was_removed_no_marks_are_missed(trust):
 
 
 def test_verdicts_that_do_not_add_up_are_not_said_to(trust):
-    assert "add up" not in trust_sentence(replace(trust, accounted=False), 0.03)
+    assert "has one verdict" in trust_sentence(trust, 0.03)
+    assert "has one verdict" not in trust_sentence(replace(trust, accounted=False), 0.03)
