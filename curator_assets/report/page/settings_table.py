@@ -18,7 +18,7 @@ class SettingRow:
     Attributes:
         key: its dotted name.
         value: in words.
-        default: likewise, where the value is another one; None otherwise.
+        default: likewise; None where a value must be given.
         about: what it means.
     """
 
@@ -26,6 +26,11 @@ class SettingRow:
     value: str
     default: str | None
     about: str
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it is not as by default."""
+        return self.value != self.default
 
 
 def setting_rows(
@@ -65,10 +70,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 def _row(key: str, value: Any, field: FieldInfo) -> SettingRow:
     default = field.get_default(call_default_factory=False)
     default = list(default) if isinstance(default, tuple) else default
-    is_default = field.is_required() or value == default
-    return SettingRow(
-        key, _words(value), None if is_default else _words(default), field.description or ""
-    )
+    told = None if field.is_required() else _words(default)
+    return SettingRow(key, _words(value), told, field.description or "")
 
 
 def _words(value: Any) -> str:

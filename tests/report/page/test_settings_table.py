@@ -15,7 +15,7 @@ def test_each_setting_has_its_value_and_its_meaning():
     assert (rows["marker"].value, rows["heads"].value) == ("none", "none")
     assert rows["clusters.retrain"].value == "true"
     assert all(row.about for key, row in rows.items() if key != "filters")
-    assert not [key for key, row in rows.items() if row.default is not None]
+    assert [key for key, row in rows.items() if row.is_chosen] == ["source", "output"]
 
 
 def test_what_differs_from_its_default_says_so_also_in_lists_and_mappings():
@@ -24,8 +24,13 @@ def test_what_differs_from_its_default_says_so_also_in_lists_and_mappings():
         heads={"beauty": {"weights": "w.pt", "embedding_model": "ViT-L-14"}},
         filters=[{"score": "beauty", "min": 0.5}, {"score": "width", "min": 9}],
     )
-    changed = {key: (row.value, row.default) for key, row in rows.items() if row.default}
-    assert changed == {
+    chosen = {key: (row.value, row.default) for key, row in rows.items() if row.is_chosen}
+    assert chosen == {
+        "source": ("s3://***@tars", None),
+        "output": ("out", None),
+        "heads.beauty.weights": ("w.pt", None),
+        "filters[0].score": ("beauty", None),
+        "filters[1].score": ("width", None),
         "duplicates.eps": ("0.02", "0.03"),
         "duplicates.keep": ("best", "first"),
         "duplicates.best_by": ('["width", "n_bytes"]', "none"),
@@ -33,4 +38,3 @@ def test_what_differs_from_its_default_says_so_also_in_lists_and_mappings():
         "filters[0].min": ("0.5", "none"),
         "filters[1].min": ("9.0", "none"),
     }
-    assert rows["filters[1].score"].value == "width"
