@@ -19,18 +19,15 @@ class SettingRow:
         key: its dotted name.
         value: in words.
         default: likewise; None where a value must be given.
+        is_chosen: whether it is not as by default.
         about: what it means.
     """
 
     key: str
     value: str
     default: str | None
+    is_chosen: bool
     about: str
-
-    @property
-    def is_chosen(self) -> bool:
-        """Whether it is not as by default."""
-        return self.value != self.default
 
 
 def setting_rows(
@@ -70,8 +67,9 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 def _row(key: str, value: Any, field: FieldInfo) -> SettingRow:
     default = field.get_default(call_default_factory=False)
     default = list(default) if isinstance(default, tuple) else default
-    told = None if field.is_required() else _words(default)
-    return SettingRow(key, _words(value), told, field.description or "")
+    words, told = _words(value), None if field.is_required() else _words(default)
+    is_chosen = words != told and value != default
+    return SettingRow(key, words, told, is_chosen, field.description or "")
 
 
 def _words(value: Any) -> str:
