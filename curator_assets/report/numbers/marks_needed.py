@@ -13,8 +13,9 @@ _STEPS = 50  # a step adds at least this share of the marks, so that there are f
 def marks_needed(found: MarkedPrecision, place: int, wished: float) -> tuple[int, list[slice]]:
     """How many more marks, all of them duplicates, make an eps sure at 95 %, and in which strata.
 
-    They go one after another to where they narrow the interval most. If that is not enough, all
-    pairs that are left are meant.
+    They go one after another to where they narrow the interval most, so that chosen otherwise a few
+    more are needed: 2 to 7 % of pairs drawn from these strata together, up to 40 % of each alike.
+    If all that are left are not enough, they are meant.
 
     Args:
         found: what the marks say.
