@@ -123,7 +123,8 @@ def reused_words(work: Work, shards: Iterable[str]) -> str:
     entries = [entry for shard in shards if (entry := work.entry(IMAGE_EMBEDDINGS, shard))]
     counts = ("n_encoded", "n_reused")
     n_encoded, n_reused = (sum(entry.state.get(n, 0) for entry in entries) for n in counts)
-    return f"{n_encoded:,} images embedded, {n_reused:,} taken from what was embedded before"
+    embedded = counted(n_encoded, "image")
+    return f"{embedded} embedded, {n_reused:,} taken from what was embedded before"
 
 
 def _words(n: Mapping[str, int], _: Settings) -> str:

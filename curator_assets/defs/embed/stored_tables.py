@@ -17,6 +17,7 @@ import pyarrow as pa
 from curator_assets.defs.embed.image_rows import NO_IMAGE, NOT_OF_THE_BYTES, TOO_MANY_BYTES
 from curator_assets.engine.in_order import in_threads
 from curator_assets.engine.trash import trash_store
+from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
 from curator_assets.settings import Settings
@@ -171,7 +172,8 @@ def index_tables(work: Work, asset: str) -> None:
     index.tidy(tables)
     missing = {table: at for table, at in tables.items() if table not in index.tables}
     if missing:
-        work.log.info("the rows of %d tables are indexed by content hash", len(missing))
+        n = counted(len(missing), "table")
+        work.log.info("the rows of %s are indexed by content hash", n)
     index.add(_keys_of_tables(work, missing))
     index.tidy(tables)
 

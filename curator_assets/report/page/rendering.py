@@ -25,7 +25,7 @@ from curator_assets.report.page.trust_words import trust_sentence
 from curator_assets.report.pictures.charts import score_chart
 from curator_assets.report.pictures.galleries import Galleries
 from curator_assets.report.pictures.report_pictures import ReportPictures
-from curator_assets.settings import Settings
+from curator_assets.settings import STATISTIC_COLUMNS, Settings
 from curator_assets.storage import layout
 from curator_assets.storage.shards.not_taken import when
 from curator_assets.storage.shards.shard_names import printable
@@ -148,6 +148,7 @@ def _scores(
     return [
         {
             "name": each.score,
+            "is_statistic": each.score in STATISTIC_COLUMNS,
             "chart": score_chart(each.score),
             "reasons": [rule.reason for rule in each.rules],
             "n_without": each.n_readable - int(each.counts.sum()),

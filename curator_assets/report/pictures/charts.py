@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from hashlib import blake2b
 from urllib.parse import quote
 
 import numpy as np
@@ -17,6 +18,7 @@ from curator_assets.report.pictures.calibration_plot import calibration_chart
 from curator_assets.report.pictures.chart_rendering import Chart, render
 
 MAX_HEAT_MAP_SHARDS = 200
+_MAX_NAME = 200  # characters; a file system takes 255, with what comes around it
 
 
 def draw_charts(given: Given, numbers: ReportNumbers) -> dict[str, Chart]:
@@ -25,8 +27,11 @@ def draw_charts(given: Given, numbers: ReportNumbers) -> dict[str, Chart]:
 
 
 def score_chart(score: str) -> str:
-    """The name of a score's chart; a score may be called anything."""
-    return f"score_{quote(score, safe='')}"
+    """The name of a score's chart, which a file can have; a score may be called anything."""
+    name = f"score_{quote(score, safe='')}"
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{name[: _MAX_NAME - 17]}_{blake2b(score.encode(), digest_size=8).hexdigest()}"
 
 
 def _drawn(given: Given, numbers: ReportNumbers) -> Iterator[Chart]:

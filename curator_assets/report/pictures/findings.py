@@ -44,6 +44,8 @@ def of_shard_pairs(counts: np.ndarray) -> str:
     row, column = np.unravel_index(counts.argmax(), counts.shape)
     n, within = int(counts.sum()), int(counts.trace())
     where = "" if row == column else f" with the kept image in shard {column + 1}"
+    if n == 1:
+        return f"1 duplicate, in shard {row + 1}{where or ' with the image kept'}."
     return (
         f"{_counted(n, 'duplicate')}, {within:,} of them in one shard with the image kept; "
         f"the most, {int(counts.max()):,}, in shard {row + 1}{where}."

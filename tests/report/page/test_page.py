@@ -91,3 +91,4 @@ def test_every_term_of_the_page_is_used_somewhere():
     templates = Path(rendering.__file__).parent.rglob("*.html.j2")
     used = set(re.findall(r'"([a-z_]+)"', "".join(path.read_text() for path in templates)))
     assert not set(TERMS) - used - set(STATISTIC_COLUMNS)
+    assert set(STATISTIC_COLUMNS) <= set(TERMS)

@@ -126,6 +126,12 @@ def test_names_in_any_script_make_no_warning_and_stand_in_no_chart(caplog):
         assert not any(name in chart.svg for name in NAMES)
 
 
+def test_the_file_of_a_score_of_any_length_has_a_name_of_its_own():
+    names = {score_chart("é" * n) for n in range(1, 400)}
+    assert len(names) == 399
+    assert max(map(len, names)) <= 200
+
+
 def test_a_chart_is_an_image_with_a_name_a_finding_and_ids_of_its_own():
     found = draw_charts(*given_and_numbers(["a", "b"]))
     seen = list[str]()
