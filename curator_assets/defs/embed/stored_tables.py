@@ -17,9 +17,9 @@ import pyarrow as pa
 from curator_assets.defs.embed.image_rows import NO_IMAGE, NOT_OF_THE_BYTES, TOO_MANY_BYTES
 from curator_assets.engine.in_order import in_threads
 from curator_assets.engine.trash import trash_store
-from curator_assets.engine.words import counted
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError
+from curator_assets.number_words import counted
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.content_index.index import ContentIndex, Keys

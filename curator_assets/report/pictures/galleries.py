@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from curator_assets.number_words import plural
 from curator_assets.report.numbers.cosine_bands import Band
 from curator_assets.report.numbers.near_threshold import NearThreshold
 from curator_assets.report.numbers.shown_images import Facts
@@ -160,9 +161,10 @@ def _band(band: Band, pairs: list[Pair], n_elsewhere: int, pictures: GalleryPict
     if any(pair.number for pair in pairs):
         about += f" These are the pairs to mark; a number is the line in {layout.PAIRS_TO_MARK}."
     if not pairs:
-        about = f"All {n_elsewhere} of the sample are shown at the top, among those nearest to eps."
+        about = f"Shown at the top, among those nearest to eps: {n_elsewhere}, the whole sample."
     elif n_elsewhere:
-        about += f" {n_elsewhere} more of the sample are shown at the top, nearest to eps."
+        are = plural(n_elsewhere, "is", "are")
+        about += f" {n_elsewhere} more of the sample {are} shown at the top, nearest to eps."
     title = band.name if band.removed else f"{band.name}: not removed"
     return Gallery(title, about, _rows(pairs, pictures))
 
