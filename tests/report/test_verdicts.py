@@ -144,6 +144,19 @@ def test_a_removed_image_without_a_kept_one_is_counted(given, finished):
     )
     found.kept_images.add(frame)
     assert found.kept_images.n_without_kept == len(other)
+    assert found.kept_images.n_not_looked_at == len(group) - len(other)
+
+
+def test_what_stands_for_a_removed_image_in_a_shard_that_is_left_out_is_not_vouched_for(
+    given, finished
+):
+    groups = finished.table("duplicates/groups.parquet")
+    last = groups["kept_shard"].mode().sort()[0]
+    left = replace(given, shards=[s for s in given.shards if s != last], behind=[last])
+    found = numbers_of(left, []).trust
+    assert (found.n_removed, found.n_without_kept) == (len(groups), 0)
+    assert found.n_not_looked_at == (groups["kept_shard"] == last).sum() > 0
+    assert numbers_of(given, []).trust.n_not_looked_at == 0
 
 
 @pytest.mark.parametrize("columns", [None, ["image_id", "kept_id", "cosine", "band", "verdict"]])

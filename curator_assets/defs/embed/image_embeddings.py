@@ -37,7 +37,7 @@ from curator_assets.engine.stage import (
 from curator_assets.engine.work import Purpose, Work
 from curator_assets.engine.workers.supervision import supervised
 from curator_assets.masking import masked_error
-from curator_assets.number_words import counted_or_no
+from curator_assets.number_words import counted, counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry

@@ -11,17 +11,20 @@ from curator_assets.report.numbers.duplicate_spread import GroupSizes
 from curator_assets.report.numbers.shard_frames import copied
 
 N_LARGEST = 6
+_LEAST = 3  # a group of two is a pair, and shown as one
 N_MEMBERS = 30  # of which those are shown that are shown nowhere else
 
 
 def largest_groups(frames: Iterable[pl.DataFrame], sizes: GroupSizes) -> list[tuple[str, int]]:
     """Kept id and size of the `N_LARGEST` largest groups, the largest first, ties by id.
 
+    Groups of two are pairs, and left out.
+
     Args:
         frames: of `removal_frames`.
         sizes: of all of them.
     """
-    least = _least_of_largest(sizes)
+    least = max(_least_of_largest(sizes), _LEAST)
     largest = pl.DataFrame(schema={"kept_id": pl.String, "size": pl.Int64})
     for frame in frames:
         sized = frame.select("kept_id", size=sizes.of(frame["kept_row"]))

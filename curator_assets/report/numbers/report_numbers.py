@@ -112,6 +112,7 @@ def _trust(given: Given, duplicates: DuplicateTables, summary: Mapping[str, Any]
         high=high,
         accounted=sum(summary[name] for name in COUNT_OF.values())
         == sum(rows.stop - rows.start for rows in spans),
+        n_not_looked_at=kept.n_not_looked_at,
     )
 
 

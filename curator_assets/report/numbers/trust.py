@@ -44,6 +44,7 @@ class Trust:
         low: the lower end of the 95 % interval of their share; None without any.
         high: the upper one.
         accounted: whether the samples by verdict are those that were embedded.
+        n_not_looked_at: removed images whose kept image lies in a shard that the report leaves out.
     """
 
     search: str
@@ -57,6 +58,7 @@ class Trust:
     low: float | None
     high: float | None
     accounted: bool
+    n_not_looked_at: int = 0
 
 
 class KeptImages:
@@ -72,7 +74,7 @@ class KeptImages:
     def __init__(self, numbers: RowNumbers, eps: float) -> None:
         self._numbers, self._least = numbers, np.float32(1 - eps)
         self._n_removed = np.zeros(numbers.n_rows, np.uint32)
-        self._n_beyond = self._n_not_kept = 0
+        self._n_beyond = self._n_not_kept = self._n_near = self._n_looked_at = 0
         self.lowest_cosine: float | None = None
 
     def add_removed(self, removed: pl.DataFrame) -> None:
@@ -84,21 +86,27 @@ class KeptImages:
             self.lowest_cosine = lowest if known is None else min(known, lowest)
         is_near = cosines >= self._least
         self._n_beyond += int((~is_near).sum())
+        self._n_near += int(is_near.sum())
         rows, counts = np.unique(removed["kept_row"].to_numpy()[is_near], return_counts=True)
         self._n_removed[rows] += counts.astype(np.uint32)
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take the verdicts of rows of `shard_frames.frames`."""
-        others = frame.filter(pl.col("verdict") != "kept").select("shard", "position")
-        for (shard,), rows in others.group_by("shard"):
+        for (shard,), rows in frame.select("shard", "position", "verdict").group_by("shard"):
             start = self._numbers.rows_of(str(shard)).start
-            referred = self._n_removed[start + rows["position"].to_numpy()]
-            self._n_not_kept += int(referred.sum(dtype=np.int64))
+            referred = self._n_removed[start + rows["position"].to_numpy()].astype(np.int64)
+            self._n_looked_at += int(referred.sum())
+            self._n_not_kept += int(referred[(rows["verdict"] != "kept").to_numpy()].sum())
 
     @property
     def n_without_kept(self) -> int:
         """Removed images without a kept one within eps, of all whose kept image was looked at."""
         return self._n_beyond + self._n_not_kept
+
+    @property
+    def n_not_looked_at(self) -> int:
+        """Removed images within eps of a kept one whose verdict has not come."""
+        return self._n_near - self._n_looked_at
 
 
 def marked_removals(marks: Sequence[Mark], eps: float) -> tuple[int, int]:

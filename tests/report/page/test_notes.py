@@ -71,6 +71,17 @@ def test_counts_that_differ(report):
     ]
 
 
+def test_counts_differ_where_shards_are_left_out_and_only_that_is_told(report):
+    report.given.behind = ["s"]
+    funnel = report.numbers.tables["funnel"]
+    fewer = pl.when(pl.col("verdict") == "duplicate").then(30).otherwise(pl.col("n_images"))
+    tables = dict(report.numbers.tables) | {"funnel": funnel.with_columns(n_images=fewer)}
+    report.numbers.tables = tables
+    assert [text[:25] for text in told(report)] == ["1 shard is left out, since"[:25]]
+    report.given.behind = []
+    assert "30 in the shards" in told(report)[0]
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_each_thing_is_told_in_the_number_it_has(report, n):
     report.given.behind = [f"s{i}" for i in range(n)]

@@ -44,6 +44,11 @@ def test_what_was_measured_is_one_sentence(trust):
         ({"n_removed": 0}, "Exact search: no image was removed as a duplicate;"),
         ({"n_without_kept": 1}, "1 of 1,234 removed images has no kept one within eps 0.03"),
         ({"n_without_kept": 2}, "2 of 1,234 removed images have no kept one within eps 0.03"),
+        (
+            {"n_not_looked_at": 34},
+            "1,200 of 1,234 removed images have a kept one within eps 0.03 (lowest cosine 0.9710), "
+            "and what stands for 34 lies in shards that are left out; ",
+        ),
         ({"lowest_cosine": None}, "has a kept one within eps 0.03;"),
     ],
 )
