@@ -37,17 +37,13 @@ def _kept_copies(trust: Trust, eps: float) -> str:
             f"{count(trust.n_without_kept)} of {counted(n, 'removed image')} "
             f"{plural(trust.n_without_kept, 'has', 'have')} no kept one within eps {eps:g}{lowest}"
         )
-<<<<<<< HEAD
-    which = "the one removed image" if n == 1 else f"each of the {count(n)} removed images"
-=======
     if left := trust.n_not_looked_at:
         have = plural(n - left, "has", "have")
         return (
             f"{count(n - left)} of {counted(n, 'removed image')} {have} a kept one within eps "
             f"{eps:g}{lowest}, and what stands for {count(left)} lies in shards that are left out"
         )
-    which = "the one removed image" if n == 1 else f"every one of {count(n)} removed images"
->>>>>>> rnum
+    which = "the one removed image" if n == 1 else f"each of the {count(n)} removed images"
     return f"{which} has a kept one within eps {eps:g}{lowest}"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from curator_assets.kernels.draws import draw_numbers
 from curator_assets.report.numbers import duplicate_spread, removal_frames
+from curator_assets.report.numbers import group_members as groups_module
 from curator_assets.report.numbers.cosine_bands import band_of, make_bands
 from curator_assets.report.numbers.drawn_pairs import DrawnPairs
 from curator_assets.report.numbers.duplicate_spread import GroupSizes, ShardPairs
@@ -111,7 +112,7 @@ def test_draws_are_those_of_all_pairs_of_a_band_together(frame_rows):
         assert drawn.table["band"].n_unique() > 3
 
 
-def test_group_sizes_and_the_largest_groups_with_their_members(frame_rows):
+def test_group_sizes_and_the_largest_groups_with_their_members(frame_rows, monkeypatch):
     sizes = GroupSizes(NUMBERS.n_rows)
     for frame in frames():
         sizes.add(frame)
@@ -119,8 +120,10 @@ def test_group_sizes_and_the_largest_groups_with_their_members(frame_rows):
     by_size = Counter(n + 1 for n in counts.values())
     assert dict(sizes.table.iter_rows()) == by_size
     assert sizes.table["size"].is_sorted()
-    largest = largest_groups(frames(), sizes)
     expected = sorted(((k, n + 1) for k, n in counts.items()), key=lambda g: (-g[1], g[0]))[:6]
+    assert largest_groups(frames(), sizes) == [group for group in expected if group[1] > 2]
+    monkeypatch.setattr(groups_module, "_LEAST", 2)
+    largest = largest_groups(frames(), sizes)
     assert largest == expected
     assert by_size[expected[-1][1]] > 1  # ties are decided by the id
     members = group_members(frames(), [kept_id for kept_id, _ in largest])
