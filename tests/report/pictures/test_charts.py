@@ -262,6 +262,12 @@ def test_findings_say_one_and_many():
         "1 cluster: the largest holds 1 image, the median 1, the smallest 1."
     )
     assert findings.of_score(score([3])) == "1 readable image has the value 3."
+    assert findings.of_shard_pairs(np.array([[1]])) == (
+        "1 duplicate, in shard 1 with the image kept."
+    )
+    assert findings.of_shard_pairs(np.array([[0, 1], [0, 0]])) == (
+        "1 duplicate, in shard 1 with the kept image in shard 2."
+    )
 
 
 def test_more_shards_than_a_heat_map_holds_have_none():
