@@ -9,6 +9,7 @@ smaller, cut, made brighter.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -47,14 +48,14 @@ duplicates: { eps: 0.03, max_eps: 0.05, keep: first }
 
 def main() -> None:
     """Draw, refresh, calibrate, and take the pictures."""
-    project = Path(tempfile.gettempdir(), "drawn_shapes")  # the page shows where its source lies
-    shutil.rmtree(project, ignore_errors=True)
-    write_project(project)
-    for command in ("refresh", "calibrate", "refresh"):
-        curate = [sys.executable, "-m", "curator_assets", command]
-        subprocess.run(curate, cwd=project, check=True)
-    take(project / "curated/report/index.html")
-    shutil.rmtree(project)
+    home = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder, "drawn_shapes")
+        write_project(project)
+        for command in ("refresh", "calibrate", "refresh"):
+            curate = [sys.executable, "-m", "curator_assets", command]
+            subprocess.run(curate, cwd=project, env=home, check=True)
+        take(project / "curated/report/index.html")
 
 
 def write_project(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from curator_assets.number_words import counted
 from curator_assets.report.numbers.score_distributions import ScoreCounts
 from curator_assets.report.pictures.axis_ticks import plain
 from curator_assets.report.pictures.figures import removed_fractions
@@ -20,7 +21,7 @@ def of_eps_curve(curve: pl.DataFrame, eps: float, recommended: float | None) -> 
     if larger:
         said.append(max(larger))
     parts = [f"{removed[e]:,} at {e:g}" for e in said[1:]]
-    first = _counted(removed[said[0]], "image")
+    first = counted(removed[said[0]], "image")
     verb = "is" if removed[said[0]] == 1 else "are"
     text = ", ".join([f"{first} {verb} removed at eps {said[0]:g}", *parts])
     return f"{text}.{f' Recommended: eps {recommended:g}.' if recommended is not None else ''}"
@@ -32,10 +33,10 @@ def of_group_sizes(sizes: pl.DataFrame) -> str:
     commonest = sizes.row(int(sizes["n_groups"].to_numpy().argmax()), named=True)
     if len(sizes) == 1:
         each = "of" if n == 1 else "each of"
-        return f"{_counted(n, 'group')}, {each} {_counted(largest, 'image')}."
+        return f"{counted(n, 'group')}, {each} {counted(largest, 'image')}."
     return (
-        f"Of {n:,} groups, {commonest['n_groups']:,} have {_counted(commonest['size'], 'image')}; "
-        f"the largest has {_counted(largest, 'image')}."
+        f"Of {n:,} groups, {commonest['n_groups']:,} have {counted(commonest['size'], 'image')}; "
+        f"the largest has {counted(largest, 'image')}."
     )
 
 
@@ -47,7 +48,7 @@ def of_shard_pairs(counts: np.ndarray) -> str:
     if n == 1:
         return f"1 duplicate, in shard {row + 1}{where or ' with the image kept'}."
     return (
-        f"{_counted(n, 'duplicate')}, {within:,} of them in one shard with the image kept; "
+        f"{counted(n, 'duplicate')}, {within:,} of them in one shard with the image kept; "
         f"the most, {int(counts.max()):,}, in shard {row + 1}{where}."
     )
 
@@ -59,14 +60,14 @@ def of_cells(cells: pl.DataFrame) -> str:
         return "No cluster holds an image."
     least, most = (f"{100 * share:.3g} %" for share in (fractions.min(), fractions.max()))
     share = f"{least}" if least == most else f"{least} to {most}"
-    return f"{_counted(len(fractions), 'cluster')} with images, {share} of each removed."
+    return f"{counted(len(fractions), 'cluster')} with images, {share} of each removed."
 
 
 def of_cell_sizes(n_images: np.ndarray) -> str:
     """How large the largest, the middle and the smallest cluster are."""
     return (
-        f"{_counted(len(n_images), 'cluster')}: the largest holds "
-        f"{_counted(int(n_images.max()), 'image')}, the median {plain(np.median(n_images))}, "
+        f"{counted(len(n_images), 'cluster')}: the largest holds "
+        f"{counted(int(n_images.max()), 'image')}, the median {plain(np.median(n_images))}, "
         f"the smallest {int(n_images.min()):,}."
     )
 
@@ -78,7 +79,7 @@ def of_score(counts: ScoreCounts) -> str:
     values = f"values from {_four(low)} to {_four(high)}"
     if low == high:
         values = f"the value {_four(low)}"
-    said = [f"{_counted(n, 'readable image')} {'has' if n == 1 else 'have'} {values}"]
+    said = [f"{counted(n, 'readable image')} {'has' if n == 1 else 'have'} {values}"]
     for side, bound, n_kept in counts.kept_at_bounds():
         lie = "lies" if n - n_kept == 1 else "lie"
         where = "below" if side == "min" else "above"
@@ -89,7 +90,3 @@ def of_score(counts: ScoreCounts) -> str:
 def _four(value: float) -> str:
     """A number in four digits."""
     return plain(float(f"{value:.4g}"))
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
