@@ -49,13 +49,16 @@ duplicates: { eps: 0.03, max_eps: 0.05, keep: first }
 def main() -> None:
     """Draw, refresh, calibrate, and take the pictures."""
     home = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
-    with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder, "drawn_shapes")
+    project = Path(tempfile.gettempdir(), "drawn_shapes")  # the page shows where its source lies
+    project.mkdir()
+    try:
         write_project(project)
         for command in ("refresh", "calibrate", "refresh"):
             curate = [sys.executable, "-m", "curator_assets", command]
             subprocess.run(curate, cwd=project, env=home, check=True)
         take(project / "curated/report/index.html")
+    finally:
+        shutil.rmtree(project)
 
 
 def write_project(folder: Path) -> None:
@@ -142,12 +145,15 @@ def take(report: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        light = browser.new_page(viewport={"width": 1280, "height": 700}, color_scheme="light")
+        light = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme="light")
         light.goto(report.as_uri())
         save(light, "first_screen.png")
-        dark = browser.new_page(viewport={"width": 1280, "height": 760}, color_scheme="dark")
+        dark = browser.new_page(
+            viewport={"width": 1280, "height": 880}, color_scheme="dark", reduced_motion="reduce"
+        )
         dark.goto(report.as_uri())
-        dark.locator("#eps").evaluate("heading => heading.scrollIntoView()")
+        heading = dark.get_by_role("heading", name="What another eps would remove")
+        heading.evaluate("heading => heading.scrollIntoView()")
         save(dark, "which_eps.png")
         browser.close()
 

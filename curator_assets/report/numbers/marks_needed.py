@@ -14,7 +14,7 @@ def marks_needed(found: MarkedPrecision, place: int, wished: float) -> tuple[int
     """How many more marks, all of them duplicates, make an eps sure at 95 %, and in which strata.
 
     They go one after another to where they narrow the interval most, so that chosen otherwise a few
-    more are needed: 2 to 7 % of pairs drawn from these strata together, up to 40 % of each alike.
+    more are needed: 2 to 7 % of pairs drawn from these strata together, up to 55 % of each alike.
     If all that are left are not enough, they are meant.
 
     Args:
