@@ -10,7 +10,6 @@ another filter.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import subprocess
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from report import N_CELL_GROUPS, N_CELLS, shard_names, write_project
+from report import N_CELL_GROUPS, N_CELLS, parse_arguments, shard_names, write_project
 
 from curator_assets.defs.deduplicate.duplicate_groups import DUPLICATE_GROUPS
 from curator_assets.defs.embed.arithmetic import ARITHMETIC
@@ -48,12 +47,7 @@ SECOND = {
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shards", type=int, default=100)
-    parser.add_argument("--rows", type=int, default=10_000, help="of a shard")
-    parser.add_argument("--pairs", type=int, default=2_000_000, help="near-duplicate pairs")
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__)
     if arguments.folder:
         write(arguments.folder, arguments.shards, arguments.rows, arguments.pairs)
         return

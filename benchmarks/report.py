@@ -49,12 +49,7 @@ WORDS = np.array([f"{word:04x}" for word in range(2**16)])
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shards", type=int, default=100)
-    parser.add_argument("--rows", type=int, default=10_000, help="of a shard")
-    parser.add_argument("--pairs", type=int, default=2_000_000, help="near-duplicate pairs")
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__)
     if arguments.folder:
         measure(arguments.folder, arguments.shards)
         return
@@ -62,6 +57,16 @@ def main() -> None:
         write_project(Path(folder), arguments.shards, arguments.rows, arguments.pairs)
         command = [sys.executable, __file__, "--folder", folder, "--shards", str(arguments.shards)]
         subprocess.run(command, check=True)
+
+
+def parse_arguments(about: str) -> argparse.Namespace:
+    """How much to make up, and where it is once it is made."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--shards", type=int, default=100)
+    parser.add_argument("--rows", type=int, default=10_000, help="of a shard")
+    parser.add_argument("--pairs", type=int, default=2_000_000, help="near-duplicate pairs")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def settings_in(folder: Path) -> Settings:

@@ -92,11 +92,9 @@ def refresh_job(
                 chosen = frozenset(chosen_shards(config.shards, intake.shards))
             let_go(intake, graph, settings, registry)
             register(intake, settings, registry)
-            new, n_removed = (
-                counted_or_no(len(intake.unregistered), "new shard"),
-                len(intake.removed),
-            )
-            context.log.info("%s, %s removed", new, f"{n_removed:,}" if n_removed else "none")
+            n_new, n_removed = len(intake.unregistered), len(intake.removed)
+            removed = f"{n_removed:,}" if n_removed else "none"
+            context.log.info("%s, %s removed", counted_or_no(n_new, "new shard"), removed)
             watch.looked(intake)
             if not intake.shards:
                 _erase(graph, settings, context.log)
