@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from resolved import resolve
 
@@ -138,6 +138,7 @@ def test_copies_are_pointed_anew_when_the_first_of_them_goes_or_another_comes_be
 
 
 @settings(max_examples=10, deadline=None)
+@example(seed=1791, limit=1, steps=[(0.375, 0.0)])  # of a cell that loses members, pairs are left
 @given(
     seed=st.integers(0, 10_000),
     limit=st.integers(1, 4),
@@ -150,7 +151,7 @@ def test_with_pools_every_verdict_is_that_of_all_pairs(seed, limit, steps):
     images[clump] = unit(images[clump[:1]] + 0.004 * rng.normal(size=(50, WIDTH)))
     search = Search(images, range(N_CELLS), 0.97, dense_degree=limit)
     there = rng.choice(120, 50)
-    found = search.all(there)
+    found, most_members = search.all(there), members_of(search, there)
     for removed, added in steps:
         there = there[rng.random(len(there)) >= removed]
         there = rng.permutation(np.concatenate([there, rng.choice(120, int(added * 60))]))
@@ -167,8 +168,8 @@ def test_with_pools_every_verdict_is_that_of_all_pairs(seed, limit, steps):
         np.testing.assert_array_equal(ours.kept_by, theirs.kept_by)
         np.testing.assert_array_equal(ours.cosine, theirs.cosine)
         in_cell = np.bincount(found.cell[~found.pairs.identical], minlength=N_CELLS)
-        n_members = members_of(search, there)
-        assert (in_cell <= limit * n_members).all()  # a clump is never listed
+        most_members = np.maximum(most_members, members_of(search, there))
+        assert (in_cell <= limit * most_members).all()  # a clump is never listed
 
 
 def members_of(search, there):
