@@ -10,12 +10,15 @@ import pytest
 
 from curator_assets.defs.output.curation_report import given_of
 from curator_assets.report.numbers import marked_cosines
+from curator_assets.report.numbers.duplicate_spread import GroupSizes
 from curator_assets.report.numbers.duplicate_tables import duplicate_tables
 from curator_assets.report.numbers.given import Given
 from curator_assets.report.numbers.marked_cosines import counted_marks
 from curator_assets.report.numbers.marked_pairs import Mark
 from curator_assets.report.numbers.report_numbers import ReportNumbers, report_numbers
 from curator_assets.report.numbers.sample_counts import count_samples
+from curator_assets.report.numbers.trust import KeptImages
+from curator_assets.storage.tables.pair_tables import RowNumbers
 
 F32 = np.float32
 
@@ -145,6 +148,18 @@ def test_a_removed_image_without_a_kept_one_is_counted(given, finished):
     found.kept_images.add(frame)
     assert found.kept_images.n_without_kept == len(other)
     assert found.kept_images.n_not_looked_at == len(group) - len(other)
+
+
+def test_a_removed_image_beyond_eps_has_no_kept_one_whatever_became_of_that():
+    sizes = GroupSizes(3)
+    found = KeptImages(RowNumbers({"a": 3}), sizes, 0.03)
+    removed = pl.DataFrame({"cosine": F32([0.98, 0.96, 0.9]), "kept_row": [1, 1, 2]})
+    sizes.add(removed)
+    found.add_removed(removed)
+    assert (found.n_without_kept, found.n_not_looked_at) == (2, 1)
+    verdicts = {"shard": "a", "position": [0, 1, 2], "verdict": ["kept", "kept", "filtered"]}
+    found.add(pl.DataFrame(verdicts))
+    assert (found.n_without_kept, found.n_not_looked_at) == (2, 0)
 
 
 def test_what_stands_for_a_removed_image_in_a_shard_that_is_left_out_is_not_vouched_for(

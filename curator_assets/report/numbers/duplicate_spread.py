@@ -40,7 +40,12 @@ class GroupSizes:
 
     def of(self, kept_row: pl.Series) -> pl.Series:
         """The size of the group of each kept image, int64."""
-        return pl.Series(self._n_removed[kept_row.to_numpy()] + np.int64(1))
+        return pl.Series(self.n_removed(kept_row.to_numpy()) + 1)
+
+    def n_removed(self, rows: np.ndarray) -> np.ndarray:
+        """int64 [n]: how many images each of some rows stands for."""
+        found: np.ndarray = self._n_removed[rows].astype(np.int64)
+        return found
 
 
 class ShardPairs:

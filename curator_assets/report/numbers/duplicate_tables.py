@@ -97,7 +97,7 @@ class _PairCounts:
     def __init__(self, given: Given, marks: list[Mark], grid: CosineGrid) -> None:
         numbers = given.row_numbers
         self.sizes, self.shard_pairs = GroupSizes(numbers.n_rows), ShardPairs()
-        self.kept_images = KeptImages(numbers, given.settings.duplicates.eps)
+        self.kept_images = KeptImages(numbers, self.sizes, given.settings.duplicates.eps)
         self._grid, self.n_pairs = grid, np.zeros(len(grid.eps), np.int64)
         self.to_mark, self.identical = DrawnPairs(N_TO_MARK, marks), DrawnPairs(N_IDENTICAL)
         self.lowest = pl.DataFrame(schema=BANDED)

@@ -66,7 +66,9 @@ def _recommendation(given: Given, duplicates: DuplicateTables) -> Recommendation
     evidence, found = duplicates.evidence, _recommended(given, duplicates)
     if found.eps is None or given.why_not:
         return found
-    n_removed = given.resolver.n_removed_at(sorted({0.0, found.eps}))
+    n_removed = dict(duplicates.curve.select("eps", "n_removed").iter_rows())
+    if found.eps not in n_removed:
+        n_removed |= given.resolver.n_removed_at([found.eps])
     within = duplicates.grid.eps <= found.eps
     n_counted = int(evidence.n_pairs[within].sum())
     n_others = n_removed[found.eps] - n_removed[0.0] - n_counted
@@ -104,7 +106,7 @@ def _trust(given: Given, duplicates: DuplicateTables, summary: Mapping[str, Any]
         rule=chosen.rule,
         n_removed=duplicates.shard_pairs.n_duplicates,
         n_without_kept=kept.n_without_kept,
-        lowest_cosine=kept.lowest_cosine,
+        lowest_cosine=next(iter(duplicates.lowest["cosine"]), None),
         recall=given.recall,
         n_marked=n_marked,
         n_marked_duplicate=n_right,

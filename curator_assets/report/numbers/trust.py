@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from curator_assets.report.numbers.duplicate_spread import GroupSizes
 from curator_assets.report.numbers.marked_pairs import Mark
 from curator_assets.report.numbers.score_interval import wilson
 from curator_assets.storage.tables.pair_tables import RowNumbers
@@ -62,46 +64,41 @@ class Trust:
 
 
 class KeptImages:
-    """Which removed images have a kept one within eps; four bytes an image are held.
+    """Which removed images have a kept one within eps; held are those beyond it.
 
     First the removals are told, then the verdicts of all images, a frame at a time.
 
     Args:
         numbers: of the images of all shards.
+        sizes: told of the same removals.
         eps: the chosen one.
     """
 
-    def __init__(self, numbers: RowNumbers, eps: float) -> None:
-        self._numbers, self._least = numbers, np.float32(1 - eps)
-        self._n_removed = np.zeros(numbers.n_rows, np.uint32)
-        self._n_beyond = self._n_not_kept = self._n_near = self._n_looked_at = 0
-        self.lowest_cosine: float | None = None
+    def __init__(self, numbers: RowNumbers, sizes: GroupSizes, eps: float) -> None:
+        self._numbers, self._sizes, self._least = numbers, sizes, np.float32(1 - eps)
+        self._beyond = Counter[int]()  # row of the kept image -> removed images
+        self._n_not_kept = self._n_near = self._n_looked_at = 0
 
     def add_removed(self, removed: pl.DataFrame) -> None:
         """Take rows of `removal_frames`."""
-        cosines = removed["cosine"].to_numpy()
-        if len(cosines):
-            lowest = float(cosines.min())
-            known = self.lowest_cosine
-            self.lowest_cosine = lowest if known is None else min(known, lowest)
-        is_near = cosines >= self._least
-        self._n_beyond += int((~is_near).sum())
+        is_near = removed["cosine"].to_numpy() >= self._least
         self._n_near += int(is_near.sum())
-        rows, counts = np.unique(removed["kept_row"].to_numpy()[is_near], return_counts=True)
-        self._n_removed[rows] += counts.astype(np.uint32)
+        self._beyond.update(removed["kept_row"].to_numpy()[~is_near].tolist())
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take the verdicts of rows of `shard_frames.frames`."""
         for (shard,), rows in frame.select("shard", "position", "verdict").group_by("shard"):
-            start = self._numbers.rows_of(str(shard)).start
-            referred = self._n_removed[start + rows["position"].to_numpy()].astype(np.int64)
+            row = self._numbers.rows_of(str(shard)).start + rows["position"].to_numpy()
+            referred = self._sizes.n_removed(row)
+            if self._beyond:
+                referred -= [self._beyond[one] for one in row.tolist()]
             self._n_looked_at += int(referred.sum())
             self._n_not_kept += int(referred[(rows["verdict"] != "kept").to_numpy()].sum())
 
     @property
     def n_without_kept(self) -> int:
         """Removed images without a kept one within eps, of all whose kept image was looked at."""
-        return self._n_beyond + self._n_not_kept
+        return self._beyond.total() + self._n_not_kept
 
     @property
     def n_not_looked_at(self) -> int:
