@@ -23,7 +23,7 @@ from curator_assets.defs.source.tar_shards import TAR_SHARDS
 from curator_assets.engine.partitioning import PartitionError, Partitioning
 from curator_assets.engine.stage import Check, Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Work
-from curator_assets.report.pictures.contact_sheets import ContactSheets, Sheet
+from curator_assets.report.pictures.contact_sheets import ContactSheets
 from curator_assets.settings import Settings
 from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
@@ -135,7 +135,9 @@ def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
     elif rewrite:
         store.remove(tar)
     write_table(store, beside, table, schemas.curated(settings.columns))
-    sheet = _sheet(table, shard, sheets)
+    causes = _causes(table)
+    dropped = dict(Counter(why for why in causes if why != KEPT).most_common())
+    sheet = sheets.of_reasons(shard, _pictured(table, causes), dropped)
     places = {
         "tar": store.url(tar) if keys else "none: nothing is kept",
         "table": store.url(beside),
@@ -145,7 +147,7 @@ def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
         shard,
         files=(beside, tar) if keys else (beside,),
         shown=sheet.files,
-        metadata=_metadata(table, counts, settings) | sheet.metadata | places,
+        metadata=_metadata(table, counts, dropped, settings) | sheet.metadata | places,
         checks={_ACCOUNTING: dict(counts), _BYTES_EQUAL_SOURCE: {}},
         state={"kept": kept},
     )
@@ -170,21 +172,15 @@ def _causes(table: pa.Table) -> list[str]:
     return [cause(verdict, reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
 
 
-def _sheet(table: pa.Table, shard: str, sheets: ContactSheets) -> Sheet:
-    """Pictures of what was dropped, by reason; of what can't be read there are none."""
-    causes, readable = _causes(table), readable_mask(table)
-    pictured = [
-        why if ok and why != KEPT else None for why, ok in zip(causes, readable, strict=True)
-    ]
-    return sheets.of_reasons(shard, pictured, dict(_dropped(causes)))
+def _pictured(table: pa.Table, causes: list[str]) -> list[str | None]:
+    """Why each sample was dropped; None for what was kept, and of what there can be no picture."""
+    readable = readable_mask(table)
+    return [why if ok and why != KEPT else None for why, ok in zip(causes, readable, strict=True)]
 
 
-def _dropped(causes: list[str]) -> list[tuple[str, int]]:
-    """Each reason and how many samples were dropped for it, the most frequent first."""
-    return Counter(why for why in causes if why != KEPT).most_common()
-
-
-def _metadata(table: pa.Table, counts: Counter[str], settings: Settings) -> dict[str, Any]:
+def _metadata(
+    table: pa.Table, counts: Counter[str], dropped: dict[str, int], settings: Settings
+) -> dict[str, Any]:
     n = max(len(table), 1)
     removals = table.filter(pc.field("verdict") != KEPT).slice(0, MAX_LISTED)
     return {
@@ -196,7 +192,7 @@ def _metadata(table: pa.Table, counts: Counter[str], settings: Settings) -> dict
         "n_unreadable": counts["unreadable"],
         "kept_fraction": counts["kept"] / n,
         "duplicate_fraction": counts["duplicate"] / n,
-        "dropped": [{"why": why, "samples": count} for why, count in _dropped(_causes(table))],
+        "dropped": [{"why": why, "samples": count} for why, count in dropped.items()],
         "removals": removals.select(["key", "verdict", "reason"]).to_pylist(),
         "eps": settings.duplicates.eps,
         "filters": [rule.reason for rule in settings.filters],
