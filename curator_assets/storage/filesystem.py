@@ -14,7 +14,12 @@ from curator_assets.masking import masked_location, remember_secrets
 
 _SAME = {"s3a": "s3", "gcs": "gs"}
 _LOCAL = re.compile(r"(file|local):(//|(?=/))", re.IGNORECASE)
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+_EXTRAS = {
+    **dict.fromkeys(["s3", "s3a"], "s3"),
+    **dict.fromkeys(["gs", "gcs"], "gcs"),
+    **dict.fromkeys(["az", "abfs", "abfss", "adl"], "azure"),
+}
+_N_CONNECTIONS = 64
 
 
 class UnknownLocationError(UserError):
@@ -52,12 +57,23 @@ def opened(location: str) -> tuple[Any, str]:
         UnknownLocationError: says what is missing.
     """
     remember_secrets(location)
+    protocol = location.rpartition("::")[2].partition("://")[0] if "://" in location else ""
+    options = {} if "::" in location else _options(protocol)
     try:
-        fs, root = fsspec.core.url_to_fs(location)
+        fs, root = fsspec.core.url_to_fs(location, **options)
     except (ImportError, TypeError, ValueError) as error:
-        extra = _EXTRAS.get(location.rpartition("::")[2].partition("://")[0])
+        extra = _EXTRAS.get(protocol)
         install = f"; pip install 'curator-assets[{extra}]'" if extra else ""
         raise UnknownLocationError(
             f"{masked_location(location)!r} can't be used: {error}{install}"
         ) from None
     return fs, root
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """No answer from a listing that was kept; and of S3 so many connections as are used at once."""
+    if protocol in {"s3", "s3a"}:
+        given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+        config = {"max_pool_connections": _N_CONNECTIONS} | given
+        return {"use_listings_cache": False, "config_kwargs": config}
+    return {"use_listings_cache": False} if protocol in _EXTRAS else {}

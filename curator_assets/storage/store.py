@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Protocol, cast
 
 from fsspec.implementations.local import LocalFileSystem
 
-from curator_assets.masking import masked, masked_location
+from curator_assets.masking import masked_location
 from curator_assets.storage import local_files
+from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.entries import StoredFile
 from curator_assets.storage.filesystem import opened
 from curator_assets.storage.local_files import LocalMark
-from curator_assets.storage.retries import with_retries
 from curator_assets.storage.written_files import (
     HashedFile,
     KnownFiles,
@@ -28,11 +26,8 @@ from curator_assets.storage.written_files import (
     bucket_mark,
 )
 
-_READ_AT_ONCE = 1000
 _WORTH_A_MARK = 1 << 20
 """Bytes; a bucket gives a smaller file about as fast as it says what it knows of one."""
-
-_LOG = logging.getLogger(__name__)
 
 
 class Guard(Protocol):
@@ -70,6 +65,7 @@ class Store:
     def __init__(self, location: str) -> None:
         self.location = masked_location(location)
         self.fs, self.root = opened(location)
+        self._bucket = Bucket(self.fs, self.root)
         self._known = KnownFiles()
 
     def __repr__(self) -> str:
@@ -118,25 +114,23 @@ class Store:
         """Where a person finds the file called `name`; masked."""
         if self.is_local:
             return self.path(name)
-        return masked(masked_location(self.fs.unstrip_protocol(self.path(name))))
+        return self._bucket.url(name)
 
     def size(self, name: str) -> int | None:
         """Size in bytes, or None if there is no such file."""
         try:
             if self.is_local:  # fsspec takes several times as long
                 return os.stat(f"{self.root}/{name}").st_size  # noqa: PTH116
-            return int(self.fs.size(self.path(name)))
+            return int(self._bucket.info(name)["size"])
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def names(self, folder: str) -> list[str]:
         """The names of the files below a folder, in order; none if there is no such folder."""
         if self.is_local:  # fsspec asks for the size and the time of each
-            found = [file.path for file in local_files.files_below(self.path(folder))]
-        else:
-            self.fs.invalidate_cache(self.path(folder))
-            found = self.fs.find(self.path(folder))
-        return sorted(map(self._name, found))
+            found = (file.path for file in local_files.files_below(self.path(folder)))
+            return sorted(map(self._name, found))
+        return list(self._bucket.find(folder))
 
     def marks(self, folder: str) -> dict[str, Mark | None]:
         """The names of the files below a folder, and of each what changes once it is replaced.
@@ -146,9 +140,7 @@ class Store:
         if self.is_local:
             marks = local_files.marks_below(self.path(folder))
             return {self._name(path): mark for path, mark in marks}
-        self.fs.invalidate_cache(self.path(folder))
-        found = self.fs.find(self.path(folder), detail=True)
-        return {self._name(path): bucket_mark(info) for path, info in found.items()}
+        return {name: bucket_mark(info) for name, info in self._bucket.find(folder).items()}
 
     def _name(self, path: str) -> str:
         """The inverse of `path`."""
@@ -156,18 +148,14 @@ class Store:
 
     def names_beginning(self, prefix: str) -> list[str]:
         """The names of the files that begin so, but not of those in folders that do, in order."""
+        if not self.is_local:
+            return self._bucket.find_beginning(prefix)
         folder, _, start = self.path(prefix).rpartition("/")
-        if self.is_local:
-            try:
-                with os.scandir(folder) as entries:
-                    found = [e.name for e in entries if e.name.startswith(start) and e.is_file()]
-            except (FileNotFoundError, NotADirectoryError):
-                found = []
-        else:
-            self.fs.invalidate_cache(folder)
-            paths = self.fs.find(folder, prefix=start)  # some look at the prefix, some don't
-            names = [path[len(folder) + 1 :] for path in paths]
-            found = [name for name in names if name.startswith(start) and "/" not in name]
+        try:
+            with os.scandir(folder) as entries:
+                found = [e.name for e in entries if e.name.startswith(start) and e.is_file()]
+        except (FileNotFoundError, NotADirectoryError):
+            found = []
         above = prefix[: len(prefix) - len(start)]
         return sorted(f"{above}{name}" for name in found)
 
@@ -180,8 +168,7 @@ class Store:
         if self.is_local:  # fsspec takes longer to open a small file than it takes to read it
             with open(self.path(name), "rb") as file:  # noqa: PTH123
                 return file.read()
-        read = partial(self.fs.cat_file, self.path(name))
-        return with_retries(read, f"reading {self.url(name)}", _LOG)  # type: ignore[no-any-return]
+        return self._bucket.read(name)
 
     def read_each(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """The name and the content of each of many small files, in order; a gone one is left out.
@@ -193,25 +180,7 @@ class Store:
                 with suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
                     yield name, self.read(name)
             return
-        wanted = list(names)
-        for start in range(0, len(wanted), _READ_AT_ONCE):
-            block = wanted[start : start + _READ_AT_ONCE]
-            read = partial(self._read_block, block)
-            found = with_retries(read, f"reading {len(block)} files of {self.location}", _LOG)
-            yield from found
-
-    def _read_block(self, names: list[str]) -> list[tuple[str, bytes]]:
-        """What `read_each` gives; `fs.cat` would take `[` and `*` in names for patterns."""
-        paths = [self.path(name) for name in names]
-        contents = self.fs.cat_ranges(paths, None, None, on_error="return")
-        found = list[tuple[str, bytes]]()
-        for name, content in zip(names, contents, strict=True):
-            if isinstance(content, FileNotFoundError):
-                continue
-            if isinstance(content, BaseException):
-                raise content
-            found.append((name, content))
-        return found
+        yield from self._bucket.read_each(list(names))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of the file called `name`, each from a byte up to another one; at its end less.
@@ -222,10 +191,7 @@ class Store:
         if self.is_local:
             with open(self.path(name), "rb") as file:  # noqa: PTH123
                 return [os.pread(file.fileno(), stop - start, start) for start, stop in ranges]
-        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
-        paths = [self.path(name)] * len(ranges)
-        read = partial(self.fs.cat_ranges, paths, starts, stops, on_error="raise")
-        return with_retries(read, f"reading {self.url(name)}", _LOG)
+        return self._bucket.read_ranges(name, ranges)
 
     def open(self, name: str) -> IO[bytes]:
         """The file called `name`, open for reading.
@@ -233,26 +199,31 @@ class Store:
         Raises:
             FileNotFoundError: there is none.
         """
-        return self.fs.open(self.path(name), "rb")  # type: ignore[no-any-return]
+        if self.is_local:
+            return open(self.path(name), "rb")  # noqa: PTH123
+        return self._bucket.open(name)
 
     def remove(self, name: str) -> None:
         """Remove the file called `name`, if it is there."""
         if self.size(name) is not None:
             self.require_guard()
+            if not self.is_local:
+                self._bucket.remove(name)
+                return
             with suppress(FileNotFoundError):  # another process was first
-                self.fs.rm_file(self.path(name))
+                os.remove(self.path(name))  # noqa: PTH107
 
     def move(self, name: str, target: str) -> None:
         """Give the file called `name`, if it is there, another name; what had that name goes."""
         if self.size(name) is not None:
-            self.fs.makedirs(self.fs._parent(self.path(target)), exist_ok=True)
             self.remove(target)
             self.require_guard()
             if self.is_local:
-                self.fs.mv(self.path(name), self.path(target))
-            else:  # `mv` would take `[` and `*` in names for patterns
-                self.fs.cp_file(self.path(name), self.path(target))
-                self.fs.rm_file(self.path(name))
+                Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(self.path(name), self.path(target))
+            else:
+                self._bucket.copy(name, target)
+                self._bucket.remove(name)
 
     def copy(self, name: str, target: str) -> None:
         """Have the content of the file called `name` under another name too; what had that goes.
@@ -265,7 +236,7 @@ class Store:
         self.remove(target)
         self.require_guard()
         if not self.is_local:
-            self.fs.cp_file(self.path(name), self.path(target))
+            self._bucket.copy(name, target)
         elif not local_files.link(Path(self.path(name)), Path(self.path(target))):
             with self.open(name) as source, self.write(target) as file:
                 shutil.copyfileobj(source, file)
@@ -291,13 +262,8 @@ class Store:
 
     @contextmanager
     def _write_to_bucket(self, name: str) -> Iterator[HashedFile]:
-        with tempfile.NamedTemporaryFile() as file:
-            with HashedFile(file) as hashed:
-                yield hashed
-            file.flush()
-            self.require_guard()
-            put = partial(self.fs.put_file, file.name, self.path(name))
-            with_retries(put, f"writing {self.url(name)}", _LOG)
+        with self._bucket.write(name, self.require_guard) as hashed:
+            yield hashed
         stored = hashed.stored()
         if stored and stored.n_bytes >= _WORTH_A_MARK:
             self._known.remember(name, self._mark(name), stored)
@@ -315,10 +281,15 @@ class Store:
         Raises:
             FileNotFoundError: there is none.
         """
-        with self.open(name) as file:
-            mark = LocalMark.of(file.fileno()) if self.is_local else _told_mark(file)
-            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
-            stored = StoredFile(file.seek(0, os.SEEK_END), digest.hexdigest())
+        if self.is_local:
+            with self.open(name) as file:
+                mark: Hashable | None = LocalMark.of(file.fileno())
+                stored = _hashed(file)
+        else:
+            info = self._bucket.info(name)
+            mark = bucket_mark(info)
+            with self._bucket.open_ahead(name, info["size"]) as file:
+                stored = _hashed(file)
         if self.is_local or stored.n_bytes >= _WORTH_A_MARK:
             self._known.remember(name, mark, stored)
         return stored
@@ -328,8 +299,7 @@ class Store:
         try:
             if self.is_local:
                 return LocalMark.of(self.path(name))
-            self.fs.invalidate_cache(self.fs._parent(self.path(name)))
-            return bucket_mark(self.fs.info(self.path(name)))
+            return bucket_mark(self._bucket.info(name))
         except OSError:
             return None
 
@@ -346,8 +316,8 @@ class Store:
             False then, though it was this call; the content tells.
         """
         if not self.is_local:
-            create = partial(self._create_in_bucket, name, data)
-            return with_retries(create, f"writing {self.url(name)}", _LOG)
+            self.require_guard()
+            return self._bucket.create(name, data)
 
         def put_if_absent(source: Path, target: Path) -> None:
             self.require_guard()
@@ -360,18 +330,8 @@ class Store:
             return False
         return True
 
-    def _create_in_bucket(self, name: str, data: bytes) -> bool:
-        self.require_guard()
-        try:
-            self.fs.pipe_file(self.path(name), data, mode="create")
-        except OSError:  # of s3fs it is not a FileExistsError
-            self.fs.invalidate_cache(self.fs._parent(self.path(name)))
-            if self.size(name) is None:
-                raise
-            return False
-        return True
 
-
-def _told_mark(file: Any) -> Hashable | None:
-    """The mark of a bucket's file as it was when it was opened, if fsspec has kept it."""
-    return bucket_mark(getattr(file, "details", None) or {})
+def _hashed(file: IO[bytes]) -> StoredFile:
+    """What an open file holds."""
+    digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+    return StoredFile(file.seek(0, os.SEEK_END), digest.hexdigest())

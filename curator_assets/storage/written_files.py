@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import IO, Any
 
 from curator_assets.storage.entries import StoredFile
@@ -105,7 +105,7 @@ class KnownFiles:
         return stored if stored is not None and mark() == known_mark else None
 
 
-def bucket_mark(info: dict[str, Any]) -> Mark | None:
+def bucket_mark(info: Mapping[str, Any]) -> Mark | None:
     """Of a file as fsspec tells of it: another one once it is replaced; None where it can't be."""
     when = [part for key in _WHEN if info.get(key) for part in (key, str(info[key]))]
     return (info.get("size"), *when) if when else None

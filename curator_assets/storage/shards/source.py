@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from curator_assets.errors import UserError, named
 from curator_assets.masking import masked_location
+from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.filesystem import opened
 from curator_assets.storage.shards.shard_names import (
     SHARD_SUFFIX,
@@ -28,6 +29,7 @@ from curator_assets.storage.shards.tree import (
     info_signature,
     stat_signature,
     walk,
+    walk_bucket,
 )
 
 __all__ = ["Looked", "MissingSourceError", "Signature", "Source", "UnseenFolderError"]
@@ -101,6 +103,8 @@ class Source:
     def __init__(self, location: str) -> None:
         self.location = masked_location(location)
         self.fs, self.root = opened(location)
+        self._is_local = type(self.fs) is LocalFileSystem
+        self._bucket = Bucket(self.fs, self.root)
 
     def __repr__(self) -> str:
         return f"Source({self.location!r})"
@@ -115,8 +119,12 @@ class Source:
             MissingSourceError: there is no such folder.
         """
         fs, path = (None, None) if output is None else opened(output)
+        left_out = path if fs is self.fs else None
         try:
-            tree = walk(self.fs, self.root, would_be_shard, path if fs is self.fs else None)
+            if self._is_local:
+                tree = walk(self.root, would_be_shard, left_out)
+            else:
+                tree = walk_bucket(self._bucket, would_be_shard, left_out)
         except FileNotFoundError:
             raise MissingSourceError(
                 f"source {self.location} is not a folder; set 'source' in the settings to where "
@@ -152,9 +160,9 @@ class Source:
             FileNotFoundError: the tar is gone.
         """
         try:
-            if type(self.fs) is LocalFileSystem:
+            if self._is_local:
                 return stat_signature(os.stat(self._path(shard)))  # noqa: PTH116
-            return info_signature(self.fs.info(self._path(shard)))
+            return info_signature(self._bucket.info(self._name(shard)))
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"shard {shard!r}: no tar at {self._path(shard)}; it was removed or renamed"
@@ -180,20 +188,42 @@ class Source:
 
     def _marked(self, block: list[str], marker: str) -> list[str]:
         """Those of a block beside which the marker lies; links to folders are followed."""
+        if self._is_local:
+            return [shard for shard in block if os.path.exists(self._path(shard) + marker)]  # noqa: PTH110
         with ThreadPoolExecutor(_N_ASKED_AT_ONCE) as threads:
-            found = threads.map(self.fs.exists, [self._path(shard) + marker for shard in block])
+            found = threads.map(self._is_there, [self._name(shard) + marker for shard in block])
             return [shard for shard, exists in zip(block, found, strict=True) if exists]
+
+    def _is_there(self, name: str) -> bool:
+        if self._is_local:
+            return os.path.lexists(f"{self.root}/{name}")
+        try:
+            self._bucket.info(name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _ended(self, block: list[str], shards: Mapping[str, Signature]) -> list[str]:
         """Those of a block that end in an end-of-archive block; a bucket is asked in parallel."""
-        sizes = [shards[shard].size for shard in block]
-        ends = self.fs.cat_ranges(
-            [self._path(shard) for shard in block],
-            [size - BLOCK_BYTES for size in sizes],
-            sizes,
-            on_error="return",
-        )
-        return [shard for shard, end in zip(block, ends, strict=True) if end == bytes(BLOCK_BYTES)]
+        sizes = {shard: shards[shard].size for shard in block}
+        ends = self._read_part_of_each({s: (n - BLOCK_BYTES, n) for s, n in sizes.items()})
+        return [shard for shard in block if ends[shard] == bytes(BLOCK_BYTES)]
+
+    def _read_part_of_each(
+        self, ranges: Mapping[str, tuple[int, int]]
+    ) -> dict[str, bytes | OSError]:
+        """Shard -> the bytes of that range, or why they can't be read; all at once."""
+        if not self._is_local:
+            found = self._bucket.read_part_of_each({self._name(s): r for s, r in ranges.items()})
+            return dict(zip(ranges, found.values(), strict=True))
+        return {shard: self._read_part(shard, *span) for shard, span in ranges.items()}
+
+    def _read_part(self, shard: str, start: int, stop: int) -> bytes | OSError:
+        try:
+            with self.open(shard) as file:
+                return os.pread(file.fileno(), stop - start, start)
+        except OSError as error:
+            return error
 
     def why_not_whole(
         self, shards: Mapping[str, Signature], marker: str | None
@@ -209,10 +239,9 @@ class Source:
         names, reasons = list(shards), dict[str, str]()
         for start in range(0, len(names), _WHOLE_BLOCK):
             block = names[start : start + _WHOLE_BLOCK]
-            paths = [self._path(shard) for shard in block]
-            ends = [min(shards[shard].size, BLOCK_BYTES) for shard in block]
-            begins = self.fs.cat_ranges(paths, [0] * len(paths), ends, on_error="return")
-            reasons |= dict(zip(block, map(_why_not_whole, begins), strict=True))
+            ends = {shard: min(shards[shard].size, BLOCK_BYTES) for shard in block}
+            begins = self._read_part_of_each({shard: (0, end) for shard, end in ends.items()})
+            reasons |= {shard: _why_not_whole(begin) for shard, begin in begins.items()}
         return reasons
 
     def not_taken(
@@ -232,30 +261,34 @@ class Source:
 
     def open(self, shard: str) -> IO[bytes]:
         """The tar of a shard, open for sequential reading in large blocks."""
-        return self.fs.open(  # type: ignore[no-any-return]
-            self._path(shard), "rb", block_size=READ_BLOCK_BYTES, cache_type="readahead"
-        )
+        if self._is_local:
+            return open(self._path(shard), "rb", buffering=READ_BLOCK_BYTES)  # noqa: PTH123
+        return self._bucket.open_ahead(self._name(shard))
 
     def read_ranges(self, shard: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of a tar, each given as (offset, n_bytes)."""
-        paths = [self._path(shard)] * len(ranges)
-        starts = [offset for offset, _ in ranges]
-        ends = [offset + n_bytes for offset, n_bytes in ranges]
-        return list(self.fs.cat_ranges(paths, starts, ends, on_error="raise"))
+        spans = [(offset, offset + n_bytes) for offset, n_bytes in ranges]
+        if not self._is_local:
+            return self._bucket.read_ranges(self._name(shard), spans)
+        with open(self._path(shard), "rb") as file:  # noqa: PTH123
+            return [os.pread(file.fileno(), stop - start, start) for start, stop in spans]
 
     def _path(self, shard: str) -> str:
-        path = f"{self.root}/{shard}{SHARD_SUFFIX}"
-        raw = path_without_escapes(shard)
-        return f"{self.root}/{raw}" if raw and not self.fs.lexists(path) else path
+        return f"{self.root}/{self._name(shard)}"
+
+    def _name(self, shard: str) -> str:
+        """Of its tar, below the root; asked for only where it may be another one."""
+        name, raw = shard + SHARD_SUFFIX, path_without_escapes(shard)
+        return raw if raw and not self._is_there(name) else name
 
 
 def _may_end(size: int) -> bool:
     return size > 0 and size % BLOCK_BYTES == 0
 
 
-def _why_not_whole(begin: bytes | Exception) -> str:
+def _why_not_whole(begin: bytes | OSError) -> str:
     """Why a tar is not taken that does not end as tars end, by its first bytes."""
-    if isinstance(begin, Exception):
+    if isinstance(begin, OSError):
         return f"it can't be read: {getattr(begin, 'strerror', None) or begin}"
     if not begin:
         return "it is empty: 0 bytes"

@@ -8,13 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from fsspec.implementations.local import LocalFileSystem
-
+from curator_assets.storage.bucket.bucket import Bucket
+from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.shards.shard_names import why_hidden
 
 ALL_OF_IT = "./"
@@ -71,24 +71,20 @@ class _Folder(NamedTuple):
         return self.why_hidden or (f"in the folder {name}, passed over: {why}" if why else None)
 
 
-def walk(fs: Any, root: str, wanted: Callable[[str], bool], output: str | None = None) -> Tree:
-    """Everything of a wanted name below a folder.
+def walk(root: str, wanted: Callable[[str], bool], output: str | None = None) -> Tree:
+    """Everything of a wanted name below a folder of this machine.
 
     Links to folders are followed once, after all that lies there itself.
 
     Args:
-        fs: the folder's filesystem.
         root: the folder.
         wanted: of a name.
-        output: a folder of the same filesystem that is left out.
+        output: a folder that is left out.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    if type(fs) is LocalFileSystem:
-        return _LocalWalk(wanted, output).below(root)
-    fs.invalidate_cache()
-    return _walk_bucket(fs, root.rstrip("/"), wanted, output)
+    return _LocalWalk(wanted, output).below(root)
 
 
 def stat_signature(status: os.stat_result) -> Signature:
@@ -96,7 +92,7 @@ def stat_signature(status: os.stat_result) -> Signature:
     return Signature(status.st_size, str(status.st_mtime))
 
 
-def info_signature(info: dict[str, Any]) -> Signature:
+def info_signature(info: Mapping[str, Any]) -> Signature:
     """The signature of a file as fsspec tells of it."""
     modified = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified")
     return Signature(size=int(info["size"] or 0), modified=str(modified))
@@ -212,14 +208,25 @@ def _lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
-def _walk_bucket(fs: Any, root: str, wanted: Callable[[str], bool], output: str | None) -> Tree:
-    """Each folder of a level is listed at the same time as the others."""
-    tree, level = Tree(), [_Folder(root, "")]
+def walk_bucket(bucket: Bucket, wanted: Callable[[str], bool], output: str | None = None) -> Tree:
+    """Everything of a wanted name in a bucket; each folder of a level is listed beside the others.
 
-    def listed(folder: _Folder) -> list[dict[str, Any]] | Exception:
+    Args:
+        bucket: all of it is looked at.
+        wanted: of a name.
+        output: a path of the same filesystem that is left out.
+
+    Raises:
+        FileNotFoundError: nothing lies there.
+    """
+    tree, level = Tree(), [_Folder(bucket.path(""), "")]
+
+    def listed(folder: _Folder) -> list[Mapping[str, Any]] | OSError:
         try:
-            return list(fs.ls(folder.path, detail=True))
-        except Exception as error:  # each kind of storage raises its own
+            return bucket.in_folder(folder.below)
+        except StoreRefusedError:
+            raise
+        except OSError as error:
             return error
 
     with ThreadPoolExecutor(_N_LISTED_AT_ONCE) as pool:
@@ -228,7 +235,7 @@ def _walk_bucket(fs: Any, root: str, wanted: Callable[[str], bool], output: str 
             for folder, entries in zip(here, found, strict=True):
                 if isinstance(entries, FileNotFoundError | NotADirectoryError) and not folder.below:
                     raise FileNotFoundError(*entries.args) from entries
-                if isinstance(entries, Exception):
+                if isinstance(entries, OSError):
                     if not folder.why_hidden:
                         tree.unseen[folder.label] = why_unseen(entries)
                     continue
@@ -237,7 +244,7 @@ def _walk_bucket(fs: Any, root: str, wanted: Callable[[str], bool], output: str 
 
 
 def _sort_bucket(
-    entries: list[dict[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
     folder: _Folder,
     tree: Tree,
     wanted: Callable[[str], bool],

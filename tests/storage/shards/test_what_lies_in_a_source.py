@@ -13,6 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from tar_files import write_members
 
+from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.shards.not_taken import (
     GONE,
     N_NAMED,
@@ -124,7 +125,8 @@ def test_a_name_that_is_not_utf_8_is_escaped_unless_another_has_that_name(tmp_pa
     source = Source(str(tmp_path))
     (shard,) = source.list_shards()
     assert shard == "d\\xe9/\\xff"
-    assert source.open(shard).read() == TAR
+    with source.open(shard) as file:
+        assert file.read() == TAR
     assert source.signature(shard) == source.list_shards()[shard]
     (tmp_path / "d\\xe9").mkdir()
     (tmp_path / "d\\xe9/\\xff.tar").write_bytes(TAR + TAR)
@@ -195,14 +197,15 @@ class PartlyBroken(MemoryFileSystem):
         return super().ls(path, detail, **kwargs)
 
 
-def test_a_folder_of_a_bucket_that_can_not_be_listed_is_named_and_hides_its_shards():
+def test_a_folder_of_a_bucket_that_can_not_be_listed_is_named_and_hides_its_shards(monkeypatch):
+    monkeypatch.setattr("curator_assets.storage.bucket.outage.PATIENCE_SECONDS", 0)
     source, fs = Source("memory://partly/tars"), PartlyBroken()
     for name in ("a", "x/b", "x/deep/c", "xy/d"):
         fs.pipe_file(f"/partly/tars/{name}.tar", TAR)
-    source.fs, fs.broken = fs, "/x"
+    source._bucket, fs.broken = Bucket(fs, source.root), "/x"
     looked = source.look()
     assert list(looked.shards) == ["a", "xy/d"]
-    assert looked.unseen == {"x/": "it can't be seen: Input/output error"}
+    assert looked.unseen == {"x/": "it can't be seen: Input/output error; it was tried for 0 s"}
     hidden = [s for s in ("a", "x/b", "x/deep/c", "xy/d", "xy/e") if looked.why_hidden(s)]
     assert hidden == ["x/b", "x/deep/c"]
     with pytest.raises(UnseenFolderError, match="x/: it can't be seen: Input/output error"):

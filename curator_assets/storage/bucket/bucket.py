@@ -1,0 +1,245 @@
+"""Objects below one root of a store: what `Store` and `Source` ask of fsspec, and nothing else is.
+
+A name is never a pattern: `mv`, `cp`, `rm` and `cat` of fsspec expand `*`, `?` and `[`, and are not
+called. Nothing is answered from a listing cache. Each call names the file that it is about when it
+fails, and is tried again while the store is away.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import IO, Any, TypeVar, cast
+
+from curator_assets.masking import masked, masked_location
+from curator_assets.storage.bucket.errors import as_os_error, is_beyond_end, named_errors
+from curator_assets.storage.bucket.outage import Outage
+from curator_assets.storage.bucket.ranged_file import RangedFile, ReadAheadFile
+from curator_assets.storage.bucket.upload import (
+    UPLOAD_PART_BYTES,
+    Upload,
+    UploadedFile,
+    scratch_file,
+)
+
+Result = TypeVar("Result")
+Range = tuple[int, int | None]
+"""From a byte up to another one; None: the end."""
+
+_HIDE_PARTS = {"s3", "gs", "az"}
+"""Protocols of stores in which an object appears only once its upload is completed."""
+_AT_ONCE = 1000
+_TAIL_BYTES = 64 << 10
+_outages = dict[Any, Outage]()
+
+
+class Bucket:
+    """Objects by their names below a root.
+
+    Args:
+        fs: an fsspec filesystem, without a listing cache.
+        root: a path on it.
+
+    Every method raises what `named_errors` and `Outage.asked` do.
+    """
+
+    def __init__(self, fs: Any, root: str) -> None:
+        self._fs, self._root = fs, root.rstrip("/")
+        self._outage = _outages.setdefault(fs, Outage())
+        spoken = {fs.protocol} if isinstance(fs.protocol, str) else {*fs.protocol}
+        self._hides_parts = bool(spoken & _HIDE_PARTS)
+
+    def path(self, name: str) -> str:
+        """The filesystem's own path of an object."""
+        return f"{self._root}/{name}" if name else self._root
+
+    def url(self, name: str) -> str:
+        """Where a person finds an object; masked."""
+        return masked(masked_location(self._fs.unstrip_protocol(self.path(name))))
+
+    def _name(self, path: str) -> str:
+        return path[len(self._root) + 1 :]
+
+    def _asked(self, call: Callable[[], Result], what: str, name: str) -> Result:
+        url = self.url(name)
+
+        def named() -> Result:
+            with named_errors(url):
+                return call()
+
+        return self._outage.asked(named, f"{what} {url}")
+
+    def info(self, name: str) -> Mapping[str, Any]:
+        """What the store tells of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+        def info() -> Mapping[str, Any]:
+            found: Mapping[str, Any] = self._fs.info(self.path(name))
+            if found["type"] == "directory":
+                raise FileNotFoundError(errno.ENOENT, "it is a folder", self.path(name))
+            return found
+
+        return self._asked(info, "looking at", name)
+
+    def find(self, folder: str) -> dict[str, Mapping[str, Any]]:
+        """Name -> what the store tells of it, of the objects below a folder, in order."""
+        find = partial(self._fs.find, self.path(folder), detail=True)
+        found = self._asked(find, "listing", folder)
+        return {self._name(path): found[path] for path in sorted(found)}
+
+    def find_beginning(self, prefix: str) -> list[str]:
+        """The names of the objects of a folder that begin so, in order."""
+        folder, slash, start = prefix.rpartition("/")
+        find = partial(self._fs.find, self.path(folder), prefix=start)  # some look at it only
+        begin = f"{folder}{slash}"
+        names = map(self._name, self._asked(find, "listing", prefix))
+        return sorted(n for n in names if n.startswith(prefix) and "/" not in n[len(begin) :])
+
+    def in_folder(self, folder: str) -> list[Mapping[str, Any]]:
+        """What the store tells of the objects and folders that lie in a folder itself."""
+        ls = partial(self._fs.ls, self.path(folder), detail=True)
+        return list(self._asked(ls, "listing", folder))
+
+    def read(self, name: str) -> bytes:
+        """The content of an object."""
+        (found,) = self.read_ranges(name, [(0, None)])
+        return found
+
+    def read_each(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The name and the content of many small objects, in order; a gone one is left out."""
+        for start in range(0, len(names), _AT_ONCE):
+            block = names[start : start + _AT_ONCE]
+            everything = [(0, None)] * len(block)
+            for name, found in zip(block, self._read_parts(block, everything), strict=True):
+                if isinstance(found, FileNotFoundError):
+                    continue
+                if isinstance(found, OSError):
+                    found = self.read(name)
+                yield name, found
+
+    def read_part_of_each(
+        self, ranges: Mapping[str, tuple[int, int]]
+    ) -> dict[str, bytes | OSError]:
+        """Name -> the bytes of that range, or why they can't be read."""
+        found = dict[str, bytes | OSError]()
+        names = list(ranges)
+        for at in range(0, len(names), _AT_ONCE):
+            block = names[at : at + _AT_ONCE]
+            parts = self._read_parts(block, [ranges[name] for name in block])
+            for name, part in zip(block, parts, strict=True):
+                if isinstance(part, OSError):
+                    with suppress(OSError):
+                        part = self.read_ranges(name, [ranges[name]])[0]
+                found[name] = part
+        return found
+
+    def read_ranges(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
+        """Parts of an object, each from a byte up to another one; at its end less."""
+
+        def read() -> list[bytes]:
+            parts = self._read_parts([name] * len(ranges), ranges)
+            for part in parts:
+                if isinstance(part, OSError):
+                    raise part
+            return cast("list[bytes]", parts)
+
+        return self._outage.asked(read, f"reading {self.url(name)}")
+
+    def _read_parts(self, names: Sequence[str], ranges: Sequence[Range]) -> list[bytes | OSError]:
+        """One try for each of many parts, all at once; from its end on an object holds nothing.
+
+        Each is one request: without a range s3fs would ask for the size first.
+        """
+        paths, (starts, stops) = list(map(self.path, names)), zip(*ranges, strict=True)
+        found = self._fs.cat_ranges(paths, list(starts), list(stops), on_error="return")
+        return [self._as_part(name, part) for name, part in zip(names, found, strict=True)]
+
+    def _as_part(self, name: str, part: bytes | BaseException) -> bytes | OSError:
+        if not isinstance(part, BaseException):
+            return bytes(part)
+        return b"" if is_beyond_end(part) else as_os_error(part, self.url(name))
+
+    def open(self, name: str, n_bytes: int | None = None) -> IO[bytes]:
+        """An object to read here and there: only what is asked for is fetched."""
+        size = self.info(name)["size"] if n_bytes is None else n_bytes
+        return RangedFile(partial(self._range, name), size, _TAIL_BYTES)  # type: ignore[return-value]
+
+    def open_ahead(self, name: str, n_bytes: int | None = None) -> IO[bytes]:
+        """An object to read from begin to end: large parts are fetched before they are needed."""
+        size = self.info(name)["size"] if n_bytes is None else n_bytes
+        return ReadAheadFile(partial(self._range, name), size)  # type: ignore[return-value]
+
+    def _range(self, name: str, start: int, stop: int) -> bytes:
+        (data,) = self.read_ranges(name, [(start, stop)])
+        if len(data) != stop - start:
+            raise OSError(errno.EIO, f"{stop - start} bytes were there at {start}", self.url(name))
+        return data
+
+    @contextmanager
+    def write(self, name: str, before: Callable[[], None]) -> Iterator[UploadedFile]:
+        """A file to write, which appears when the block ends; `before` is called before that."""
+        path = self.path(name)
+        open_remote = partial(self._fs.open, path, "wb", block_size=UPLOAD_PART_BYTES)
+        with scratch_file() as file:
+            upload = Upload(file, open_remote if self._hides_parts else None)
+            try:
+                with UploadedFile(file, upload) as written:
+                    yield written
+                file.flush()
+                self._finish(name, file, upload, written, before)
+            finally:
+                upload.close()
+
+    def _finish(
+        self,
+        name: str,
+        file: IO[bytes],
+        upload: Upload,
+        written: UploadedFile,
+        before: Callable[[], None],
+    ) -> None:
+        """Complete the upload, or where that can't be done send all of it again."""
+        if written.stored() is not None:
+            with suppress(OSError), named_errors(self.url(name)):
+                if upload.finish(file.seek(0, 2), before):
+                    return
+        upload.close()
+        before()
+        self._asked(partial(self._fs.put_file, file.name, self.path(name)), "writing", name)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object only if there is none of that name; the server decides between two.
+
+        s3fs, gcsfs and adlfs send the condition along; fsspec's memory looks first.
+
+        Returns:
+            Whether this call wrote it; False also where an answer was lost and it was.
+        """
+
+        def create() -> bool:
+            try:
+                self._fs.pipe_file(self.path(name), data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError:  # of s3fs it is an OSError like others
+                if not self._fs.exists(self.path(name)):
+                    raise
+                return False
+            return True
+
+        return self._asked(create, "writing", name)
+
+    def copy(self, name: str, target: str) -> None:
+        """Have an object under another name too, in place of what had that."""
+        copy = partial(self._fs.cp_file, self.path(name), self.path(target))
+        self._asked(copy, "copying", name)
+
+    def remove(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        with suppress(FileNotFoundError):
+            self._asked(partial(self._fs.rm_file, self.path(name)), "removing", name)

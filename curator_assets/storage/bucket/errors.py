@@ -1,0 +1,174 @@
+"""Whatever a store's client library raises, as an OSError that names the file.
+
+s3fs raises botocore's and aiohttp's errors beside its own, gcsfs and adlfs those of Google and
+Azure. Which library raised is told by its words and codes alone: none of them is imported here.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from curator_assets.errors import UserError
+from curator_assets.masking import masked
+
+
+class StoreRefusedError(UserError, OSError):
+    """The store answers nobody who asks like this: a wrong key, no key, no bucket, a wrong clock.
+
+    Asking again does not help, and it is the same for all files.
+    """
+
+    def __reduce__(self) -> tuple[type[StoreRefusedError], tuple[object, ...]]:
+        """Workers hand it on."""
+        return StoreRefusedError, self.args
+
+
+_WRONG_KEY = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "TokenRefreshRequired",
+    "AuthenticationFailed",
+    "InvalidAuthenticationInfo",
+}
+_NO_KEY = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "DefaultCredentialsError",
+    "RefreshError",
+    "CredentialUnavailableError",
+    "ProfileNotFound",
+}
+_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"}
+_WRONG_CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
+_FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "507"}
+_FULL_WORDS = ("no space left", "no free volumes", "no writable volumes", "storage full")
+_DENIED = {
+    "AccessDenied",
+    "Forbidden",
+    "403",
+    "AuthorizationPermissionMismatch",
+    "AllAccessDisabled",
+}
+_UNKNOWN_CALL = {"NotImplemented", "501"}
+_ABSENT = {"NoSuchKey", "BlobNotFound", "ResourceNotFoundError", "404", "NoSuchVersion"}
+_BEYOND_END = {"InvalidRange", "416"}
+_PASSING = {
+    "BadDigest",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "XAmzContentSHA256Mismatch",
+    "NoSuchUpload",
+}
+
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or a service account of the machine",
+    "az": "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and a key or an identity",
+}
+"""Where credentials come from, by protocol."""
+
+
+@contextmanager
+def named_errors(url: str) -> Iterator[None]:
+    """Whatever is raised inside, which is to be one call of a client library, names a file.
+
+    Args:
+        url: of the file, to be shown.
+
+    Raises:
+        FileNotFoundError: there is none.
+        PermissionError: the store does not allow it.
+        StoreRefusedError: it allows nothing, or there is no such bucket.
+        OSError: it failed; it may succeed when it is tried again, unless its `errno` tells.
+    """
+    try:
+        yield
+    except StoreRefusedError:
+        raise
+    except Exception as error:  # each library raises its own
+        raise as_os_error(error, url) from error
+
+
+def as_os_error(error: BaseException, url: str) -> OSError:
+    """The OSError that stands for what a client library raised about a file."""
+    codes, words = _codes(error), _words(error)
+    if codes & _NO_KEY:
+        return _refused(url, f"no credentials were found ({words})", _set_credentials(url))
+    if codes & _WRONG_KEY:
+        return _refused(url, f"it does not know these credentials ({words})", _set_credentials(url))
+    if codes & _NO_BUCKET:
+        return _refused(
+            url, f"there is no bucket of that name ({words})", "make it, or mend the URI"
+        )
+    if codes & _WRONG_CLOCK:
+        return _refused(url, f"the clocks differ ({words})", "set this machine's clock by NTP")
+    if codes & _FULL or any(word in words.lower() for word in _FULL_WORDS):
+        return OSError(errno.ENOSPC, f"the store is full ({words})", url)
+    if codes & _DENIED or isinstance(error, PermissionError):
+        return PermissionError(
+            errno.EACCES,
+            f"the store does not allow it ({words}): these credentials need the rights to list and "
+            "read the source, and to list, read, write and delete in the output",
+            url,
+        )
+    if codes & _ABSENT or (isinstance(error, FileNotFoundError) and not codes & _PASSING):
+        return FileNotFoundError(errno.ENOENT, "there is no such file", url)
+    if isinstance(error, FileExistsError):
+        return FileExistsError(errno.EEXIST, "it is there already", url)
+    if codes & _UNKNOWN_CALL:
+        return OSError(errno.ENOTSUP, f"the store can't do that ({words})", url)
+    lasts = isinstance(error, OSError) and error.errno and not codes & _PASSING
+    return OSError(error.errno if lasts else errno.EIO, words, url)  # type: ignore[attr-defined]
+
+
+def is_beyond_end(error: BaseException) -> bool:
+    """Whether a range was asked for that begins at the end of an object, or after it."""
+    return bool(_codes(error) & _BEYOND_END)
+
+
+def _refused(url: str, why: str, what_to_do: str) -> StoreRefusedError:
+    return StoreRefusedError(f"{url}: the store refuses: {why}; {what_to_do}")
+
+
+def _set_credentials(url: str) -> str:
+    protocol = url.partition("://")[0]
+    return f"set {CREDENTIALS.get(protocol, 'them')} in the environment"
+
+
+def _codes(error: BaseException) -> set[str]:
+    """What a client library calls an error and those it came from: codes, statuses, classes."""
+    found, chain, at = set[str](), list[BaseException](), error
+    while at is not None and at not in chain:
+        chain.append(at)
+        found |= {kind.__name__ for kind in type(at).__mro__}
+        response = getattr(at, "response", None)
+        told = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+        found |= {
+            str(code)
+            for code in (
+                told,
+                getattr(at, "error_code", None),
+                getattr(at, "code", None),
+                getattr(at, "status", None),
+                getattr(at, "status_code", None),
+            )
+            if isinstance(code, str | int)
+        }
+        at = at.__cause__  # type: ignore[assignment]  # not its context: that may be another file's
+    return found - {"object"}
+
+
+def _words(error: BaseException) -> str:
+    """What it says, in a line and without secrets; at least its class."""
+    text = getattr(error, "strerror", None) or str(error)
+    return masked(" ".join(text.split()).rstrip(".")) or type(error).__name__
