@@ -37,6 +37,8 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Two processes have two cores: threads of BLAS would wait for one another more than they work.
+test: export OMP_NUM_THREADS := 1
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

@@ -1,6 +1,9 @@
 """A whole project in a temporary folder, run in this process."""
 
 import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -144,6 +147,16 @@ class Pipeline:
         """Every curated tar and its table."""
         root = self.folder / "curated" / "shards"
         return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.*"))}
+
+
+@contextmanager
+def copied(finished: Path, into: Path, changes: dict | None = None) -> Iterator[Pipeline]:
+    """A copy of a finished project, whose shards an instance of its own knows."""
+    shutil.copytree(finished, into)
+    with dg.DagsterInstance.ephemeral() as instance:
+        pipeline = Pipeline(into, instance, changes or {})
+        pipeline.register()
+        yield pipeline
 
 
 def note_arithmetic(settings: Settings) -> None:

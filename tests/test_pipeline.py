@@ -1,11 +1,13 @@
 """The whole graph over real photographs with planted cases."""
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
-from pipeline import Pipeline, work_done
+from pipeline import Pipeline, copied, work_done
 from tar_files import read_members
 
 from curator_assets.demo.samples import make_shards
@@ -19,6 +21,13 @@ def finished(tmp_path_factory):
         pipeline = Pipeline(folder, instance)
         pipeline.run_all()
         yield pipeline, truth
+
+
+@pytest.fixture
+def mine(finished, tmp_path: Path) -> Iterator[Pipeline]:
+    """A copy of the finished project, for other settings."""
+    with copied(finished[0].folder, tmp_path / "mine") as pipeline:
+        yield pipeline
 
 
 def test_every_sample_of_every_tar_has_a_verdict(finished):
@@ -118,40 +127,30 @@ def test_the_same_tars_in_another_project_give_the_same_bytes(finished, pipeline
     assert pipeline.output_bytes() == other.output_bytes()
 
 
-def test_another_eps_only_resolves_again(finished):
-    pipeline, _ = finished
-    try:
-        pipeline.changes = {"duplicates": {"eps": 0.0001}}
-        done = pipeline.run_all()
-        assert {asset for asset, n in done.items() if n} == {
-            "duplicate_groups",
-            "duplicate_ids",
-            "deduplicated_shards",
-            "curation_report",
-        }
-        assert done["duplicate_groups"] == 1
-    finally:
-        pipeline.changes = {}
-        pipeline.run_all()
+def test_another_eps_only_resolves_again(mine):
+    mine.changes = {"duplicates": {"eps": 0.0001}}
+    done = mine.run_all()
+    assert {asset for asset, n in done.items() if n} == {
+        "duplicate_groups",
+        "duplicate_ids",
+        "deduplicated_shards",
+        "curation_report",
+    }
+    assert done["duplicate_groups"] == 1
 
 
-def test_filtered_images_stand_for_nobody(finished):
-    pipeline, _ = finished
-    before = pipeline.table("duplicates/groups.parquet")
-    widths = pipeline.table("shards/**/*.parquet").select("image_id", "width")
+def test_filtered_images_stand_for_nobody(mine):
+    before = mine.table("duplicates/groups.parquet")
+    widths = mine.table("shards/**/*.parquet").select("image_id", "width")
     kept_widths = before.join(widths, left_on="kept_id", right_on="image_id")["width"]
     threshold = int(kept_widths.median()) + 1
-    try:
-        pipeline.changes = {"filters": [{"score": "width", "min": threshold}]}
-        pipeline.run_all()
-        verdicts = pipeline.table("shards/**/*.parquet")
-        filtered = verdicts.filter(pl.col("verdict") == "filtered")
-        assert len(filtered)
-        assert set(filtered["reason"]) == {f"width < {threshold}"}
-        assert not set(filtered["image_id"]) & set(verdicts["kept_id"].drop_nulls())
-    finally:
-        pipeline.changes = {}
-        pipeline.run_all()
+    mine.changes = {"filters": [{"score": "width", "min": threshold}]}
+    mine.run_all()
+    verdicts = mine.table("shards/**/*.parquet")
+    filtered = verdicts.filter(pl.col("verdict") == "filtered")
+    assert len(filtered)
+    assert set(filtered["reason"]) == {f"width < {threshold}"}
+    assert not set(filtered["image_id"]) & set(verdicts["kept_id"].drop_nulls())
 
 
 @pytest.mark.parametrize(
@@ -165,25 +164,20 @@ def test_filtered_images_stand_for_nobody(finished):
     ],
     ids=lambda d: "-".join(str(v) for v in d.values()),
 )
-def test_every_policy_runs_and_accounts_for_every_sample(finished, duplicates):
-    pipeline, _ = finished
-    total = len(pipeline.table("embeddings/**/*.parquet"))
-    try:
-        pipeline.changes = {"duplicates": duplicates}
-        done = pipeline.run_all()
-        assert done["duplicate_groups"] == 1
-        assert done["near_duplicate_pairs"] == 0
-        assert len(pipeline.table("shards/**/*.parquet")) == total
-        if duplicates["keep"] == "best":
-            rows = pipeline.table("shards/**/*.parquet").select("image_id", "sharpness")
-            groups = pipeline.table("duplicates/groups.parquet")
-            ranked = groups.join(rows, left_on="id", right_on="image_id").join(
-                rows, left_on="kept_id", right_on="image_id", suffix="_kept"
-            )
-            assert (ranked["sharpness_kept"] >= ranked["sharpness"]).all()
-    finally:
-        pipeline.changes = {}
-        pipeline.run_all()
+def test_every_policy_runs_and_accounts_for_every_sample(mine, duplicates):
+    total = len(mine.table("embeddings/**/*.parquet"))
+    mine.changes = {"duplicates": duplicates}
+    done = mine.run_all()
+    assert done["duplicate_groups"] == 1
+    assert done["near_duplicate_pairs"] == 0
+    assert len(mine.table("shards/**/*.parquet")) == total
+    if duplicates["keep"] == "best":
+        rows = mine.table("shards/**/*.parquet").select("image_id", "sharpness")
+        groups = mine.table("duplicates/groups.parquet")
+        ranked = groups.join(rows, left_on="id", right_on="image_id").join(
+            rows, left_on="kept_id", right_on="image_id", suffix="_kept"
+        )
+        assert (ranked["sharpness_kept"] >= ranked["sharpness"]).all()
 
 
 def test_one_partition_alone_can_be_made(finished, pipeline):

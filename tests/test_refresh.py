@@ -2,13 +2,14 @@
 
 import errno
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import torch
-from pipeline import Pipeline
+from pipeline import Pipeline, copied
 from tar_files import write_members
 
 from curator_assets.cli.plan import planned, print_plan
@@ -51,6 +52,41 @@ def curated(pipeline: Pipeline) -> set[str]:
     return {path.stem for path in (pipeline.folder / "curated/shards").glob("*.tar")}
 
 
+def finished(folder: Path, **tars: list[bytes]) -> Path:
+    """A project that is refreshed; to be copied."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        pipeline = Pipeline(folder, instance)
+        for name, images in tars.items():
+            drop(pipeline, name, *images)
+        assert refresh(pipeline)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished_one(tmp_path_factory, photos) -> Path:
+    return finished(tmp_path_factory.mktemp("one"), a=[photos[0]])
+
+
+@pytest.fixture(scope="module")
+def finished_two(tmp_path_factory, photos) -> Path:
+    tars = {"a": [photos[0], photos[1]], "b": [photos[0], photos[2]]}
+    return finished(tmp_path_factory.mktemp("two"), **tars)
+
+
+@pytest.fixture
+def one(finished_one, tmp_path) -> Iterator[Pipeline]:
+    """Refreshed, with one image in tar a."""
+    with copied(finished_one, tmp_path / "one") as pipeline:
+        yield pipeline
+
+
+@pytest.fixture
+def two(finished_two, tmp_path) -> Iterator[Pipeline]:
+    """Refreshed, with two images in tar a; in tar b a copy of the first, and another."""
+    with copied(finished_two, tmp_path / "two") as pipeline:
+        yield pipeline
+
+
 def test_a_corrupt_tar_fails_alone_and_the_next_refresh_tries_just_that_one(
     pipeline, photos, capsys
 ):
@@ -68,21 +104,19 @@ def test_a_corrupt_tar_fails_alone_and_the_next_refresh_tries_just_that_one(
     assert refresh(pipeline)
 
 
-def test_the_dry_run_says_what_and_why_and_does_nothing(pipeline, photos, capsys):
-    drop(pipeline, "a", photos[0])
-    assert refresh(pipeline)
-    pipeline.changes = {"duplicates": {"eps": 0.01}}
-    drop(pipeline, "b", photos[1])
-    before = sorted(pipeline.folder.rglob("*.json"))
+def test_the_dry_run_says_what_and_why_and_does_nothing(one, photos, capsys):
+    one.changes = {"duplicates": {"eps": 0.01}}
+    drop(one, "b", photos[1])
+    before = sorted(one.folder.rglob("*.json"))
     capsys.readouterr()
-    show_plan(pipeline)
+    show_plan(one)
     printed = capsys.readouterr().out
     assert "1 never made: b" in printed
     assert ["image_embeddings", "1", "1", "0"] in [line.split() for line in printed.splitlines()]
-    assert sorted(pipeline.folder.rglob("*.json")) == before
-    assert refresh(pipeline)
-    pipeline.changes = {"duplicates": {"eps": 0.02}}
-    show_plan(pipeline)
+    assert sorted(one.folder.rglob("*.json")) == before
+    assert refresh(one)
+    one.changes = {"duplicates": {"eps": 0.02}}
+    show_plan(one)
     assert "1 changed: settings or code" in capsys.readouterr().out
 
 
@@ -107,46 +141,37 @@ def test_a_marker_says_that_a_tar_is_whole(pipeline, photos):
 
 
 @pytest.mark.parametrize("on_removed", ["trash", "erase"])
-def test_a_removed_tar_goes_everywhere_and_its_copies_stand_for_themselves(
-    pipeline, photos, on_removed
-):
-    pipeline.changes = {"on_removed": on_removed}
-    drop(pipeline, "a", photos[0], photos[1])
-    drop(pipeline, "b", photos[0], photos[2])
-    assert refresh(pipeline)
-    assert pipeline.table("duplicates/groups.parquet")["id"].to_list() == ["b/0"]
-    (pipeline.folder / "tars/a.tar").unlink()
-    assert refresh(pipeline)
-    assert pipeline.shards() == ["b"]
-    assert curated(pipeline) == {"b"}
-    assert len(pipeline.table("duplicates/groups.parquet")) == 0
-    trashed = pipeline.folder / "curated/trash/shards/a.tar"
+def test_a_removed_tar_goes_everywhere_and_its_copies_stand_for_themselves(two, on_removed):
+    two.changes = {"on_removed": on_removed}
+    assert two.table("duplicates/groups.parquet")["id"].to_list() == ["b/0"]
+    (two.folder / "tars/a.tar").unlink()
+    assert refresh(two)
+    assert two.shards() == ["b"]
+    assert curated(two) == {"b"}
+    assert len(two.table("duplicates/groups.parquet")) == 0
+    trashed = two.folder / "curated/trash/shards/a.tar"
     assert trashed.exists() == (on_removed == "trash")
-    left = [p for p in (pipeline.folder / "curated").rglob("a.*") if "trash" not in p.parts]
+    left = [p for p in (two.folder / "curated").rglob("a.*") if "trash" not in p.parts]
     assert left == []
 
 
-def test_what_is_to_be_erased_is_so_also_where_nothing_is_left(pipeline, photos):
-    pipeline.changes = {"on_removed": "erase"}
-    drop(pipeline, "a", photos[0], photos[1])
-    assert refresh(pipeline)
-    drop(pipeline, "a", photos[2])
-    assert refresh(pipeline)
-    (pipeline.folder / "tars/a.tar").unlink()
+def test_what_is_to_be_erased_is_so_also_where_nothing_is_left(one, photos):
+    one.changes = {"on_removed": "erase"}
+    drop(one, "a", photos[2])
+    assert refresh(one)
+    (one.folder / "tars/a.tar").unlink()
     with pytest.raises(MissingSourceError):
-        run(pipeline.instance, pipeline.settings, allow_removals=True)
-    left = [p for p in (pipeline.folder / "curated").rglob("*") if "embeddings" in p.parts]
+        run(one.instance, one.settings, allow_removals=True)
+    left = [p for p in (one.folder / "curated").rglob("*") if "embeddings" in p.parts]
     assert [path for path in left if path.is_file()] == []
-    assert pipeline.store.names("trash") == []
+    assert one.store.names("trash") == []
 
 
-def test_an_empty_source_removes_nothing(pipeline, photos):
-    drop(pipeline, "a", photos[0])
-    assert refresh(pipeline)
-    (pipeline.folder / "tars/a.tar").unlink()
-    assert not refresh(pipeline)
-    assert pipeline.shards() == ["a"]
-    assert curated(pipeline) == {"a"}
+def test_an_empty_source_removes_nothing(one):
+    (one.folder / "tars/a.tar").unlink()
+    assert not refresh(one)
+    assert one.shards() == ["a"]
+    assert curated(one) == {"a"}
 
 
 def test_transient_errors_are_tried_again_and_lasting_ones_fail_by_name(
@@ -230,17 +255,14 @@ def test_a_source_without_a_readable_image_is_curated_and_gets_its_codebook_late
     assert not any(found.stale for found in pipeline.plan().values())
 
 
-def test_a_broken_tar_costs_no_cell_group_of_its_name(pipeline, photos):
-    drop(pipeline, "a", photos[0], photos[1])
-    drop(pipeline, "b", photos[0], photos[2])
-    assert refresh(pipeline)
-    good = drop(pipeline, "0000", photos[3]).read_bytes()
-    assert refresh(pipeline)
-    (pipeline.folder / "tars/0000.tar").write_bytes(good[:700])
-    pipeline.changes = {"duplicates": {"max_eps": 0.06}}
-    before = [pipeline.ledger.read("near_duplicate_pairs", group) for group in ("0000", "0001")]
-    assert not refresh(pipeline)
-    after = [pipeline.ledger.read("near_duplicate_pairs", group) for group in ("0000", "0001")]
+def test_a_broken_tar_costs_no_cell_group_of_its_name(two, photos):
+    good = drop(two, "0000", photos[3]).read_bytes()
+    assert refresh(two)
+    (two.folder / "tars/0000.tar").write_bytes(good[:700])
+    two.changes = {"duplicates": {"max_eps": 0.06}}
+    before = [two.ledger.read("near_duplicate_pairs", group) for group in ("0000", "0001")]
+    assert not refresh(two)
+    after = [two.ledger.read("near_duplicate_pairs", group) for group in ("0000", "0001")]
     assert all(a.fingerprint != b.fingerprint for a, b in zip(after, before, strict=True))
 
 
@@ -251,15 +273,12 @@ def broken_for_b(real, *arguments):
 
 
 def test_storage_that_fails_while_a_touched_tar_is_looked_at_costs_that_shard(
-    pipeline, photos, monkeypatch
+    two, photos, monkeypatch
 ):
     from curator_assets.defs.embed import embedded_tables, image_embeddings
 
-    drop(pipeline, "a", photos[0])
-    drop(pipeline, "b", photos[1])
-    assert refresh(pipeline)
-    os.utime(pipeline.folder / "tars/b.tar", (1, 1))
-    drop(pipeline, "c", photos[2])
+    os.utime(two.folder / "tars/b.tar", (1, 1))
+    drop(two, "c", photos[3])
 
     for module, name in (
         (image_embeddings, "record_version"),
@@ -269,8 +288,8 @@ def test_storage_that_fails_while_a_touched_tar_is_looked_at_costs_that_shard(
         monkeypatch.setattr(module, name, partial(broken_for_b, real))
     monkeypatch.setattr(supervision, "runs_here", lambda _: True)
     monkeypatch.setattr("curator_assets.storage.retries.FIRST_WAIT_SECONDS", 0.01)
-    assert not refresh(pipeline)
-    assert curated(pipeline) == {"a", "b", "c"}
+    assert not refresh(two)
+    assert curated(two) == {"a", "b", "c"}
 
 
 def test_a_check_that_can_not_be_made_fails_as_a_check_and_holds_nothing_up(
@@ -302,24 +321,21 @@ def test_a_head_that_is_gone_fails_the_scores_by_name(pipeline, photos):
     assert "gone.pt can't be read as a head's state dict" in message
 
 
-def test_scores_of_other_heads_decide_nothing(pipeline, photos):
-    drop(pipeline, "a", photos[0])
-    assert refresh(pipeline)
-    torch.save({"weight": torch.zeros(1, 7), "bias": torch.zeros(1)}, pipeline.folder / "narrow.pt")
+def test_scores_of_other_heads_decide_nothing(one):
+    torch.save({"weight": torch.zeros(1, 7), "bias": torch.zeros(1)}, one.folder / "narrow.pt")
     head = {"weights": "narrow.pt", "embedding_model": "efficientnet_lite0"}
-    pipeline.changes = {"heads": {"beauty": head}}
-    assert not refresh(pipeline)
-    result = pipeline.materialize("duplicate_groups", fails=True)
+    one.changes = {"heads": {"beauty": head}}
+    assert not refresh(one)
+    result = one.materialize("duplicate_groups", fails=True)
     message = result.failure_data_for_node("duplicate_groups").user_failure_data.description
     assert "filter_scores of 'a' are of other heads than the settings name" in message
 
 
 @pytest.mark.parametrize("state", [{"tags": None}, {"files": [], "tags": {}}, {"files": {"x": 1}}])
-def test_a_damaged_record_of_weights_is_as_none(pipeline, photos, state):
-    drop(pipeline, "a", photos[0])
-    assert refresh(pipeline)
-    pipeline.ledger.write("weights", None, Entry("", "", state=state))
-    assert not any(found.stale for found in pipeline.plan().values())
+def test_a_damaged_record_of_weights_is_as_none(one, state):
+    assert refresh(one)  # the report shows where it lies
+    one.ledger.write("weights", None, Entry("", "", state=state))
+    assert not any(found.stale for found in one.plan().values())
 
 
 def test_the_plan_knows_that_a_codebook_is_trained_once_there_is_an_image(pipeline, photos):

@@ -1,7 +1,6 @@
 """What is made again, for every way in which things change."""
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import torch
-from pipeline import MODEL, STAGES, Pipeline
+from pipeline import MODEL, STAGES, Pipeline, copied
 from tar_files import read_members, write_members
 
 from curator_assets.demo.photos import crops
@@ -120,11 +119,7 @@ class Project:
 
 @pytest.fixture
 def project(finished, tmp_path):
-    folder = tmp_path / "project"
-    shutil.copytree(finished, folder)
-    with dg.DagsterInstance.ephemeral() as instance:
-        pipeline = Pipeline(folder, instance, base_changes())
-        pipeline.register()
+    with copied(finished, tmp_path / "project", base_changes()) as pipeline:
         yield Project(pipeline)
 
 

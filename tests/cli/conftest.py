@@ -41,18 +41,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(here: Path) -> Curate:
-    """Runs `curate`, as from a shell: what it sets in the environment does not last."""
+    return call_curate
 
-    def run(*arguments: str) -> Result:
-        before = dict(os.environ)
-        try:
-            result = CliRunner().invoke(curate, list(arguments), catch_exceptions=False)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-        return result
 
-    return run
+def call_curate(*arguments: str) -> Result:
+    """`curate`, as from a shell: what it sets in the environment does not last."""
+    before = dict(os.environ)
+    try:
+        return CliRunner().invoke(curate, list(arguments), catch_exceptions=False)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def call_curate_in(folder: Path, *arguments: str) -> None:
+    """`curate` in a folder, to which no environment variable names a project; it goes well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("DAGSTER_HOME", "CURATOR_CONFIG"):
+            patch.delenv(name, raising=False)
+        result = call_curate(*arguments)
+    assert result.exit_code == 0, result.output
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli.conftest import call_curate_in
 from pipeline import note_arithmetic
 
 from curator_assets.settings_file import load_settings
@@ -33,12 +34,10 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def project(sample_tars, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("projects") / "project"
-    done = run(folder.parent, "curate", "init", "project", "--source", str(sample_tars))
-    assert done.returncode == 0, done.stderr
+    call_curate_in(folder.parent, "init", "project", "--source", str(sample_tars))
     assert run(folder, "dg", "check", "defs").returncode == 0  # before anything was made
     note_arithmetic(load_settings(folder / "curator.yaml"))
-    done = run(folder, "curate", "refresh", "a/00000", "a/00001")
-    assert done.returncode == 0, done.stderr
+    call_curate_in(folder, "refresh", "a/00000", "a/00001")
     return folder
 
 
@@ -101,7 +100,7 @@ def test_what_the_settings_have_wrong_comes_first(project, command):
 
 def test_an_exported_instance_of_another_project_is_refused(project, tmp_path):
     other = tmp_path / "other"
-    assert run(tmp_path, "curate", "init", "other").returncode == 0
+    call_curate_in(tmp_path, "init", "other")
     (other / ".env").write_bytes((project / ".env").read_bytes())  # as after a copy
     done = run(other, "dg", "check", "defs")
     assert done.returncode == 1

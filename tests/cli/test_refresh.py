@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from cli.conftest import assert_one_paragraph, write_settings
+from cli.conftest import assert_one_paragraph, call_curate_in, write_settings
 from pipeline import note_arithmetic
 from tar_files import write_members
 
@@ -35,6 +35,24 @@ def drop(project: Path, name: str, *images: bytes) -> Path:
     path = project / "tars" / f"{name}.tar"
     write_members(path, [(f"{i}.jpg", image) for i, image in enumerate(images)])
     return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, photos) -> Path:
+    """A project of one curated image; to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_settings(folder)
+    drop(folder, "a", photos[0])
+    note_arithmetic(load_settings(folder / "curator.yaml"))
+    call_curate_in(folder, "refresh")
+    return folder
+
+
+@pytest.fixture
+def refreshed(here, finished) -> Path:
+    """Refreshed, with one image in tar a."""
+    shutil.copytree(finished, here, dirs_exist_ok=True)
+    return here
 
 
 def made(project: Path, pattern: str) -> set[str]:
@@ -134,12 +152,10 @@ def test_a_partition_that_fails_is_named_and_the_status_is_1(run, project, photo
     assert made(project, "shards/*.tar") == {"a", "b"}  # what stood there stands
 
 
-def test_removals_are_held_back_when_the_source_is_empty(run, project, photos):
-    tar = drop(project, "a", photos[0])
-    assert run("refresh").exit_code == 0
-    tar.unlink()
+def test_removals_are_held_back_when_the_source_is_empty(run, refreshed):
+    (refreshed / "tars/a.tar").unlink()
     assert_one_paragraph(run("refresh"), 3, "1 known shards are gone: a", "--allow-removals")
-    assert made(project, "shards/*.tar") == {"a"}
+    assert made(refreshed, "shards/*.tar") == {"a"}
     assert "a refresh would hold back: removals are held back" in run("plan").stdout
 
 
@@ -252,34 +268,30 @@ def test_on_a_terminal_a_bar_takes_the_place_of_lines_of_progress(project, photo
     assert "partitions finished" not in shown.decode()
 
 
-def test_another_source_for_an_output_lets_go_of_nothing_unasked(run, project, photos):
-    drop(project, "a", photos[0])
-    assert run("refresh").exit_code == 0
-    path = project / "curator.yaml"
+def test_another_source_for_an_output_lets_go_of_nothing_unasked(run, refreshed, photos):
+    path = refreshed / "curator.yaml"
     path.write_text(path.read_text().replace("source: tars", "source: others"))
-    write_members(project / "others/b.tar", [("1.jpg", photos[1])])
+    write_members(refreshed / "others/b.tar", [("1.jpg", photos[1])])
     result = run("refresh")
     assert_one_paragraph(result, 3, "was made from the source", "1 are not in", "(a)")
-    assert made(project, "shards/*.tar") == {"a"}
+    assert made(refreshed, "shards/*.tar") == {"a"}
     plan = run("plan").stdout
     assert "a refresh would hold back: " in plan
     assert "would be let go of" not in plan
-    (project / "out/source.txt").unlink()
+    (refreshed / "out/source.txt").unlink()
     assert run("refresh").exit_code == 0
-    assert made(project, "shards/*.tar") == {"b"}
-    assert made(project, "trash/shards/*.tar") == {"a"}
+    assert made(refreshed, "shards/*.tar") == {"b"}
+    assert made(refreshed, "trash/shards/*.tar") == {"a"}
 
 
-def test_a_source_that_was_moved_is_the_same(run, project, photos):
-    drop(project, "a", photos[0])
-    assert run("refresh").exit_code == 0
-    (project / "tars").rename(project / "moved")
-    path = project / "curator.yaml"
+def test_a_source_that_was_moved_is_the_same(run, refreshed):
+    (refreshed / "tars").rename(refreshed / "moved")
+    path = refreshed / "curator.yaml"
     path.write_text(path.read_text().replace("source: tars", "source: moved"))
     result = run("refresh")
     step = "1 of 9: image_embeddings: 1 shard fresh, none to make"
     assert f"no new shards, none removed\n{step}" in result.stdout
-    assert (project / "out/source.txt").read_text() == "../moved"
+    assert (refreshed / "out/source.txt").read_text() == "../moved"
 
 
 def test_a_stale_codebook_waits_for_all_that_it_is_made_from(run, project, photos):
@@ -298,17 +310,15 @@ def test_a_stale_codebook_waits_for_all_that_it_is_made_from(run, project, photo
     assert (project / "out/clusters/centroids.npy").read_bytes() != before
 
 
-def test_another_source_with_tars_of_the_same_names_makes_nothing_over(run, project, photos):
-    drop(project, "a", photos[0])
-    assert run("refresh").exit_code == 0
-    before = (project / "out/shards/a.tar").read_bytes()
-    path = project / "curator.yaml"
+def test_another_source_with_tars_of_the_same_names_makes_nothing_over(run, refreshed, photos):
+    before = (refreshed / "out/shards/a.tar").read_bytes()
+    path = refreshed / "curator.yaml"
     path.write_text(path.read_text().replace("source: tars", "source: others"))
     images = [(f"{i}.jpg", photo) for i, photo in enumerate(photos[1:])]
-    write_members(project / "others/a.tar", images)
+    write_members(refreshed / "others/a.tar", images)
     assert_one_paragraph(run("refresh"), 3, "was made from the source", "are other tars there (a)")
     assert_one_paragraph(run("calibrate"), 3, "was made from the source")
-    assert (project / "out/shards/a.tar").read_bytes() == before
+    assert (refreshed / "out/shards/a.tar").read_bytes() == before
 
 
 def test_a_project_that_was_moved_with_a_tar_removed_lets_go_of_it(run, here, photos, monkeypatch):

@@ -4,19 +4,19 @@ import errno
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from pipeline import MODEL
+from cli.conftest import call_curate_in
+from pipeline import MODEL, note_arithmetic
 from tar_files import write_members
 from unseen import hide
 
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
+from curator_assets.settings_file import load_settings
 
 SHARDS = ["m/0", "m/1", "m/2", "n/0", "n/1", "n/2"]
 NEW = "n/3"
@@ -40,9 +40,8 @@ def six(tmp_path_factory, photos) -> Path:
     for shard, photo in zip(SHARDS, photos, strict=False):
         write_members(folder / f"tars/{shard}.tar", [("0.jpg", photo), ("1.txt", b"no image")])
     (folder / "curator.yaml").write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "curator_assets", "refresh"]
-    path = os.pathsep.join(filter(None, sys.path))
-    subprocess.run(command, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": path})
+    note_arithmetic(load_settings(folder / "curator.yaml"))
+    call_curate_in(folder, "refresh")
     return folder
 
 

@@ -2,11 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from pipeline import Pipeline
+from pipeline import Pipeline, copied
 from registered import Registered
 from tar_files import write_members
 
@@ -145,14 +146,23 @@ def photos() -> list[bytes]:
     return [_jpeg(crop.image) for crop in crops()[::40]]
 
 
-@pytest.fixture
-def refreshed(pipeline, photos) -> Pipeline:
-    for i, name in enumerate("ba"):
-        members = [(f"{k}.jpg", photo) for k, photo in enumerate((photos[0], photos[i + 1]))]
-        write_members(pipeline.folder / f"tars/{name}.tar", members)
-        assert pipeline.refresh()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, photos) -> Path:
+    with dg.DagsterInstance.ephemeral() as instance:
+        pipeline = Pipeline(tmp_path_factory.mktemp("finished"), instance)
+        for i, name in enumerate("ba"):
+            members = [(f"{k}.jpg", photo) for k, photo in enumerate((photos[0], photos[i + 1]))]
+            write_members(pipeline.folder / f"tars/{name}.tar", members)
+            assert pipeline.refresh()
     assert pipeline.table("duplicates/groups.parquet")["id"].to_list() == ["a/0"]
-    return pipeline
+    return pipeline.folder
+
+
+@pytest.fixture
+def refreshed(finished, tmp_path) -> Iterator[Pipeline]:
+    with copied(finished, tmp_path / "project") as pipeline:
+        assert pipeline.shards() == ["b", "a"]
+        yield pipeline
 
 
 def test_another_output_under_one_home_is_made_whole(refreshed):

@@ -1,10 +1,12 @@
 """What a refresh would do is told, and nothing is done by telling it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
-from pipeline import MODEL, Pipeline
+from pipeline import MODEL, Pipeline, copied
 from tar_files import write_members
 
 from curator_assets.cli.plan import planned, print_plan
@@ -27,12 +29,20 @@ def drop(pipeline: Pipeline, name: str, *images: bytes) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, photos) -> Path:
+    with dg.DagsterInstance.ephemeral() as instance:
+        pipeline = Pipeline(tmp_path_factory.mktemp("finished"), instance)
+        for i in range(3):
+            drop(pipeline, str(i), photos[i], photos[5])
+        assert pipeline.refresh()
+    return pipeline.folder
+
+
 @pytest.fixture
-def refreshed(pipeline, photos) -> Pipeline:
-    for i in range(3):
-        drop(pipeline, str(i), photos[i], photos[5])
-    assert pipeline.refresh()
-    return pipeline
+def refreshed(finished, tmp_path) -> Iterator[Pipeline]:
+    with copied(finished, tmp_path / "project") as pipeline:
+        yield pipeline
 
 
 def everything(pipeline: Pipeline) -> tuple:

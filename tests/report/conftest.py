@@ -1,12 +1,11 @@
 """A small finished project for the tests of the report, and a copy of it to change."""
 
-import shutil
 from collections.abc import Iterator
 
 import dagster as dg
 import pytest
 import torch
-from pipeline import Pipeline
+from pipeline import Pipeline, copied
 
 from curator_assets.demo.samples import make_shards
 
@@ -39,9 +38,5 @@ def finished(tmp_path_factory) -> Iterator[Pipeline]:
 
 @pytest.fixture
 def project(finished, tmp_path) -> Iterator[Pipeline]:
-    folder = tmp_path / "project"
-    shutil.copytree(finished.folder, folder)
-    with dg.DagsterInstance.ephemeral() as instance:
-        pipeline = Pipeline(folder, instance, changes())
-        pipeline.register()
+    with copied(finished.folder, tmp_path / "project", changes()) as pipeline:
         yield pipeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def _number_shards(pairs: list[dict[str, Any]], shards: Sequence[str]) -> None:
             )
 
 
+@cache
 def _environment() -> Environment:
+    """Made once: to compile the templates takes longer than to fill them."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
