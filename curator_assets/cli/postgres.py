@@ -39,8 +39,8 @@ def checked_url(url: str) -> str:
         NotInstalledError: the extra is missing.
         PostgresError: it is no such URL, or there is no such database.
     """
-    require_installed(_PACKAGE, _EXTRA)
     url = _with_driver(url)
+    require_installed(_PACKAGE, _EXTRA)
     _require_reached(url)
     return url
 
