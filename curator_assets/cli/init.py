@@ -142,7 +142,8 @@ def _require_own(folder: Path, settings_file: Path) -> None:
             raise SettingsError(
                 f"{path} is there already and was not written by `curate init`, so it is left as "
                 f"it is; to keep the instance in Postgres, have it say {{storage: {{postgres: "
-                f"{{postgres_url: {{env: {DATABASE_VARIABLE}}}}}}}}} and run this again, or delete it"
+                f"{{postgres_url: {{env: {DATABASE_VARIABLE}}}}}}}}} and run this again, or delete "
+                "it"
             )
     if (folder / ENV).is_symlink():
         raise SettingsError(

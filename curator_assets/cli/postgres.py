@@ -68,8 +68,8 @@ def require_database(ref: InstanceRef, settings_file: Path) -> None:
         if not given:
             raise PostgresError(
                 "the Dagster instance is kept in Postgres, but where is not said: expected "
-                f"{_FORM} as {DATABASE_VARIABLE} in the environment or in {env}, where `curate init "
-                "--postgres URL` writes it"
+                f"{_FORM} as {DATABASE_VARIABLE} in the environment or in {env}, where "
+                "`curate init --postgres URL` writes it"
             )
         os.environ[DATABASE_VARIABLE] = _with_driver(given)
     if "auth_provider" not in config:  # else Dagster alone knows how to log in
