@@ -9,6 +9,8 @@ from curator_assets.settings_file import SettingsError
 
 SETTINGS = "curator.yaml"
 HOME_VARIABLE = "DAGSTER_HOME"
+DATABASE_VARIABLE = "CURATOR_POSTGRES_URL"
+"""Names the database of an instance that is kept in Postgres."""
 
 
 def own_home(settings_file: Path) -> Path:

@@ -101,8 +101,18 @@ def status_and_paragraph(error: BaseException) -> tuple[int, str]:
         where = f": {error.filename}" if error.filename else ""
         about = f"{error.strerror}{where}" if error.strerror else str(error)
         return MEND, f"{about}; mend that, and run it again"
+    if text := _database_trouble(error):
+        return MEND, text
     about = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return FAULT, f"{about}; this is a fault of curate: `--debug` shows where, please report it"
+
+
+def _database_trouble(error: BaseException) -> str | None:
+    if "psycopg2" not in sys.modules:
+        return None
+    from curator_assets.cli.postgres import database_trouble
+
+    return database_trouble(error)
 
 
 def tell_error(text: str) -> None:

@@ -9,36 +9,51 @@ from pathlib import Path
 
 import yaml
 
-from curator_assets.cli.home import make_home
-from curator_assets.cli.templates import FILES, project_file, settings_text
-from curator_assets.project import HOME_VARIABLE, SETTINGS, own_home
+from curator_assets.cli.env_file import ENV, set_variable
+from curator_assets.cli.home import DAGSTER_YAML, make_home
+from curator_assets.cli.templates import FILES, postgres_instance, project_file, settings_text
+from curator_assets.project import DATABASE_VARIABLE, HOME_VARIABLE, SETTINGS, own_home
 from curator_assets.settings_file import SettingsError, load_settings, parse_settings
 
-ENV = ".env"
 DEFAULT_SOURCE = "tars"
 
-_NAMES_HOME = re.compile(rb"\s*(export\s+)?" + HOME_VARIABLE.encode() + rb"\s*=")
+_GITIGNORE = ".gitignore"
+_IGNORES_ENV = {ENV, f"/{ENV}", f"{ENV}*", "*.env"}
+
 _WRITTEN_HERE = re.compile(HOME_VARIABLE.encode() + rb"='.*/\.dagster'\s*$")
 
 
 @dataclass
 class Written:
-    """What `init` did with each file; the source, where it is no folder yet."""
+    """What `init` did with each file; the source, where it is no folder yet.
+
+    Attributes:
+        is_ignored: git is told to leave out what holds a password, if anything does.
+    """
 
     new: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     missing_source: str | None = None
+    is_ignored: bool = True
+
+    def note(self, name: str, is_new: bool) -> None:
+        """Take up what was done with a file."""
+        (self.new if is_new else self.left).append(name)
 
 
-def init(folder: Path, source: str | None) -> Written:
+def init(folder: Path, source: str | None, postgres: str | None = None) -> Written:
     """Write what a project needs into a folder; what is there already is left as it is.
 
     Args:
         folder: made if missing.
         source: where the tars lie: a URI, or a path from here.
+        postgres: the URL of a database to keep the Dagster instance in, also if it was elsewhere.
 
     Raises:
-        SettingsError: the source can't be one, or the settings that are there name their own.
+        SettingsError: the source can't be one, or the settings that are there name their own; or
+            a person's own `dagster.yaml` is in the way of the database.
+        NotInstalledError: the extra for the database is missing.
+        PostgresError: there is no such database.
     """
     folder = folder.absolute()
     settings_file, written = folder / SETTINGS, Written()
@@ -55,11 +70,22 @@ def init(folder: Path, source: str | None) -> Written:
     text = settings_text(_scalar(_below(folder, source)))
     if not os.path.lexists(settings_file):
         parse_settings(text, settings_file)  # or a source that can't be one would be found later
+    url = None
+    if postgres is not None:
+        from curator_assets.cli.postgres import checked_url  # or each `init` would import Dagster
+
+        _require_own(folder, settings_file)
+        url = checked_url(postgres)
     folder.mkdir(parents=True, exist_ok=True)
+    if url is not None:
+        _keep_in_postgres(folder, settings_file, url, written)
     for name, content in [(SETTINGS, text), *((name, project_file(name)) for name in FILES)]:
-        is_new = _write_new(folder / name, content.encode())
-        (written.new if is_new else written.left).append(name)
-    _write_env(folder / ENV, own_home(settings_file), written)
+        if name not in written.new:
+            written.note(name, _write_new(folder / name, content.encode()))
+    home = os.fspath(own_home(settings_file))
+    is_new = set_variable(folder / ENV, HOME_VARIABLE, home, replaces=_WRITTEN_HERE)
+    if ENV not in written.new:
+        written.note(ENV, is_new)
     make_home(settings_file)
     location = load_settings(settings_file).source
     if "://" not in location and not Path(location).is_dir():
@@ -106,27 +132,38 @@ def _write_new(path: Path, content: bytes) -> bool:
     return True
 
 
-def _write_env(path: Path, home: Path, written: Written) -> None:
-    """Have Dagster's commands find the instance: they read this file in the folder they run in.
+def _require_own(folder: Path, settings_file: Path) -> None:
+    """Refuse to change what a person wrote, before anything is written."""
+    for path in (folder / DAGSTER_YAML, own_home(settings_file) / DAGSTER_YAML):
+        if not path.exists():
+            continue
+        there = path.read_text()
+        if there != project_file(DAGSTER_YAML) and DATABASE_VARIABLE not in there:
+            raise SettingsError(
+                f"{path} is there already and was not written by `curate init`, so it is left as "
+                f"it is; to keep the instance in Postgres, have it say {{storage: {{postgres: "
+                f"{{postgres_url: {{env: {DATABASE_VARIABLE}}}}}}}}} and run this again, or delete "
+                "it"
+            )
+    if (folder / ENV).is_symlink():
+        raise SettingsError(
+            f"{folder / ENV} is a link, so no password is written there; delete it, or leave out "
+            f"--postgres and name the URL as {DATABASE_VARIABLE} in the environment"
+        )
 
-    A line that a person wrote stays; one that `init` wrote, as before a move, does not.
-    """
-    quoted = str(home).replace("\\", "\\\\").replace("'", "\\'")
-    line = f"{HOME_VARIABLE}='{quoted}'\n".encode()
-    if _write_new(path, line):
-        written.new.append(path.name)
-        return
-    lines = [] if path.is_symlink() else path.read_bytes().splitlines(keepends=True)
-    named = [other for other in lines if _NAMES_HOME.match(other)]
-    if path.is_symlink() or not all(_WRITTEN_HERE.match(other) for other in named):
-        written.left.append(path.name)
-        return
-    others = [other for other in lines if other not in named]
-    others += [b"\n"] if others and not others[-1].endswith(b"\n") else []
-    if named == [line]:
-        written.left.append(path.name)
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
-    partial.write_bytes(b"".join([*others, line]))
-    partial.replace(path)
-    written.new.append(path.name)
+
+def _keep_in_postgres(folder: Path, settings_file: Path, url: str, written: Written) -> None:
+    """Have the instance kept in a database, whose URL lies where only its owner reads it."""
+    is_new = set_variable(folder / ENV, DATABASE_VARIABLE, url, is_secret=True)
+    if is_new:
+        written.new.append(ENV)
+    for path in (folder / DAGSTER_YAML, own_home(settings_file) / DAGSTER_YAML):
+        if path.exists() and path.read_text() == project_file(DAGSTER_YAML):
+            path.unlink()  # that in the home becomes a link to that of the project
+    if _write_new(folder / DAGSTER_YAML, postgres_instance().encode()):
+        written.new.append(DAGSTER_YAML)
+    ignores = folder / _GITIGNORE
+    if _write_new(ignores, f"{ENV}\n.dagster/\n".encode()):
+        written.new.append(_GITIGNORE)
+    else:
+        written.is_ignored = bool(_IGNORES_ENV.intersection(ignores.read_text().split()))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from curator_assets.cli import postgres
 from curator_assets.cli.home import is_made, make_home
 from curator_assets.engine.dagster.private_names import InstanceRef, NoOpComputeLogManager
 from curator_assets.project import HOME_VARIABLE, home_in_force, own_home
@@ -27,6 +28,7 @@ def project_instance(settings_file: Path, *, own: bool = False) -> Iterator[dg.D
 
     Raises:
         SettingsError: $DAGSTER_HOME is no folder, or is the instance of another project.
+        PostgresError: it is kept in a database that can't be used.
     """
     home = own_home(settings_file) if own else home_in_force(settings_file)
     if home == own_home(settings_file):
@@ -34,7 +36,10 @@ def project_instance(settings_file: Path, *, own: bool = False) -> Iterator[dg.D
     os.environ[HOME_VARIABLE] = str(home)
     with (home / ".opening.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two that set up one SQLite file would spoil it
-        instance = _opened(home)
+        ref = _ref(home)
+        if postgres.is_in_postgres(ref):
+            postgres.require_database(ref, settings_file)
+        instance = dg.DagsterInstance.from_ref(ref)
         instance.get_runs_count()
     with instance:
         yield instance
@@ -46,23 +51,22 @@ def looked_at_instance(settings_file: Path) -> Iterator[dg.DagsterInstance]:
 
     Raises:
         SettingsError: $DAGSTER_HOME is no folder, or is the instance of another project.
+        PostgresError: it is kept in a database that can't be used.
     """
     home = home_in_force(settings_file)
-    if not is_made(home):
-        with dg.DagsterInstance.ephemeral() as instance:
-            yield instance
-        return
-    with _opened(home) as instance:
+    ref = _ref(home) if is_made(home) else None
+    if ref and postgres.is_in_postgres(ref):
+        postgres.require_database(ref, settings_file)
+        ref = postgres.without_new_tables(ref) if postgres.has_tables(ref) else None
+    with dg.DagsterInstance.from_ref(ref) if ref else dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
-def _opened(home: Path) -> dg.DagsterInstance:
+def _ref(home: Path) -> InstanceRef:
     """The instance, without its capture of what runs print.
 
     The capture would put a pipe in the terminal's place, and a helper process, which tells of a
     Ctrl-C by a traceback, in its foreground.
     """
     nowhere = {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}
-    return dg.DagsterInstance.from_ref(
-        InstanceRef.from_dir(str(home), overrides={"compute_logs": nowhere})
-    )
+    return InstanceRef.from_dir(str(home), overrides={"compute_logs": nowhere})

@@ -23,7 +23,12 @@ def curate() -> None:
 @curate.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--source", help="Where the tars lie: a folder, or a URI such as s3://bucket/tars.")
-def init(folder: Path, source: str | None) -> None:
+@click.option(
+    "--postgres",
+    metavar="URL",
+    help="Keep the Dagster instance in this database, which several hosts may share.",
+)
+def init(folder: Path, source: str | None, postgres: str | None) -> None:
     """Make FOLDER (this one) a project: commented settings, and what Dagster's commands need.
 
     What is there already is left as it is.
@@ -31,11 +36,13 @@ def init(folder: Path, source: str | None) -> None:
     from curator_assets.cli.console import say
     from curator_assets.cli.init import init as write
 
-    written = write(folder, source)
+    written = write(folder, source, postgres)
     if written.new:
         say(f"written to {folder}: {', '.join(written.new)}")
     if written.left:
         say(f"left as they are: {', '.join(written.left)}")
+    if not written.is_ignored:
+        say("add .env to .gitignore: it holds the URL of the database, with its password")
     if written.missing_source:
         say(
             f"no tars yet at the source {written.missing_source}: set it in curator.yaml, or "

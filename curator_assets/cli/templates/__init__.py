@@ -12,12 +12,17 @@ FILES = {
 }
 """What lies beside the settings -> which file here it is."""
 
-_SETTINGS = "curator.yaml"
+_SETTINGS, _POSTGRES = "curator.yaml", "dagster.postgres.yaml"
 
 
 def project_file(name: str) -> str:
     """A file of `FILES` as it is written."""
     return files(__name__).joinpath(FILES[name]).read_text()
+
+
+def postgres_instance() -> str:
+    """The `dagster.yaml` of a project whose instance is kept in Postgres."""
+    return files(__name__).joinpath(_POSTGRES).read_text()
 
 
 def settings_text(source: str) -> str:

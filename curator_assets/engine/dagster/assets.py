@@ -13,6 +13,7 @@ import dagster as dg
 from curator_assets.engine.dagster.columns import column_schema
 from curator_assets.engine.dagster.events import failure, paragraph_first
 from curator_assets.engine.dagster.group_events import reporter_of
+from curator_assets.engine.dagster.held_connections import hold_connections
 from curator_assets.engine.dagster.instance_partitions import (
     InstanceRegistry,
     partitions_of,
@@ -97,6 +98,7 @@ def stage_asset(
             paragraph_first(context.log),
             hold_lease(store, context.run.run_id, context.log),
         ):
+            hold_connections(context.instance)
             registry = InstanceRegistry(context.instance, settings)
             shards = known_shards(graph, settings, registry)
             registry.note_reporting()

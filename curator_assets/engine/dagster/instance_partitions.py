@@ -58,7 +58,8 @@ class InstanceRegistry:
     """The shards that an instance has as partitions.
 
     An instance is of one project: with those of another among its shards, each would take the
-    other's for removed ones. It knows its project by its settings file and its output.
+    other's for removed ones. It knows its project by its settings file and its output; one in
+    Postgres, which several hosts share, by the output alone.
 
     Args:
         instance: where they are kept.
@@ -71,25 +72,37 @@ class InstanceRegistry:
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance, self._output = instance, Store(settings.output)
         self._n_grouped = settings.shards_per_partition
-        self._project = {_FILE: os.fspath(settings_file()), _OUTPUT: self._output.location}
+        self._is_shared = _is_in_postgres(instance)
+        self._project = {_OUTPUT: self._output.location}
+        if not self._is_shared:
+            self._project[_FILE] = os.fspath(settings_file())
         self._known = instance.run_storage.get_cursor_values(set(self._project))
         if self._known and not self._is_mine():
-            raise OtherInstanceError(
-                f"the Dagster instance in {instance.root_directory} is that of another project "
-                f"({self._known.get(_FILE)}, output {self._known.get(_OUTPUT)}): two projects in "
-                "one instance take each other's shards for removed ones; give this one a folder "
-                f"of its own, or another {HOME_VARIABLE}; if that project is no more, delete the "
-                "instance: only the history of its runs is lost"
-            )
+            raise OtherInstanceError(self._why_not_mine())
 
     def _is_mine(self) -> bool:
         """Whether what the instance knows is this project, also where it was moved or copied."""
         if self._known.items() & self._project.items():
             return True
+        if self._is_shared:
+            return False
         file, known = settings_file(), Path(self._known.get(_FILE, ""))
         was_copied = known.parent != file.parent
         is_own = Path(self._instance.root_directory) == own_home(file)
         return not known.exists() or (is_own and was_copied)
+
+    def _why_not_mine(self) -> str:
+        where, whose = f"in {self._instance.root_directory}", f"output {self._known.get(_OUTPUT)}"
+        its_own = f"a folder of its own, or another {HOME_VARIABLE}"
+        if self._is_shared:
+            where, its_own = "in this Postgres database", "a database of its own"
+        else:
+            whose = f"{self._known.get(_FILE)}, {whose}"
+        return (
+            f"the Dagster instance {where} is that of another project ({whose}): two projects in "
+            f"one instance take each other's shards for removed ones; give this one {its_own}; if "
+            "that project is no more, delete the instance: only the history of its runs is lost"
+        )
 
     def shards(self) -> Sequence[str]:
         """In the order in which they were added."""
@@ -149,3 +162,7 @@ class InstanceRegistry:
         if self.is_regrouped():
             self._output.require_guard()
             self._instance.run_storage.set_cursor_values({_REPORTED_BY: str(self._n_grouped)})
+
+
+def _is_in_postgres(instance: dg.DagsterInstance) -> bool:
+    return type(instance.run_storage).__module__.startswith("dagster_postgres")

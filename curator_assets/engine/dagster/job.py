@@ -12,6 +12,7 @@ from curator_assets.engine.chosen import chosen_shards
 from curator_assets.engine.dagster.assets import EnsureConfig
 from curator_assets.engine.dagster.events import failure, paragraph_first
 from curator_assets.engine.dagster.group_events import reporter_of
+from curator_assets.engine.dagster.held_connections import hold_connections
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.engine.dagster.shard_groups import shard_groups
 from curator_assets.engine.dagster.step_events import StepEvents
@@ -82,6 +83,7 @@ def refresh_job(
     ) -> Iterator[Any]:
         store = Store(settings.output)
         with paragraph_first(context.log), hold_lease(store, context.run_id, context.log):
+            hold_connections(context.instance)
             registry = InstanceRegistry(context.instance, settings)
             intake = look(graph, settings, registry, allow_removals=config.allow_removals)
             if not intake.held_back:

@@ -19,12 +19,14 @@ from dagster._core.events import EngineEventData
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.log_manager import LOG_RECORD_METADATA_ATTR
+from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     BACKFILL_ID_TAG,
 )
+from dagster._serdes import ConfigurableClassData
 
 __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
@@ -37,6 +39,8 @@ __all__ = [
     "EVENTS_ARE_LOGGED",
     "LOG_RECORD_METADATA_ATTR",
     "CachingStaleStatusResolver",
+    "ConfigurableClassData",
+    "DagsterStorage",
     "EngineEventData",
     "InstanceRef",
     "LoadingContextForTest",
