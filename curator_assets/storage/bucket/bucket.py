@@ -59,7 +59,8 @@ class Bucket:
         """Where a person finds an object; masked."""
         return masked(masked_location(self._fs.unstrip_protocol(self.path(name))))
 
-    def _name(self, path: str) -> str:
+    def name(self, path: str) -> str:
+        """The inverse of `path`."""
         return path[len(self._root) + 1 :]
 
     def _asked(self, call: Callable[[], Result], what: str, name: str) -> Result:
@@ -90,14 +91,14 @@ class Bucket:
         """Name -> what the store tells of it, of the objects below a folder, in order."""
         find = partial(self._fs.find, self.path(folder), detail=True)
         found = self._asked(find, "listing", folder)
-        return {self._name(path): found[path] for path in sorted(found)}
+        return {self.name(path): found[path] for path in sorted(found)}
 
     def find_beginning(self, prefix: str) -> list[str]:
         """The names of the objects of a folder that begin so, in order."""
         folder, slash, start = prefix.rpartition("/")
         find = partial(self._fs.find, self.path(folder), prefix=start)  # some look at it only
         begin = f"{folder}{slash}"
-        names = map(self._name, self._asked(find, "listing", prefix))
+        names = map(self.name, self._asked(find, "listing", prefix))
         return sorted(n for n in names if n.startswith(prefix) and "/" not in n[len(begin) :])
 
     def in_folder(self, folder: str) -> list[Mapping[str, Any]]:
