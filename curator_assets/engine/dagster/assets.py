@@ -96,6 +96,7 @@ def stage_asset(
         with (
             paragraph_first(context.log),
             hold_lease(store, context.run.run_id, context.log),
+            store.pictured(),
         ):
             registry = InstanceRegistry(context.instance, settings)
             shards = known_shards(graph, settings, registry)
