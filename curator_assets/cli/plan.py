@@ -26,6 +26,7 @@ from curator_assets.questions.forecast.forecast import forecast
 from curator_assets.settings import Settings
 from curator_assets.settings_file import load_settings, settings_file
 from curator_assets.storage.shards.not_taken import NotTaken, not_taken_lines
+from curator_assets.storage.store import Store
 
 
 def show_plan(*, exact: bool = False) -> None:
@@ -39,7 +40,10 @@ def show_plan(*, exact: bool = False) -> None:
         MissingSourceError: there is no source, or nothing in it.
     """
     settings, shown = load_settings(), ShownProgress()
-    with looked_at_instance(settings_file()) as instance:
+    with (
+        looked_at_instance(settings_file()) as instance,
+        Store(settings.output).pictured(),
+    ):
         intake, work = planned(instance, settings, shown, terminal_log())
         if not intake.held_back and not intake.absent and not intake.unseen:
             require_usable(intake, settings)
@@ -69,6 +73,7 @@ def planned(
         log or logging.getLogger(__name__),
         Purpose.PLAN,
         n_bytes=intake.n_bytes,
+        listed=intake.listed,
         absent=intake.absent.keys(),
         watch=watch or Watch(),
     )

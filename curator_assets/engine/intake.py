@@ -67,6 +67,7 @@ class Intake:
         unregistered: those of them that are no partitions yet, in order of arrival.
         removed: known shards whose tars are gone, to be let go of.
         n_bytes: shard -> size of its tar, of every tar in the source.
+        listed: shard -> what the listing told of its tar, likewise.
         not_taken: path below the source -> why it is not taken, and since when.
         held: shards of which the output has an entry, readable or not.
         absent: known shard that stays -> why its tar can't be read.
@@ -80,6 +81,7 @@ class Intake:
     unregistered: tuple[str, ...]
     removed: tuple[str, ...]
     n_bytes: Mapping[str, int]
+    listed: Mapping[str, Signature]
     not_taken: Mapping[str, NotTaken]
     held: frozenset[str]
     absent: Mapping[str, str]
@@ -144,6 +146,7 @@ def look(
         unregistered=tuple(shard for shard in shards if shard not in registered),
         removed=tuple(gone if may_go else ()),
         n_bytes=n_bytes,
+        listed=listed,
         not_taken=since(reasons, noted),
         held=frozenset(held),
         absent=absent,
@@ -205,13 +208,18 @@ def _of_other_size(graph: Graph, store: Store, n_bytes: Mapping[str, int]) -> li
 
 def _made_from_another(settings: Settings, store: Store) -> str | None:
     """The source that the output remembers, to be shown, if it is not the one in force."""
-    try:
-        made_from = store.read(SOURCE).rstrip(b"\r\n")
-    except FileNotFoundError:
-        return None
-    if made_from == _source_mark(settings):
+    found = _read_if_there(store, SOURCE)
+    made_from = None if found is None else found.rstrip(b"\r\n")
+    if made_from is None or made_from == _source_mark(settings):
         return None
     return masked_location(made_from.decode(errors="replace"))
+
+
+def _read_if_there(store: Store, name: str) -> bytes | None:
+    try:
+        return store.read(name)
+    except FileNotFoundError:
+        return None
 
 
 def _source_mark(settings: Settings) -> bytes:
@@ -258,7 +266,7 @@ def let_go(intake: Intake, graph: Graph, settings: Settings, registry: Registry)
         put_in_trash(shard, graph, settings)
         registry.remove(shard)
     take_back((s for s in intake.shards if s not in intake.held), graph, settings)
-    if store.size(SOURCE) is None or store.read(SOURCE) != mark:
+    if _read_if_there(store, SOURCE) != mark:
         with store.write(SOURCE) as file:
             file.write(mark)
     compact_arrivals(store)

@@ -90,6 +90,8 @@ def _outcomes(stage: Stage, left: dict[Partition, None], work: Work) -> Iterator
                     continue
                 result: Recorded | Failed
                 result = outcome if isinstance(outcome, Failed) else recorded(stage, outcome, work)
+                if isinstance(outcome, Failed):
+                    work.store.look_again(_may_lie_there(stage, outcome.partition))
                 if isinstance(result, Failed) and result.damaged:
                     forget_maker(stage, work, result.damaged)
                 del left[result.partition]
@@ -105,6 +107,12 @@ def _outcomes(stage: Stage, left: dict[Partition, None], work: Work) -> Iterator
                 forget_maker(stage, work, error.name)
             for partition in left:
                 yield Failed(partition, message, is_of_all=True, lacks_input=lacks_input)
+
+
+def _may_lie_there(stage: Stage, partition: Partition) -> list[str]:
+    """The files that may have been put in place before a partition failed."""
+    read = (name for external in stage.externals() for name in external.files(partition))
+    return [*stage.files(partition), *read]
 
 
 def failure_lines(failed: Iterable[Failed]) -> Iterator[str]:
@@ -210,6 +218,9 @@ def _names(stage: Stage, made: Made) -> tuple[str, ...]:
 def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
     """Write the ledger entry of a partition that was made."""
     made = done.made
+    work.store.placed(done.files)
+    for read in made.read.values():
+        work.store.placed(read.files)
     try:
         inputs = made.inputs or stage.inputs(work, made.partition)
         assert inputs is not None, f"{stage.name} was made from inputs it does not tell"

@@ -18,7 +18,7 @@ from curator_assets.errors import DamagedFileError
 from curator_assets.masking import masked_error
 from curator_assets.settings import Settings
 from curator_assets.storage.ledger import Entry, Ledger
-from curator_assets.storage.shards.source import Source
+from curator_assets.storage.shards.source import Signature, Source
 from curator_assets.storage.store import Store
 from curator_assets.storage.versions import stored_files
 
@@ -82,6 +82,7 @@ class Work:
         purpose: what is asked of the stages.
         device: to embed on, instead of the one that the settings mean.
         n_bytes: shard -> size of its tar, as far as it was listed.
+        listed: shard -> what the listing told of its tar, by which what is fresh is told.
         absent: those of the shards whose tars can't be read now, while what was made of them stays.
         watch: who is told how far the work is.
         is_forced: what is made is made from scratch: nothing of it that is stored is looked at.
@@ -96,6 +97,7 @@ class Work:
     purpose: Purpose = Purpose.MAKE
     device: str | None = None
     n_bytes: Mapping[str, int] = field(default_factory=dict)
+    listed: Mapping[str, Signature] = field(default_factory=dict)
     absent: Container[str] = frozenset()
     watch: Watch = field(default_factory=Watch)
     is_forced: bool = False
@@ -107,6 +109,16 @@ class Work:
     def tars(self) -> Source:
         """The tars under `source`."""
         return Source(self.settings.source)
+
+    def signature(self, shard: str) -> Signature:
+        """The signature of a tar as it was listed, or of one that was not as it is now.
+
+        Whoever reads the tar asks the source instead.
+
+        Raises:
+            FileNotFoundError: the tar is gone.
+        """
+        return self.listed.get(shard) or self.tars.signature(shard)
 
     @cached_property
     def store(self) -> Store:

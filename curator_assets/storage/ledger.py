@@ -27,7 +27,7 @@ from curator_assets.storage.entries import (
     encoded_metadata,
     readable,
 )
-from curator_assets.storage.ledger_snapshot import Snapshot, write_snapshot
+from curator_assets.storage.ledger_snapshot import Snapshot, write_pictured_snapshot, write_snapshot
 from curator_assets.storage.store import Store
 from curator_assets.storage.versions import file_of
 
@@ -39,6 +39,9 @@ __all__ = [
 
 _MANY, _SHARE = 200, 1 / 16
 """So many entries, and such a share of an asset's, are opened rather than put into a snapshot."""
+
+_SHARE_IN_BUCKET = 1 / 128
+"""Likewise of a bucket, where opening an entry takes as long as a megabyte more of the snapshot."""
 
 
 class _Stored(NamedTuple):
@@ -154,7 +157,7 @@ class Ledger:
                 yield partition, _Stored(tuple(found), decoded_again(line))
             else:
                 left[name] = partition
-        if snapshot is not None:
+        if snapshot is not None and tokens:  # or it is not even opened
             with self._lock:
                 self._apart[asset] += len(left) + max(0, len(snapshot) - len(marks))
         for name, data in self._store.read_each(list(left)):
@@ -171,10 +174,20 @@ class Ledger:
         """
         with self._lock:
             apart, self._apart = self._apart, Counter()
-            many = {asset: _MANY + len(self._known.get(asset, ())) * _SHARE for asset in apart}
-        for asset in apart:
-            if apart[asset] > many[asset]:
+            n_known = {asset: len(self._known.get(asset, ())) for asset in apart}
+        for asset, n_apart in apart.items():
+            if not self._store.is_pictured and n_apart > _MANY + n_known[asset] * _SHARE:
                 write_snapshot(self._store, asset)
+            elif self._store.is_pictured and n_apart > n_known[asset] * _SHARE_IN_BUCKET:
+                self.read_all(asset)
+                with self._lock:
+                    known = self._known[asset].items()
+                entries = {
+                    layout.ledger(asset, partition, at.tokens[-1]): at.entry
+                    for partition, at in known
+                    if partition is not None and at.entry
+                }
+                write_pictured_snapshot(self._store, asset, entries)
 
     def unreadable(self, asset: str) -> Iterator[tuple[str | None, str]]:
         """The partitions of an asset whose entries are damaged, and their files; None: its own."""

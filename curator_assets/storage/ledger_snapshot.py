@@ -9,6 +9,10 @@ does; of the rest the files are read. So a reader gets what it would have got fr
   not matter when a snapshot was written, by whom, or under which lease. An entry that was written
   again under the same token, or edited by hand, has another mark; one that was removed is not
   listed; which token counts is told by the listing alone, as without a snapshot.
+- Of a bucket that was listed under the lease and is kept track of since, the line is that of the
+  entry in memory: it was read after that listing, and the mark is the same in a second one; or this
+  process wrote it, under the token of its lease, a name that nobody else writes, and the second
+  listing tells its mark.
 - Times of a filesystem advance in steps. Within one of them a file might be replaced, and get the
   number of the one before, without another mark. So a file is left out that changed less than
   `SETTLED_SECONDS` before the first listing. On a network disk that holds as long as its clock is
@@ -24,11 +28,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from functools import cached_property
 
 from curator_assets.storage import layout
-from curator_assets.storage.entries import ENTRY_FIELDS, parsed_json, readable
+from curator_assets.storage.entries import ENTRY_FIELDS, Entry, encoded, parsed_json, readable
 from curator_assets.storage.local_files import LocalMark
+from curator_assets.storage.picture import is_own
 from curator_assets.storage.store import Store
 from curator_assets.storage.written_files import Mark
 
@@ -93,6 +99,28 @@ def write_snapshot(store: Store, asset: str) -> None:
         for name, mark in marks.items()
         if (line := lines[name]) is not None and after.get(name) == mark
     ]
+    _write(store, layout.ledger_snapshot(asset), rows)
+
+
+def write_pictured_snapshot(store: Store, asset: str, entries: Mapping[str, Entry]) -> None:
+    """The same from memory: one listing, and no file is read.
+
+    Args:
+        store: the output; it is pictured.
+        asset: whose partitions' entries they are.
+        entries: name of the file -> what it held when it was read or written.
+
+    Raises:
+        LeaseLostError: another has taken over the output.
+    """
+    folder = layout.ledger_folder(asset)
+    before, after = store.marks(folder), store.marks(folder, afresh=True)
+    rows = list[tuple[str, Mark, bytes]]()
+    for name, entry in entries.items():
+        line, mark = encoded(entry), after.get(name)
+        is_mine = is_own(before.get(name)) and mark is not None and mark[0] == len(line)
+        if mark is not None and (is_mine or before.get(name) == mark):
+            rows.append((name, mark, line.removesuffix(b"\n")))
     _write(store, layout.ledger_snapshot(asset), rows)
 
 

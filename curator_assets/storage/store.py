@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Protocol, cast
@@ -19,15 +18,8 @@ from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.entries import StoredFile
 from curator_assets.storage.filesystem import opened
 from curator_assets.storage.local_files import LocalMark
-from curator_assets.storage.written_files import (
-    HashedFile,
-    KnownFiles,
-    Mark,
-    bucket_mark,
-)
-
-_WORTH_A_MARK = 1 << 20
-"""Bytes; a bucket gives a smaller file about as fast as it says what it knows of one."""
+from curator_assets.storage.remote_files import RemoteFiles, hashed
+from curator_assets.storage.written_files import HashedFile, KnownFiles, Mark
 
 
 class Guard(Protocol):
@@ -65,7 +57,9 @@ class Store:
     def __init__(self, location: str) -> None:
         self.location = masked_location(location)
         self.fs, self.root = opened(location)
-        self._bucket = Bucket(self.fs, self.root)
+        self._remote = RemoteFiles(
+            Bucket(self.fs, self.root), self._place, lambda: self.guard, self.require_guard
+        )
         self._known = KnownFiles()
 
     def __repr__(self) -> str:
@@ -85,6 +79,21 @@ class Store:
         finally:
             if _guards.get(self._place) is guard:
                 del _guards[self._place]
+
+    @contextmanager
+    def pictured(self) -> Iterator[None]:
+        """Have a bucket listed once and no more until the block ends, in all of this process.
+
+        Under a guard that is exact; whoever only looks sees what was there at one moment.
+        Nothing changes on this machine's own filesystem.
+        """
+        with nullcontext() if self.is_local else self._remote.pictured():
+            yield
+
+    @property
+    def is_pictured(self) -> bool:
+        """Whether what lies here was listed under the guard that holds, and is kept track of."""
+        return not self.is_local and self._remote.is_kept_up()
 
     @property
     def guard(self) -> Guard | None:
@@ -114,14 +123,14 @@ class Store:
         """Where a person finds the file called `name`; masked."""
         if self.is_local:
             return self.path(name)
-        return self._bucket.url(name)
+        return self._remote.url(name)
 
     def size(self, name: str) -> int | None:
         """Size in bytes, or None if there is no such file."""
         try:
             if self.is_local:  # fsspec takes several times as long
                 return os.stat(f"{self.root}/{name}").st_size  # noqa: PTH116
-            return int(self._bucket.info(name)["size"])
+            return self._remote.size(name)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -130,17 +139,18 @@ class Store:
         if self.is_local:  # fsspec asks for the size and the time of each
             found = (file.path for file in local_files.files_below(self.path(folder)))
             return sorted(map(self._name, found))
-        return list(self._bucket.find(folder))
+        return list(self._remote.marks(folder))
 
-    def marks(self, folder: str) -> dict[str, Mark | None]:
+    def marks(self, folder: str, *, afresh: bool = False) -> Mapping[str, Mark | None]:
         """The names of the files below a folder, and of each what changes once it is replaced.
 
-        None stands for what is gone already, or of which nothing can be told.
+        None stands for what is gone already, or of which nothing can be told; `afresh` is asked
+        past a picture.
         """
         if self.is_local:
             marks = local_files.marks_below(self.path(folder))
             return {self._name(path): mark for path, mark in marks}
-        return {name: bucket_mark(info) for name, info in self._bucket.find(folder).items()}
+        return self._remote.marks(folder, afresh=afresh)
 
     def _name(self, path: str) -> str:
         """The inverse of `path`."""
@@ -149,7 +159,7 @@ class Store:
     def names_beginning(self, prefix: str) -> list[str]:
         """The names of the files that begin so, but not of those in folders that do, in order."""
         if not self.is_local:
-            return self._bucket.find_beginning(prefix)
+            return self._remote.names_beginning(prefix)
         folder, _, start = self.path(prefix).rpartition("/")
         try:
             with os.scandir(folder) as entries:
@@ -168,7 +178,7 @@ class Store:
         if self.is_local:  # fsspec takes longer to open a small file than it takes to read it
             with open(self.path(name), "rb") as file:  # noqa: PTH123
                 return file.read()
-        return self._bucket.read(name)
+        return self._remote.read(name)
 
     def read_each(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """The name and the content of each of many small files, in order; a gone one is left out.
@@ -180,7 +190,7 @@ class Store:
                 with suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
                     yield name, self.read(name)
             return
-        yield from self._bucket.read_each(list(names))
+        yield from self._remote.read_each(names)
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of the file called `name`, each from a byte up to another one; at its end less.
@@ -191,7 +201,7 @@ class Store:
         if self.is_local:
             with open(self.path(name), "rb") as file:  # noqa: PTH123
                 return [os.pread(file.fileno(), stop - start, start) for start, stop in ranges]
-        return self._bucket.read_ranges(name, ranges)
+        return self._remote.read_ranges(name, ranges)
 
     def open(self, name: str) -> IO[bytes]:
         """The file called `name`, open for reading.
@@ -201,29 +211,26 @@ class Store:
         """
         if self.is_local:
             return open(self.path(name), "rb")  # noqa: PTH123
-        return self._bucket.open(name)
+        return self._remote.open(name)
 
     def remove(self, name: str) -> None:
         """Remove the file called `name`, if it is there."""
-        if self.size(name) is not None:
+        if not self.is_local:
+            self._remote.remove(name)
+        elif self.size(name) is not None:
             self.require_guard()
-            if not self.is_local:
-                self._bucket.remove(name)
-                return
             with suppress(FileNotFoundError):  # another process was first
                 os.remove(self.path(name))  # noqa: PTH107
 
     def move(self, name: str, target: str) -> None:
         """Give the file called `name`, if it is there, another name; what had that name goes."""
-        if self.size(name) is not None:
+        if not self.is_local:
+            self._remote.move(name, target)
+        elif self.size(name) is not None:
             self.remove(target)
             self.require_guard()
-            if self.is_local:
-                Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(self.path(name), self.path(target))
-            else:
-                self._bucket.copy(name, target)
-                self._bucket.remove(name)
+            Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.path(name), self.path(target))
 
     def copy(self, name: str, target: str) -> None:
         """Have the content of the file called `name` under another name too; what had that goes.
@@ -233,18 +240,19 @@ class Store:
         Raises:
             FileNotFoundError: there is none.
         """
+        if not self.is_local:
+            self._remote.copy(name, target)
+            return
         self.remove(target)
         self.require_guard()
-        if not self.is_local:
-            self._bucket.copy(name, target)
-        elif not local_files.link(Path(self.path(name)), Path(self.path(target))):
+        if not local_files.link(Path(self.path(name)), Path(self.path(target))):
             with self.open(name) as source, self.write(target) as file:
                 shutil.copyfileobj(source, file)
 
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:
         """A file to write that appears under `name` whole when the block ends, or not at all."""
-        with self._write_local(name) if self.is_local else self._write_to_bucket(name) as file:
+        with self._write_local(name) if self.is_local else self._remote.write(name) as file:
             yield cast("IO[bytes]", file)
 
     @contextmanager
@@ -260,19 +268,28 @@ class Store:
             yield hashed
         self._known.remember(name, mark, hashed.stored())
 
-    @contextmanager
-    def _write_to_bucket(self, name: str) -> Iterator[HashedFile]:
-        with self._bucket.write(name, self.require_guard) as hashed:
-            yield hashed
-        stored = hashed.stored()
-        if stored and stored.n_bytes >= _WORTH_A_MARK:
-            self._known.remember(name, self._mark(name), stored)
+    def placed(self, files: Mapping[str, StoredFile]) -> None:
+        """Take note of files that another process has put in place under this one's guard."""
+        if not self.is_local:
+            for name, stored in files.items():
+                self._remote.placed(name, stored)
+
+    def look_again(self, names: Iterable[str]) -> None:
+        """Have files asked for that another process may have put in place under this one's guard.
+
+        Without a picture they are anyway.
+        """
+        if not self.is_local:
+            for name in names:
+                self._remote.forget(name)
 
     def known(self, name: str) -> StoredFile | None:
         """What the file called `name` holds, if this process wrote it or read all of it.
 
         None if it was touched since, or not written from its begin to its end.
         """
+        if not self.is_local:
+            return self._remote.known(name)
         return self._known.of(name, partial(self._mark, name))
 
     def hash(self, name: str) -> StoredFile:
@@ -281,25 +298,18 @@ class Store:
         Raises:
             FileNotFoundError: there is none.
         """
-        if self.is_local:
-            with self.open(name) as file:
-                mark: Hashable | None = LocalMark.of(file.fileno())
-                stored = _hashed(file)
-        else:
-            info = self._bucket.info(name)
-            mark = bucket_mark(info)
-            with self._bucket.open_ahead(name, info["size"]) as file:
-                stored = _hashed(file)
-        if self.is_local or stored.n_bytes >= _WORTH_A_MARK:
-            self._known.remember(name, mark, stored)
+        if not self.is_local:
+            return self._remote.hash(name)
+        with self.open(name) as file:
+            mark = LocalMark.of(file.fileno())
+            stored = hashed(file)
+        self._known.remember(name, mark, stored)
         return stored
 
     def _mark(self, name: str) -> Hashable | None:
         """Of a file, changes when it is written to or replaced; None: it is gone, or can't tell."""
         try:
-            if self.is_local:
-                return LocalMark.of(self.path(name))
-            return bucket_mark(self._bucket.info(name))
+            return LocalMark.of(self.path(name))
         except OSError:
             return None
 
@@ -316,8 +326,7 @@ class Store:
             False then, though it was this call; the content tells.
         """
         if not self.is_local:
-            self.require_guard()
-            return self._bucket.create(name, data)
+            return self._remote.create(name, data)
 
         def put_if_absent(source: Path, target: Path) -> None:
             self.require_guard()
@@ -329,9 +338,3 @@ class Store:
         except local_files.TakenError:
             return False
         return True
-
-
-def _hashed(file: IO[bytes]) -> StoredFile:
-    """What an open file holds."""
-    digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
-    return StoredFile(file.seek(0, os.SEEK_END), digest.hexdigest())

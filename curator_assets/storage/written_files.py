@@ -15,7 +15,8 @@ Mark = tuple[int | str | None, ...]
 """Of a file: another one once it is written to or replaced."""
 
 _N_KNOWN = 1 << 14
-_WHEN = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "created")
+_VERSIONS = ("ETag", "etag", "generation")
+_TIMES = ("LastModified", "last_modified", "mtime", "created")
 
 
 class HashedFile(io.BufferedIOBase):
@@ -106,6 +107,12 @@ class KnownFiles:
 
 
 def bucket_mark(info: Mapping[str, Any]) -> Mark | None:
-    """Of a file as fsspec tells of it: another one once it is replaced; None where it can't be."""
-    when = [part for key in _WHEN if info.get(key) for part in (key, str(info[key]))]
-    return (info.get("size"), *when) if when else None
+    """Of a file as fsspec tells of it: another one once it is replaced; None where it can't be.
+
+    What names the content or the writing of it is enough. Times are not told alike by a listing
+    and by a look at the one file.
+    """
+    for keys in (_VERSIONS, _TIMES):
+        if found := [part for key in keys if info.get(key) for part in (key, str(info[key]))]:
+            return info.get("size"), *found
+    return None

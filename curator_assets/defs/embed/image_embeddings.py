@@ -43,6 +43,7 @@ from curator_assets.storage import layout
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.shards.not_taken import note_refused
 from curator_assets.storage.shards.tar_versions import (
+    known_version,
     read_version,
     record_version,
 )
@@ -66,10 +67,12 @@ def _inputs(work: Work, shard: str) -> Inputs | None:
         tar = before.inputs.get(TAR_SHARDS.name)
         return {WEIGHTS: weights, ARITHMETIC: arithmetic, TAR_SHARDS.name: tar}
     try:
-        signature = work.tars.signature(shard)
-        version, content = read_version(work.ledger, TAR_SHARDS.name, work.tars, shard)
-        if content is not None and work.purpose is Purpose.MAKE:
-            record_version(work.store, work.ledger, TAR_SHARDS.name, shard, signature, content)
+        version = known_version(work.ledger, TAR_SHARDS.name, shard, work.signature(shard))
+        if version is None:
+            signature = work.tars.signature(shard)
+            version, content = read_version(work.ledger, TAR_SHARDS.name, work.tars, shard)
+            if content is not None and work.purpose is Purpose.MAKE:
+                record_version(work.store, work.ledger, TAR_SHARDS.name, shard, signature, content)
     except (OSError, BrokenTarError):
         return None  # embedding it meets the same error, and reports it
     arithmetic = arithmetic_in_force(work, weights, before)

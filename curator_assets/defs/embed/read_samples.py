@@ -95,7 +95,7 @@ def _read_shard(shard: str, tars: Source, log: logging.Logger) -> Iterator[Sampl
         try:
             signature = signature or tars.signature(shard)
             content = TarContent(shard)
-            with tars.open(shard) as file:
+            with tars.open(shard, signature.size) as file:
                 for sample in islice(content.samples(file), n_given, None):
                     n_given += 1
                     yield sample

@@ -131,7 +131,8 @@ def _curate(shard: str, work: Work, sheets: ContactSheets) -> Made:
             "curated tar stays as it was until the tar is back"
         )
     if rewrite and keys:
-        write_curated_tar(work.tars, store, shard, set(keys), tar_version)
+        n_bytes = work.n_bytes.get(shard)
+        write_curated_tar(work.tars, store, shard, set(keys), tar_version, n_bytes)
     elif rewrite:
         store.remove(tar)
     write_table(store, beside, table, schemas.curated(settings.columns))

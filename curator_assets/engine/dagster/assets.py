@@ -97,6 +97,7 @@ def stage_asset(
         with (
             paragraph_first(context.log),
             hold_lease(store, context.run.run_id, context.log),
+            store.pictured(),
         ):
             hold_connections(context.instance)
             registry = InstanceRegistry(context.instance, settings)

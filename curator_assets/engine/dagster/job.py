@@ -82,7 +82,11 @@ def refresh_job(
         context: dg.OpExecutionContext, config: RefreshConfig
     ) -> Iterator[Any]:
         store = Store(settings.output)
-        with paragraph_first(context.log), hold_lease(store, context.run_id, context.log):
+        with (
+            paragraph_first(context.log),
+            hold_lease(store, context.run_id, context.log),
+            store.pictured(),
+        ):
             hold_connections(context.instance)
             registry = InstanceRegistry(context.instance, settings)
             intake = look(graph, settings, registry, allow_removals=config.allow_removals)
@@ -106,6 +110,7 @@ def refresh_job(
                 intake.shards,
                 context.log,
                 n_bytes=intake.n_bytes,
+                listed=intake.listed,
                 absent=intake.absent.keys(),
                 watch=watch,
                 is_forced=config.force,

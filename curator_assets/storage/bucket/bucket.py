@@ -28,8 +28,8 @@ Result = TypeVar("Result")
 Range = tuple[int, int | None]
 """From a byte up to another one; None: the end."""
 
-_HIDE_PARTS = {"s3", "gs", "az"}
-"""Protocols of stores in which an object appears only once its upload is completed."""
+_OBJECT_STORES = {"s3", "gs", "az"}
+"""Protocols of stores of names without folders, in which an upload appears once it is completed."""
 _AT_ONCE = 1000
 _TAIL_BYTES = 64 << 10
 _outages = dict[Any, Outage]()
@@ -42,6 +42,9 @@ class Bucket:
         fs: an fsspec filesystem, without a listing cache.
         root: a path on it.
 
+    Attributes:
+        lists_flat: all below a folder is listed at one request a thousand objects.
+
     Every method raises what `named_errors` and `Outage.asked` do.
     """
 
@@ -49,7 +52,7 @@ class Bucket:
         self._fs, self._root = fs, root.rstrip("/")
         self._outage = _outages.setdefault(fs, Outage())
         spoken = {fs.protocol} if isinstance(fs.protocol, str) else {*fs.protocol}
-        self._hides_parts = bool(spoken & _HIDE_PARTS)
+        self._hides_parts = self.lists_flat = bool(spoken & _OBJECT_STORES)
 
     def path(self, name: str) -> str:
         """The filesystem's own path of an object."""
@@ -59,7 +62,8 @@ class Bucket:
         """Where a person finds an object; masked."""
         return masked(masked_location(self._fs.unstrip_protocol(self.path(name))))
 
-    def _name(self, path: str) -> str:
+    def name(self, path: str) -> str:
+        """The inverse of `path`."""
         return path[len(self._root) + 1 :]
 
     def _asked(self, call: Callable[[], Result], what: str, name: str) -> Result:
@@ -90,14 +94,14 @@ class Bucket:
         """Name -> what the store tells of it, of the objects below a folder, in order."""
         find = partial(self._fs.find, self.path(folder), detail=True)
         found = self._asked(find, "listing", folder)
-        return {self._name(path): found[path] for path in sorted(found)}
+        return {self.name(path): found[path] for path in sorted(found)}
 
     def find_beginning(self, prefix: str) -> list[str]:
         """The names of the objects of a folder that begin so, in order."""
         folder, slash, start = prefix.rpartition("/")
         find = partial(self._fs.find, self.path(folder), prefix=start)  # some look at it only
         begin = f"{folder}{slash}"
-        names = map(self._name, self._asked(find, "listing", prefix))
+        names = map(self.name, self._asked(find, "listing", prefix))
         return sorted(n for n in names if n.startswith(prefix) and "/" not in n[len(begin) :])
 
     def in_folder(self, folder: str) -> list[Mapping[str, Any]]:
@@ -155,8 +159,9 @@ class Bucket:
 
         Each is one request: without a range s3fs would ask for the size first.
         """
-        paths, (starts, stops) = list(map(self.path, names)), zip(*ranges, strict=True)
-        found = self._fs.cat_ranges(paths, list(starts), list(stops), on_error="return")
+        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+        paths = [self.path(name) for name in names]
+        found = self._fs.cat_ranges(paths, starts, stops, on_error="return")
         return [self._as_part(name, part) for name, part in zip(names, found, strict=True)]
 
     def _as_part(self, name: str, part: bytes | BaseException) -> bytes | OSError:

@@ -17,7 +17,12 @@ class CuratedTarError(RuntimeError):
 
 
 def write_curated_tar(
-    tars: Source, store: Store, shard: str, kept_keys: Container[str], tar_version: str
+    tars: Source,
+    store: Store,
+    shard: str,
+    kept_keys: Container[str],
+    tar_version: str,
+    n_bytes: int | None = None,
 ) -> None:
     """Write the kept samples of a shard, then read them back and compare every byte's hash.
 
@@ -27,6 +32,7 @@ def write_curated_tar(
         shard: which one.
         kept_keys: keys of the samples to copy.
         tar_version: content fingerprint of the source tar that the keys were chosen for.
+        n_bytes: of that tar, if it is known.
 
     Raises:
         CuratedTarError: the source is not that tar any more, or the copy differs from it.
@@ -41,7 +47,7 @@ def write_curated_tar(
                 _add(written, member)
 
     with store.write(layout.curated_tar(shard)) as file:
-        with tars.open(shard) as source:
+        with tars.open(shard, n_bytes) as source:
             write_tar(file, kept(source))
         if content.fingerprint != tar_version:
             raise CuratedTarError(

@@ -259,11 +259,14 @@ class Source:
             reasons[shard + SHARD_SUFFIX] = why
         return whole, reasons
 
-    def open(self, shard: str) -> IO[bytes]:
-        """The tar of a shard, open for sequential reading in large blocks."""
+    def open(self, shard: str, n_bytes: int | None = None) -> IO[bytes]:
+        """The tar of a shard, open for sequential reading in large blocks.
+
+        Where its size is known a bucket is not asked for it.
+        """
         if self._is_local:
             return open(self._path(shard), "rb", buffering=READ_BLOCK_BYTES)  # noqa: PTH123
-        return self._bucket.open_ahead(self._name(shard))
+        return self._bucket.open_ahead(self._name(shard), n_bytes)
 
     def read_ranges(self, shard: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of a tar, each given as (offset, n_bytes)."""

@@ -209,7 +209,9 @@ def _lies_in(path: str, folder: str) -> bool:
 
 
 def walk_bucket(bucket: Bucket, wanted: Callable[[str], bool], output: str | None = None) -> Tree:
-    """Everything of a wanted name in a bucket; each folder of a level is listed beside the others.
+    """Everything of a wanted name in a bucket, listed at once if that can be.
+
+    Where it can't, each folder of a level is listed beside the others.
 
     Args:
         bucket: all of it is looked at.
@@ -219,6 +221,48 @@ def walk_bucket(bucket: Bucket, wanted: Callable[[str], bool], output: str | Non
     Raises:
         FileNotFoundError: nothing lies there.
     """
+    if bucket.lists_flat:
+        try:
+            return _sort_flat(bucket, wanted, output)
+        except (StoreRefusedError, FileNotFoundError):
+            raise
+        except OSError:  # what of it can't be listed, its folders tell
+            pass
+    return _walk_folders(bucket, wanted, output)
+
+
+def _sort_flat(bucket: Bucket, wanted: Callable[[str], bool], output: str | None) -> Tree:
+    tree, found = Tree(), bucket.find("")
+    if not found or found.keys() == {""}:  # nothing, or an object of that very name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), bucket.path(""))
+    folders = {"": _Folder(bucket.path(""), "")}
+    for below, info in found.items():
+        path, _, name = below.rpartition("/")
+        folder = _folder_at(path, folders)
+        if wanted(name) and not (output and _lies_in(folder.path, output.rstrip("/"))):
+            _take(info, name, folder, tree)
+    return tree
+
+
+def _folder_at(path: str, folders: dict[str, _Folder]) -> _Folder:
+    """The folder of a path below the root; those that were met are kept."""
+    if path not in folders:
+        above, _, name = path.rpartition("/")
+        parent = _folder_at(above, folders)
+        why = parent.why_below_is_hidden(name)
+        folders[path] = _Folder(f"{parent.path}/{name}", path, why_hidden=why)
+    return folders[path]
+
+
+def _take(info: Mapping[str, Any], name: str, folder: _Folder, tree: Tree) -> None:
+    """Take note of a file of a wanted name."""
+    if folder.why_hidden:
+        tree.passed_over[folder.holds(name)] = folder.why_hidden
+    else:
+        tree.files[folder.holds(name)] = info_signature(info)
+
+
+def _walk_folders(bucket: Bucket, wanted: Callable[[str], bool], output: str | None) -> Tree:
     tree, level = Tree(), [_Folder(bucket.path(""), "")]
 
     def listed(folder: _Folder) -> list[Mapping[str, Any]] | OSError:
@@ -261,7 +305,5 @@ def _sort_bucket(
         if info["type"] == "directory":
             if output is None or path != output.rstrip("/"):
                 yield _Folder(path, below, why_hidden=folder.why_below_is_hidden(name))
-        elif wanted(name) and folder.why_hidden:
-            tree.passed_over[below] = folder.why_hidden
         elif wanted(name):
-            tree.files[below] = info_signature(info)
+            _take(info, name, folder, tree)
