@@ -177,6 +177,11 @@ def lease_token(name: str) -> int | None:
     return token if token and lease(token) == name else None
 
 
+def probe(number: str) -> str:
+    """An object that is written only to see whether, and how, one can be."""
+    return f"{LEASE}/.probe-{number}"
+
+
 def let_go(shard: str) -> str:
     """The note of a shard in the trash, below `TRASH`."""
     return f"{LET_GO}/{shard}.json"

@@ -11,6 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from curator_assets.errors import UserError
+from curator_assets.storage import layout
+from curator_assets.storage.bucket.bucket import Bucket
+from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.store import Store
 
 
@@ -23,21 +26,33 @@ def require_writable(store: Store) -> None:
 
     Raises:
         OutputError: nothing can be written; says why.
+        StoreRefusedError: a bucket answers nobody who asks like this.
     """
+    if not store.is_local:
+        _require_writable_bucket(store)
+        return
     try:
-        if store.is_local:
-            tempfile.TemporaryFile(dir=_nearest_folder(store)).close()
-            return
-        name = store.path(f".probe-{uuid.uuid4().hex}")
-        store.fs.pipe_file(name, b"")
-        store.fs.rm_file(name)
-    except Exception as error:  # each kind of storage raises its own
-        reason = getattr(error, "strerror", None) or str(error)
-        where = _nearest(store) if store.is_local else store.root
+        tempfile.TemporaryFile(dir=_nearest_folder(store)).close()
+    except OSError as error:
         raise OutputError(
-            f"output {store.location}: nothing can be written there ({reason}: {where}); expected "
-            "a folder that this user may write to, on a disk that is mounted for writing: set "
-            "'output' in the settings to one"
+            f"output {store.location}: nothing can be written there ({error.strerror}: "
+            f"{_nearest(store)}); expected a folder that this user may write to, on a disk that is "
+            "mounted for writing: set 'output' in the settings to one"
+        ) from error
+
+
+def _require_writable_bucket(store: Store) -> None:
+    bucket, name = Bucket(store.fs, store.root), layout.probe(uuid.uuid4().hex)
+    try:
+        with bucket.write(name, lambda: None) as file:
+            file.write(b"probe")
+        bucket.remove(name)
+    except StoreRefusedError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"output {store.location}: nothing can be written there: {error.strerror}; mend that, "
+            "or set 'output' in the settings to where this machine may write"
         ) from error
 
 
