@@ -14,7 +14,6 @@ import os
 import platform
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -22,6 +21,7 @@ from curator_assets.errors import UserError
 from curator_assets.storage import layout
 from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.holder import Holder
+from curator_assets.storage.room import new_probe
 from curator_assets.storage.store import Store
 
 SETTLE_SECONDS = 5.0
@@ -37,7 +37,7 @@ def lets_two_create(store: Store) -> bool:
     if store.is_local:
         return False
     bucket = Bucket(store.fs, store.root)
-    return not bucket.creates_only_if_absent(layout.probe(uuid.uuid4().hex))
+    return not bucket.creates_only_if_absent(new_probe())
 
 
 class OneHost:

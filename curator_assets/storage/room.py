@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from curator_assets.errors import UserError
 from curator_assets.storage import layout
 from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.bucket.errors import StoreRefusedError
+from curator_assets.storage.bucket.leftovers import MAX_AGE, abort_old_uploads
 from curator_assets.storage.store import Store
 
 
@@ -42,7 +44,7 @@ def require_writable(store: Store) -> None:
 
 
 def _require_writable_bucket(store: Store) -> None:
-    bucket, name = Bucket(store.fs, store.root), layout.probe(uuid.uuid4().hex)
+    bucket, name = Bucket(store.fs, store.root), new_probe()
     try:
         with bucket.write(name, lambda: None) as file:
             file.write(b"probe")
@@ -54,6 +56,30 @@ def _require_writable_bucket(store: Store) -> None:
             f"output {store.location}: nothing can be written there: {error.strerror}; mend that, "
             "or set 'output' in the settings to where this machine may write"
         ) from error
+
+
+def new_probe() -> str:
+    """A name that no other probe has."""
+    return layout.probe(int(time.time()), uuid.uuid4().hex)
+
+
+def remove_leftovers(store: Store) -> int:
+    """Remove what killed processes left in a bucket more than a day ago; how many.
+
+    To be called under the lease. Of a local output each file is written beside what
+    `local_files.written` finds and removes.
+
+    Raises:
+        OSError: it can't be listed or removed.
+    """
+    if store.is_local:
+        return 0
+    oldest = time.time() - MAX_AGE.total_seconds()
+    probes = [(name, layout.probe_seconds(name)) for name in store.names(layout.LEASE)]
+    old = [name for name, seconds in probes if seconds is not None and seconds < oldest]
+    for name in old:
+        store.remove(name)
+    return len(old) + abort_old_uploads(store.fs, store.root)
 
 
 def free_bytes(store: Store) -> int | None:

@@ -26,6 +26,7 @@ from curator_assets.storage.bucket.upload import (
     UPLOAD_PART_BYTES,
     Upload,
     UploadedFile,
+    path_of,
     scratch_file,
 )
 
@@ -99,7 +100,8 @@ class Bucket:
         """Name -> what the store tells of it, of the objects below a folder, in order."""
         find = partial(self._fs.find, self.path(folder), detail=True)
         found = self._asked(find, "listing", folder)
-        return {self._name(path): found[path] for path in sorted(found)}
+        named = ((self._name(path), found[path]) for path in sorted(found))
+        return {name: info for name, info in named if name}  # the root may have a mark of its own
 
     def find_beginning(self, prefix: str) -> list[str]:
         """The names of the objects of a folder that begin so, in order."""
@@ -219,7 +221,7 @@ class Bucket:
                     return
         upload.close()
         before()
-        self._asked(partial(self._fs.put_file, file.name, self.path(name)), "writing", name)
+        self._asked(partial(self._fs.put_file, path_of(file), self.path(name)), "writing", name)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object only if there is none of that name; the server decides between two.
