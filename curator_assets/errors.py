@@ -38,6 +38,13 @@ class RemovalsHeldBackError(UserError):
     """Shards seem to be gone, but it is likely that their tars are only not looked at."""
 
 
+def os_error_paragraph(error: OSError) -> str:
+    """What an error of storage is, where, and what to do."""
+    where = f": {error.filename}" if error.filename else ""
+    about = f"{error.strerror}{where}" if error.strerror else str(error)
+    return masked(f"{about}; mend that, and run it again")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'a'?` of the known names that come close to one; empty if none does."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)

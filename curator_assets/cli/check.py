@@ -8,14 +8,22 @@ from curator_assets.cli.instance import looked_at_instance
 from curator_assets.engine.dagster.instance_partitions import InstanceRegistry
 from curator_assets.questions.readiness import LOOKS, NEEDS, Seen
 from curator_assets.settings_file import load_settings, settings_file
+from curator_assets.storage.bucket.outage import patience
+
+PATIENCE_SECONDS = 10.0
 
 
 def check() -> int:
-    """Print what each look finds; the exit status.
+    """Print what each look finds; the exit status. A store that is away is not waited for.
 
     Raises:
         SettingsError: the settings can't be read, or the instance is another project's.
     """
+    with patience(PATIENCE_SECONDS):
+        return _check()
+
+
+def _check() -> int:
     seen, status = Seen(load_settings()), 0
     with looked_at_instance(settings_file()) as instance:
         InstanceRegistry(instance, seen.settings)

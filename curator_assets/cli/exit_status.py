@@ -9,7 +9,12 @@ from typing import Any, NoReturn
 import click
 
 from curator_assets.control_characters import escaped, escaped_lines
-from curator_assets.errors import RemovalsHeldBackError, UserError, did_you_mean
+from curator_assets.errors import (
+    RemovalsHeldBackError,
+    UserError,
+    did_you_mean,
+    os_error_paragraph,
+)
 from curator_assets.masking import masked, masked_error
 
 FAILED, MEND, HELD_BACK, FAULT, STOPPED, CLOSED = 1, 2, 3, 70, 130, 141
@@ -98,9 +103,7 @@ def status_and_paragraph(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError):
         return CLOSED, ""
     if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
-        about = f"{error.strerror}{where}" if error.strerror else str(error)
-        return MEND, f"{about}; mend that, and run it again"
+        return MEND, os_error_paragraph(error)
     if text := _database_trouble(error):
         return MEND, text
     about = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -89,6 +89,7 @@ def run(
 
     Raises:
         UserError: nothing could be done.
+        OSError: nor where storage fails.
     """
     job = refresh_job(GRAPH, settings, observer, loggers)
     asked = {"force": force, "shards": list(shards), "allow_removals": allow_removals}
@@ -99,7 +100,7 @@ def run(
     try:
         job.execute_in_process(instance=instance, run_config=config)
     except dg.Failure as failure:
-        if isinstance(failure.__cause__, UserError):
+        if isinstance(failure.__cause__, UserError | OSError):
             raise failure.__cause__ from None
         return False  # partitions failed or removals wait; the observer knows which
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -13,11 +13,17 @@ from rich.filesize import decimal
 from curator_assets.defs.filter.filter_scores import head_files, load_heads
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
 from curator_assets.engine.encoder import Encoder
+from curator_assets.engine.progress import duration
 from curator_assets.extras import require_installed
 from curator_assets.models import offline_model
+from curator_assets.number_words import counted
+from curator_assets.questions.store_cost import store_cost
 from curator_assets.questions.stored_work import stored_work
 from curator_assets.settings import Settings
-from curator_assets.storage.room import free_bytes, require_writable
+from curator_assets.storage.bucket.bucket import Bucket
+from curator_assets.storage.bucket.pace import Pace, ReadPace, pace, read_pace
+from curator_assets.storage.one_host import lets_two_create
+from curator_assets.storage.room import free_bytes, new_probe, require_writable
 from curator_assets.storage.shards.not_taken import (
     briefly,
     not_taken_lines,
@@ -54,12 +60,16 @@ class Seen:
         n_bytes: shard -> size of its tar.
         sample_bytes: of a tar, on average; 0 if none was read.
         embedding_dim: of the model; 0 if it was not loaded.
+        source_pace: of a bucket; None of a folder.
+        output_pace: likewise.
     """
 
     settings: Settings
     n_bytes: Mapping[str, int] = field(default_factory=dict)
     sample_bytes: float = 0.0
     embedding_dim: int = 0
+    source_pace: ReadPace | None = None
+    output_pace: Pace | None = None
 
     @property
     def n_images(self) -> int:
@@ -94,6 +104,10 @@ def look_at_source(seen: Seen) -> Iterator[Finding]:
     yield Finding(f"{source.location}: {len(listed):,} tars, {decimal(n_bytes)}")
     for line in not_taken_lines(not_taken):
         yield Finding(line, True)
+    if "://" in settings.source:
+        large = max(whole, key=seen.n_bytes.__getitem__)
+        seen.source_pace = read_pace(lambda n: source.read_ranges(large, [(0, n)])[0])
+        yield Finding(_read_words(seen.source_pace))
     for shard in whole[:1]:
         yield from _first_samples(shard, source, seen)
 
@@ -114,14 +128,35 @@ def _first_samples(shard: str, source: Source, seen: Seen) -> Iterator[Finding]:
 
 
 def look_at_output(seen: Seen) -> Iterator[Finding]:
-    """Whether it can be written.
+    """Whether it can be written; and a bucket, how fast, and by how many hosts.
 
     Raises:
         OutputError: it can't.
+        StoreRefusedError: a bucket answers nobody who asks like this.
     """
     store = Store(seen.settings.output)
     require_writable(store)
     yield Finding(f"{store.location} can be written")
+    if store.is_local:
+        return
+    seen.output_pace = found = pace(Bucket(store.fs, store.root), new_probe)
+    yield Finding(
+        f"{_read_words(found)}; a small put {_milliseconds(found.put_seconds)}, a delete "
+        f"{_milliseconds(found.delete_seconds)}, {decimal(round(found.up_bytes_per_second))}/s up"
+    )
+    if lets_two_create(store):
+        yield Finding("conditional put: no, so one host alone may refresh it", True)
+    else:
+        yield Finding("conditional put: yes, so several hosts may share it, one at a time")
+
+
+def _read_words(found: ReadPace) -> str:
+    down = decimal(round(found.down_bytes_per_second))
+    return f"a small get takes {_milliseconds(found.get_seconds)}, {down}/s come down"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms"
 
 
 def look_at_model(seen: Seen) -> Iterator[Finding]:
@@ -156,19 +191,32 @@ def look_at_heads(seen: Seen) -> Iterator[Finding]:
 
 
 def look_at_disk(seen: Seen) -> Iterator[Finding]:
-    """The room for what is not curated yet, if all of it were kept."""
+    """The room for what is not curated yet, if all of it were kept; of a bucket, what it costs."""
     free = free_bytes(Store(seen.settings.output))
-    if free is None:
-        yield Finding("the output is no disk of this machine")
-        return
     done = stored_work(seen.settings).made_shards(DEDUPLICATED_SHARDS)
-    left = sum(n for shard, n in seen.n_bytes.items() if shard not in done)
+    left_shards = [shard for shard in seen.n_bytes if shard not in done]
+    left = sum(seen.n_bytes[shard] for shard in left_shards)
     share = left / max(sum(seen.n_bytes.values()), 1)
     width = 2 if seen.settings.model.storage == "float16" else 4
     need = left + share * seen.n_images * (TABLE_BYTES + width * seen.embedding_dim)
+    if seen.output_pace:
+        yield _store_cost(seen, seen.output_pace, left_shards, round(need))
+    if free is None:
+        return
     yield Finding(
         f"{decimal(free)} free; at most {decimal(round(need))} are needed, if all is kept",
         is_warning=need > free,
+    )
+
+
+def _store_cost(seen: Seen, output: Pace, left: Sequence[str], up_bytes: int) -> Finding:
+    left_bytes = sum(seen.n_bytes[shard] for shard in left)
+    cost = store_cost(len(seen.n_bytes), len(left), left_bytes, up_bytes, output, seen.source_pace)
+    return Finding(
+        f"to curate {counted(len(left), 'shard')} takes about {cost.n_requests:,} requests and at "
+        f"most {decimal(cost.up_bytes)} up and {decimal(cost.down_bytes)} down: "
+        f"{duration(cost.seconds)} if all came one after another; a refresh with nothing to do "
+        f"takes about {cost.n_idle_requests:,} requests"
     )
 
 

@@ -11,6 +11,7 @@ import fsspec
 
 from curator_assets.errors import UserError
 from curator_assets.masking import masked_location, remember_secrets
+from curator_assets.storage.bucket.errors import credentials_of
 
 _SAME = {"s3a": "s3", "gcs": "gs"}
 _LOCAL = re.compile(r"(file|local):(//|(?=/))", re.IGNORECASE)
@@ -24,6 +25,10 @@ _N_CONNECTIONS = 64
 
 class UnknownLocationError(UserError):
     """No filesystem is known for a URI, or the package that speaks its protocol is missing."""
+
+
+class CredentialsInLocationError(UserError):
+    """A key stands in the settings; it belongs into the environment."""
 
 
 def resolved(location: str, folder: Path) -> str:
@@ -55,19 +60,37 @@ def opened(location: str) -> tuple[Any, str]:
 
     Raises:
         UnknownLocationError: says what is missing.
+        CredentialsInLocationError: a bucket's URI holds a key.
     """
     remember_secrets(location)
+    _require_no_key(location)
     protocol = location.rpartition("::")[2].partition("://")[0] if "://" in location else ""
     options = {} if "::" in location else _options(protocol)
     try:
         fs, root = fsspec.core.url_to_fs(location, **options)
     except (ImportError, TypeError, ValueError) as error:
-        extra = _EXTRAS.get(protocol)
-        install = f"; pip install 'curator-assets[{extra}]'" if extra else ""
+        extra, to_do = _EXTRAS.get(protocol), ""
+        if extra and isinstance(error, ImportError):
+            to_do = f"; pip install 'curator-assets[{extra}]'"
+        elif extra:
+            to_do = f"; set {credentials_of(location)}"
         raise UnknownLocationError(
-            f"{masked_location(location)!r} can't be used: {error}{install}"
+            f"{masked_location(location)!r} can't be used: {error}{to_do}"
         ) from None
     return fs, root
+
+
+def _require_no_key(location: str) -> None:
+    """Where it would be stored, compared and handed on a key is refused, though it is masked."""
+    for uri in location.split("::"):
+        protocol, _, rest = uri.partition("://")
+        key, at, _ = rest.rpartition("@")
+        if protocol.lower() in _EXTRAS and at and ":" in key.partition("/")[0]:
+            raise CredentialsInLocationError(
+                f"{masked_location(location)!r} holds a key before the '@'; expected the bucket "
+                f"alone there, and {credentials_of(uri)}: take the key out of the settings, and "
+                "replace it by a new one if others could read them"
+            )
 
 
 def _options(protocol: str) -> dict[str, Any]:

@@ -177,6 +177,17 @@ def lease_token(name: str) -> int | None:
     return token if token and lease(token) == name else None
 
 
+def probe(seconds: int, number: str) -> str:
+    """An object that is written only to see whether, and how, one can be; when, in Unix time."""
+    return f"{LEASE}/.probe-{seconds}-{number}"
+
+
+def probe_seconds(name: str) -> int | None:
+    """When a probe was written; None for a file that is none."""
+    digits = name.removeprefix(f"{LEASE}/.probe-").partition("-")[0]
+    return _number(digits) if name.startswith(f"{LEASE}/.probe-") else None
+
+
 def let_go(shard: str) -> str:
     """The note of a shard in the trash, below `TRASH`."""
     return f"{LET_GO}/{shard}.json"

@@ -5,6 +5,9 @@ there is none of that name, so of several that try one gets it; the next holder 
 number, which therefore only grows. A holder writes its file again and again. One that no longer
 does is taken over from: whoever waits judges that by its own clock, by how long the file has stayed
 the same, for clocks of two machines differ. On the holder's own machine its process is looked at.
+Time in which the store did not answer does not count: the holder could not write either. Once the
+store is back it writes within `MAX_WAIT_SECONDS` of an outage, or within the 15 s after which s3fs
+gives up a request that hangs; both are below `EXPIRY_SECONDS`.
 
 A holder that slept does not know that it was taken over from. So before anything is put in place a
 `Store` asks whether there is a higher token. What slips in between that look and the renaming
@@ -17,12 +20,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from curator_assets.errors import UserError
 from curator_assets.storage import layout
 from curator_assets.storage.holder import Holder, decoded, encoded, is_gone, is_this_process, me
+from curator_assets.storage.one_host import OneHost, lets_two_create
 from curator_assets.storage.store import Store
 
 WAIT_SECONDS = 60.0
@@ -30,6 +34,9 @@ WAIT_SECONDS = 60.0
 
 EXPIRY_SECONDS = 40.0
 """A holder whose file stays the same for so long may be taken over from."""
+
+ANSWER_SECONDS = 5.0
+"""A look that takes longer has met a store that was away."""
 
 BEAT_SECONDS = 5.0
 """So often a holder writes its file."""
@@ -66,6 +73,7 @@ def hold_lease(store: Store, run: str, log: logging.Logger = _LOG) -> Iterator[N
     Raises:
         RefreshRunningError: another holds it, and did not end within `WAIT_SECONDS`; says which
             run, where, and since when.
+        OtherHostError: the store can't decide between hosts, and another one was the last.
         LeaseLostError: another took over meanwhile.
     """
     token, mine = _taken(store, run, log)
@@ -155,9 +163,13 @@ class LeaseWatch:
     def look(self, store: Store) -> Look:
         """The lease now; a holder that nothing else is known of lives until it has expired."""
         now = time.monotonic()  # before it is read: this process may sleep in between
+        before, self._seen = self._seen, None  # should there be no answer
         seen = _newest(store)
-        if seen != self._seen:
-            self._seen, self._since = seen, now
+        answered = time.monotonic()
+        was_away = answered - now > ANSWER_SECONDS
+        if seen != before or was_away:
+            self._since = answered if was_away else now
+        self._seen = seen
         token, data = seen
         holder = decoded(data)
         if not token or (holder and (holder.released or is_gone(holder))):
@@ -168,16 +180,25 @@ class LeaseWatch:
 
 
 def _taken(store: Store, run: str, log: logging.Logger) -> tuple[int, Holder]:
-    """Take the lease as soon as it is free."""
+    """Take the lease as soon as it is free.
+
+    Raises:
+        RefreshRunningError: it is not, within `WAIT_SECONDS`.
+        OtherHostError: nobody decides between hosts, and another one was the last.
+    """
     watch, is_told = LeaseWatch(), False
+    of_one_host = OneHost(store, log) if lets_two_create(store) else None
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
-        found = watch.look(store)
-        if not found.lives:
-            token = found.token + 1 if found.token else _first_token(store)
-            mine = me(run)
-            if _created(store, token, mine):
-                return token, mine
+        with of_one_host.alone() if of_one_host else nullcontext():
+            found = watch.look(store)
+            if of_one_host and found.token:
+                of_one_host.require_here(found.holder)
+            if not found.lives:
+                token = found.token + 1 if found.token else _first_token(store)
+                mine = me(run)
+                if _created(store, token, mine, of_one_host):
+                    return token, mine
         if time.monotonic() >= deadline:
             raise RefreshRunningError(
                 f"a refresh of {store.location} is running: {found}; wait for it, or end that run "
@@ -195,11 +216,13 @@ def _first_token(store: Store) -> int:
     return 1 + max((token for token in found if token is not None), default=0)
 
 
-def _created(store: Store, token: int, mine: Holder) -> bool:
+def _created(store: Store, token: int, mine: Holder, of_one_host: OneHost | None) -> bool:
     """Create the lease with this token, if nobody was first; it stands for those before it."""
     _held_here.add(mine.id)  # before it can be seen: other threads of this process look too
     try:
         is_mine = _created_as(store, token, mine)
+        if is_mine and of_one_host:
+            is_mine = of_one_host.stays(layout.lease(token), encoded(mine))
     except BaseException:
         _held_here.discard(mine.id)
         raise

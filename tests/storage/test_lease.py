@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -7,11 +8,13 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from storage.conftest import put
 
 from curator_assets.storage import layout, lease
+from curator_assets.storage.bucket import outage
 from curator_assets.storage.holder import decoded, encoded, me
 from curator_assets.storage.lease import (
     Held,
@@ -395,3 +398,63 @@ def test_a_holder_lives_from_the_moment_that_its_file_is_there(store, monkeypatc
     with hold_lease(store, "mine"):
         pass
     assert seen == [True]
+
+
+def test_time_in_which_the_store_did_not_answer_is_not_held_against_the_holder(store, monkeypatch):
+    """Nobody could write then; once it is back the holder has all of the time again."""
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(lease, "time", clock)
+    put(store, layout.lease(4), encoded(elsewhere()))
+    watch, find = LeaseWatch(), lease._tokens
+
+    def looked(*, away_seconds=0.0, after_seconds=0.0, fails=False):
+        def tokens(store):
+            clock.now += away_seconds
+            if fails:
+                raise OSError(errno.EIO, "no answer")
+            return find(store)
+
+        clock.now += after_seconds
+        monkeypatch.setattr(lease, "_tokens", tokens)
+        return watch.look(store).lives
+
+    almost = lease.EXPIRY_SECONDS - 1
+    assert looked()
+    assert looked(away_seconds=60)  # a call that was tried until the store was back
+    assert looked(after_seconds=almost)
+    with pytest.raises(OSError, match="no answer"):
+        looked(away_seconds=120, fails=True)
+    assert looked(after_seconds=5)
+    assert looked(after_seconds=almost)
+    assert not looked(after_seconds=1)
+
+
+def test_a_holder_outlasts_an_outage_for_all_and_beats_once_it_is_over(tmp_path, monkeypatch):
+    """Longer than the expiry: the other host that waits does not take over."""
+    monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.3)
+    monkeypatch.setattr(lease, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(outage, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(outage, "MAX_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    store, away = Store(f"memory://{tmp_path.name}"), threading.Event()
+    monkeypatch.setattr(lease, "is_this_process", lambda _: False)  # or it is known to live
+    monkeypatch.setattr(lease, "is_gone", lambda _: False)
+    for name in ("find", "cat_file", "put_file", "rm_file"):
+        call = getattr(type(store.fs), name)
+
+        def failing(self, *args, call=call, **kwargs):
+            if away.is_set():
+                raise OSError(errno.EIO, "no answer")
+            return call(self, *args, **kwargs)
+
+        monkeypatch.setattr(type(store.fs), name, failing)
+    watch = LeaseWatch()
+    with hold_lease(store, "mine"):
+        away.set()
+        threading.Timer(1, away.clear).start()
+        while (found := watch.look(store)).holder.beat < 3:
+            assert found.lives
+            time.sleep(0.005)
+        assert not away.is_set()
+    assert store.names("lease") == ["lease/1.json"]

@@ -142,21 +142,6 @@ def test_a_file_that_cannot_be_created_is_an_error(tmp_path):
         Store(str(tmp_path)).create("a/b.bin", b"")
 
 
-def test_a_refusal_of_any_kind_means_that_there_is_such_a_file(monkeypatch):
-    """s3fs tells it by an OSError of no kind of its own."""
-    store = Store("memory://refusal")
-
-    def refuse(*_, **__):
-        raise OSError(errno.EINVAL, "At least one of the pre-conditions you specified did not hold")
-
-    assert store.create("a.bin", b"first")
-    monkeypatch.setattr(type(store.fs), "pipe_file", refuse)
-    assert not store.create("a.bin", b"second")
-    with pytest.raises(OSError, match="pre-conditions"):
-        store.create("b.bin", b"first")
-    store.remove("a.bin")
-
-
 def test_many_files_are_read_in_order_and_gone_ones_left_out(store, monkeypatch):
     monkeypatch.setattr("curator_assets.storage.bucket.bucket._AT_ONCE", 2)
     wanted = ["b", "a/b", "wild[1]*", "empty"]

@@ -17,7 +17,7 @@ from curator_assets.engine.making import Recorded, failure_lines
 from curator_assets.engine.partitioning import ALL, Partition
 from curator_assets.engine.stage import Failed, Observed, Stage, is_by_shard
 from curator_assets.engine.work import Work
-from curator_assets.errors import UserError
+from curator_assets.errors import UserError, os_error_paragraph
 from curator_assets.masking import masked, masked_error, masked_errors
 from curator_assets.storage.ledger import Entry
 
@@ -153,7 +153,7 @@ _SHOWN = _Shown()
 
 @contextmanager
 def paragraph_first(log: logging.Logger) -> Iterator[None]:
-    """What a user can mend comes as a failure: the UI shows its text before anything else.
+    """What a user can mend, or storage, comes as a failure: its text is what the UI shows first.
 
     Whatever else comes is masked, and so is what is logged meanwhile: Dagster stores it.
     """
@@ -163,6 +163,8 @@ def paragraph_first(log: logging.Logger) -> Iterator[None]:
             yield
         except UserError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        except OSError as error:
+            raise dg.Failure(os_error_paragraph(error), allow_retries=False) from error
 
 
 def failure(what: str, failed: list[Failed], unit: str = "partition(s)") -> dg.Failure:

@@ -27,6 +27,7 @@ from curator_assets.masking import masked_error
 from curator_assets.number_words import counted_or_no
 from curator_assets.settings import Settings
 from curator_assets.storage.lease import hold_lease
+from curator_assets.storage.room import remove_leftovers
 from curator_assets.storage.shards.not_taken import write_not_taken
 from curator_assets.storage.store import Store
 
@@ -61,6 +62,15 @@ def _erase(graph: Graph, settings: Settings, log: logging.Logger) -> None:
         log.warning("not all was erased that is to be: %s", masked_error(error))
 
 
+def _remove_leftovers(store: Store, log: logging.Logger) -> None:
+    """Remove what killed processes left in a bucket; where it can't be, others may, later."""
+    try:
+        if n := remove_leftovers(store):
+            log.info("%s of killed runs removed", counted_or_no(n, "unfinished object"))
+    except OSError as error:
+        log.warning("what killed runs left can't be removed: %s", masked_error(error))
+
+
 def refresh_job(
     graph: Graph,
     settings: Settings,
@@ -88,6 +98,7 @@ def refresh_job(
             store.pictured(),
         ):
             hold_connections(context.instance)
+            _remove_leftovers(store, context.log)
             registry = InstanceRegistry(context.instance, settings)
             intake = look(graph, settings, registry, allow_removals=config.allow_removals)
             if not intake.held_back:

@@ -14,13 +14,19 @@ from functools import partial
 from typing import IO, Any, TypeVar, cast
 
 from curator_assets.masking import masked, masked_location
-from curator_assets.storage.bucket.errors import as_os_error, is_beyond_end, named_errors
+from curator_assets.storage.bucket.errors import (
+    as_os_error,
+    is_beyond_end,
+    is_taken,
+    named_errors,
+)
 from curator_assets.storage.bucket.outage import Outage
 from curator_assets.storage.bucket.ranged_file import RangedFile, ReadAheadFile
 from curator_assets.storage.bucket.upload import (
     UPLOAD_PART_BYTES,
     Upload,
     UploadedFile,
+    path_of,
     scratch_file,
 )
 
@@ -83,7 +89,11 @@ class Bucket:
         """
 
         def info() -> Mapping[str, Any]:
-            found: Mapping[str, Any] = self._fs.info(self.path(name))
+            try:
+                found: Mapping[str, Any] = self._fs.info(self.path(name))
+            except PermissionError:
+                self._fs.cat_file(self.path(name), start=0, end=1)  # HEAD's answer says not why
+                raise
             if found["type"] == "directory":
                 raise FileNotFoundError(errno.ENOENT, "it is a folder", self.path(name))
             return found
@@ -94,7 +104,8 @@ class Bucket:
         """Name -> what the store tells of it, of the objects below a folder, in order."""
         find = partial(self._fs.find, self.path(folder), detail=True)
         found = self._asked(find, "listing", folder)
-        return {self.name(path): found[path] for path in sorted(found)}
+        named = ((self.name(path), found[path]) for path in sorted(found))
+        return {name: info for name, info in named if name}  # the root may have a mark of its own
 
     def find_beginning(self, prefix: str) -> list[str]:
         """The names of the objects of a folder that begin so, in order."""
@@ -215,26 +226,52 @@ class Bucket:
                     return
         upload.close()
         before()
-        self._asked(partial(self._fs.put_file, file.name, self.path(name)), "writing", name)
+        self._asked(partial(self._fs.put_file, path_of(file), self.path(name)), "writing", name)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object only if there is none of that name; the server decides between two.
 
-        s3fs, gcsfs and adlfs send the condition along; fsspec's memory looks first.
+        s3fs, gcsfs and adlfs send the condition along; fsspec's memory looks first, and so it is
+        done for a server that answers that it knows no conditions.
 
         Returns:
             Whether this call wrote it; False also where an answer was lost and it was.
         """
+        try:
+            return self._create_conditionally(name, data)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                raise
+        with suppress(FileNotFoundError):
+            self.info(name)
+            return False
+        self._asked(partial(self._fs.pipe_file, self.path(name), data), "writing", name)
+        return True
 
+    def creates_only_if_absent(self, name: str) -> bool:
+        """Whether the server refuses a second object of one name, as asked: it is tried.
+
+        Args:
+            name: of an object that is made and removed.
+        """
+        try:
+            self._create_conditionally(name, b"first")
+            return not self._create_conditionally(name, b"second")
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                raise
+            return False
+        finally:
+            self.remove(name)
+
+    def _create_conditionally(self, name: str, data: bytes) -> bool:
         def create() -> bool:
             try:
                 self._fs.pipe_file(self.path(name), data, mode="create")
-            except FileExistsError:
-                return False
-            except OSError:  # of s3fs it is an OSError like others
-                if not self._fs.exists(self.path(name)):
-                    raise
-                return False
+            except Exception as error:  # each library raises its own
+                if is_taken(error):
+                    return False
+                raise
             return True
 
         return self._asked(create, "writing", name)

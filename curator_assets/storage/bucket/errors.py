@@ -7,6 +7,7 @@ Azure. Which library raised is told by its words and codes alone: none of them i
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,7 @@ class StoreRefusedError(UserError, OSError):
 
 
 _WRONG_KEY = {
+    "401",
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "InvalidToken",
@@ -54,10 +56,16 @@ _DENIED = {
     "403",
     "AuthorizationPermissionMismatch",
     "AllAccessDisabled",
+    "AuthorizationFailure",
+    "InsufficientAccountPermissions",
 }
+_FORBIDDEN = "Forbidden: "  # so begins what gcsfs says, in an error of no kind of its own
 _UNKNOWN_CALL = {"NotImplemented", "501"}
+_GCS_BUCKET = re.compile("(https?://.*/)?b/[^/]+/o")
 _ABSENT = {"NoSuchKey", "BlobNotFound", "ResourceNotFoundError", "404", "NoSuchVersion"}
 _BEYOND_END = {"InvalidRange", "416"}
+_TAKEN = {"PreconditionFailed", "412", "ConditionNotMet", "BlobAlreadyExists"}
+_FAILED_WITHIN = {"InternalError", "500"}
 _PASSING = {
     "BadDigest",
     "IncompleteBody",
@@ -70,12 +78,14 @@ _PASSING = {
     "NoSuchUpload",
 }
 
-CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or a service account of the machine",
-    "az": "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and a key or an identity",
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, a profile, or a role of "
+    "the machine",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS in the environment, or a service account of the machine",
+    "az": "AZURE_STORAGE_CONNECTION_STRING in the environment, or AZURE_STORAGE_ACCOUNT_NAME and "
+    "a key or an identity",
 }
-"""Where credentials come from, by protocol."""
+_SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "adl": "az"}
 
 
 @contextmanager
@@ -103,18 +113,24 @@ def as_os_error(error: BaseException, url: str) -> OSError:
     """The OSError that stands for what a client library raised about a file."""
     codes, words = _codes(error), _words(error)
     if codes & _NO_KEY:
-        return _refused(url, f"no credentials were found ({words})", _set_credentials(url))
+        return _refused(url, f"no credentials were found ({words})", f"set {credentials_of(url)}")
     if codes & _WRONG_KEY:
-        return _refused(url, f"it does not know these credentials ({words})", _set_credentials(url))
-    if codes & _NO_BUCKET:
+        return _refused(
+            url,
+            f"it does not know these credentials ({words})",
+            f"mend {credentials_of(url)}, whichever is in use",
+        )
+    if codes & _NO_BUCKET or _is_gcs_bucket(error, url):
         return _refused(
             url, f"there is no bucket of that name ({words})", "make it, or mend the URI"
         )
     if codes & _WRONG_CLOCK:
-        return _refused(url, f"the clocks differ ({words})", "set this machine's clock by NTP")
+        return _refused(
+            url, f"its clock and this machine's differ ({words})", "set this machine's by NTP"
+        )
     if codes & _FULL or any(word in words.lower() for word in _FULL_WORDS):
         return OSError(errno.ENOSPC, f"the store is full ({words})", url)
-    if codes & _DENIED or isinstance(error, PermissionError):
+    if codes & _DENIED or isinstance(error, PermissionError) or words.startswith(_FORBIDDEN):
         return PermissionError(
             errno.EACCES,
             f"the store does not allow it ({words}): these credentials need the rights to list and "
@@ -127,6 +143,8 @@ def as_os_error(error: BaseException, url: str) -> OSError:
         return FileExistsError(errno.EEXIST, "it is there already", url)
     if codes & _UNKNOWN_CALL:
         return OSError(errno.ENOTSUP, f"the store can't do that ({words})", url)
+    if codes & _FAILED_WITHIN:
+        words += "; so may also answer one whose disk is full: its own log tells"
     lasts = isinstance(error, OSError) and error.errno and not codes & _PASSING
     return OSError(error.errno if lasts else errno.EIO, words, url)  # type: ignore[attr-defined]
 
@@ -136,13 +154,29 @@ def is_beyond_end(error: BaseException) -> bool:
     return bool(_codes(error) & _BEYOND_END)
 
 
+def is_taken(error: BaseException) -> bool:
+    """Whether a store refused to create an object because there is one of that name.
+
+    s3fs may tell it by an OSError like others, gcsfs and adlfs by a FileExistsError.
+    """
+    return isinstance(error, FileExistsError) or bool(_codes(error) & _TAKEN)
+
+
+def credentials_of(url: str) -> str:
+    """Where a store's credentials are looked for."""
+    protocol = url.partition("://")[0]
+    known = _CREDENTIALS.get(_SAME.get(protocol, protocol))
+    return known or "the credentials in the environment"
+
+
+def _is_gcs_bucket(error: BaseException, url: str) -> bool:
+    """Whether gcsfs missed a bucket itself, of which it tells nothing but the path of its call."""
+    is_missing = isinstance(error, FileNotFoundError) and url.startswith(("gs://", "gcs://"))
+    return is_missing and bool(_GCS_BUCKET.fullmatch(str(error)))
+
+
 def _refused(url: str, why: str, what_to_do: str) -> StoreRefusedError:
     return StoreRefusedError(f"{url}: the store refuses: {why}; {what_to_do}")
-
-
-def _set_credentials(url: str) -> str:
-    protocol = url.partition("://")[0]
-    return f"set {CREDENTIALS.get(protocol, 'them')} in the environment"
 
 
 def _codes(error: BaseException) -> set[str]:

@@ -7,7 +7,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from curator_assets.storage.bucket.errors import StoreRefusedError
@@ -23,6 +24,17 @@ MAX_WAIT_SECONDS = 15.0
 
 _LASTING = LASTING | {errno.EINVAL, errno.EEXIST, errno.EMSGSIZE, errno.ENAMETOOLONG, errno.ENOTSUP}
 _LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """A store that is away is asked again for so long only, until the block ends."""
+    global PATIENCE_SECONDS
+    before, PATIENCE_SECONDS = PATIENCE_SECONDS, seconds
+    try:
+        yield
+    finally:
+        PATIENCE_SECONDS = before
 
 
 class Outage:

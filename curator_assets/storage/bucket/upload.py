@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from curator_assets.storage.written_files import HashedFile
 
@@ -98,6 +98,11 @@ class UploadedFile(HashedFile):
 
 @contextmanager
 def scratch_file() -> Iterator[IO[bytes]]:
-    """A local file that is gone when the block ends."""
-    with tempfile.NamedTemporaryFile(prefix="curator-assets-") as file:
-        yield file
+    """A local file without a name: gone when the block ends, whatever ends the process."""
+    with tempfile.TemporaryFile() as file:
+        yield cast("IO[bytes]", file)
+
+
+def path_of(file: IO[bytes]) -> str:
+    """Where others of this process can open a file that has no name."""
+    return f"/proc/self/fd/{file.fileno()}"
