@@ -8,6 +8,7 @@ fails, and is tried again while the store is away.
 from __future__ import annotations
 
 import errno
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -32,7 +33,8 @@ _HIDE_PARTS = {"s3", "gs", "az"}
 """Protocols of stores in which an object appears only once its upload is completed."""
 _AT_ONCE = 1000
 _TAIL_BYTES = 64 << 10
-_outages = dict[Any, Outage]()
+_outages = defaultdict[tuple[Any, bool], Outage](Outage)
+"""By filesystem, and whether it is about writing: a full store still gives what it holds."""
 
 
 class Bucket:
@@ -47,7 +49,7 @@ class Bucket:
 
     def __init__(self, fs: Any, root: str) -> None:
         self._fs, self._root = fs, root.rstrip("/")
-        self._outage = _outages.setdefault(fs, Outage())
+        self._reading, self._writing = _outages[fs, False], _outages[fs, True]
         spoken = {fs.protocol} if isinstance(fs.protocol, str) else {*fs.protocol}
         self._hides_parts = bool(spoken & _HIDE_PARTS)
 
@@ -62,14 +64,17 @@ class Bucket:
     def _name(self, path: str) -> str:
         return path[len(self._root) + 1 :]
 
-    def _asked(self, call: Callable[[], Result], what: str, name: str) -> Result:
+    def _asked(
+        self, call: Callable[[], Result], what: str, name: str, *, writes: bool = False
+    ) -> Result:
         url = self.url(name)
 
         def named() -> Result:
             with named_errors(url):
                 return call()
 
-        return self._outage.asked(named, f"{what} {url}")
+        outage = self._writing if writes else self._reading
+        return outage.asked(named, f"{what} {url}")
 
     def info(self, name: str) -> Mapping[str, Any]:
         """What the store tells of an object.
@@ -148,7 +153,7 @@ class Bucket:
                     raise part
             return cast("list[bytes]", parts)
 
-        return self._outage.asked(read, f"reading {self.url(name)}")
+        return self._reading.asked(read, f"reading {self.url(name)}")
 
     def _read_parts(self, names: Sequence[str], ranges: Sequence[Range]) -> list[bytes | OSError]:
         """One try for each of many parts, all at once; from its end on an object holds nothing.
@@ -210,7 +215,8 @@ class Bucket:
                     return
         upload.close()
         before()
-        self._asked(partial(self._fs.put_file, file.name, self.path(name)), "writing", name)
+        put = partial(self._fs.put_file, file.name, self.path(name))
+        self._asked(put, "writing", name, writes=True)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object only if there is none of that name; the server decides between two.
@@ -232,14 +238,14 @@ class Bucket:
                 return False
             return True
 
-        return self._asked(create, "writing", name)
+        return self._asked(create, "writing", name, writes=True)
 
     def copy(self, name: str, target: str) -> None:
         """Have an object under another name too, in place of what had that."""
         copy = partial(self._fs.cp_file, self.path(name), self.path(target))
-        self._asked(copy, "copying", name)
+        self._asked(copy, "copying", name, writes=True)
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
         with suppress(FileNotFoundError):
-            self._asked(partial(self._fs.rm_file, self.path(name)), "removing", name)
+            self._asked(partial(self._fs.rm_file, self.path(name)), "removing", name, writes=True)
