@@ -18,6 +18,7 @@ from curator_assets.masking import masked, masked_location
 from curator_assets.storage.bucket.errors import as_os_error, is_beyond_end, named_errors
 from curator_assets.storage.bucket.outage import Outage
 from curator_assets.storage.bucket.ranged_file import RangedFile, ReadAheadFile
+from curator_assets.storage.bucket.spans import Range, merged, parts_of
 from curator_assets.storage.bucket.upload import (
     UPLOAD_PART_BYTES,
     Upload,
@@ -26,9 +27,6 @@ from curator_assets.storage.bucket.upload import (
 )
 
 Result = TypeVar("Result")
-Range = tuple[int, int | None]
-"""From a byte up to another one; None: the end."""
-
 _HIDE_PARTS = {"s3", "gs", "az"}
 """Protocols of stores in which an object appears only once its upload is completed."""
 _AT_ONCE = 1000
@@ -144,22 +142,29 @@ class Bucket:
         return found
 
     def read_ranges(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
-        """Parts of an object, each from a byte up to another one; at its end less."""
+        """Parts of an object, each from a byte up to another one; at its end less.
+
+        Near ones are read together, and all at once.
+        """
+        spans = merged(ranges)
 
         def read() -> list[bytes]:
-            parts = self._read_parts([name] * len(ranges), ranges)
-            for part in parts:
+            found = self._read_parts([name] * len(spans), spans)
+            for part in found:
                 if isinstance(part, OSError):
                     raise part
-            return cast("list[bytes]", parts)
+            return cast("list[bytes]", found)
 
-        return self._reading.asked(read, f"reading {self.url(name)}")
+        found = self._reading.asked(read, f"reading {self.url(name)}")
+        return parts_of(ranges, spans, found)
 
     def _read_parts(self, names: Sequence[str], ranges: Sequence[Range]) -> list[bytes | OSError]:
         """One try for each of many parts, all at once; from its end on an object holds nothing.
 
         Each is one request: without a range s3fs would ask for the size first.
         """
+        if not names:
+            return []
         paths, (starts, stops) = list(map(self.path, names)), zip(*ranges, strict=True)
         found = self._fs.cat_ranges(paths, list(starts), list(stops), on_error="return")
         return [self._as_part(name, part) for name, part in zip(names, found, strict=True)]
