@@ -201,7 +201,7 @@ class Store:
         """
         if self.is_local:
             return open(self.path(name), "rb")  # noqa: PTH123
-        return self._bucket.open(name)
+        return self._bucket.open(name, self.size(name))
 
     def remove(self, name: str) -> None:
         """Remove the file called `name`, if it is there."""

@@ -1,9 +1,10 @@
-"""Near ranges of an object are read together, and large ones in parts that are asked for at once."""
+"""Near ranges of an object are read together, and large ones in parts, all at once."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 from fsspec.utils import merge_offset_ranges
 
@@ -30,8 +31,7 @@ def merged(ranges: Sequence[Range]) -> list[Range]:
         if end is None:
             spans.append((begin, None))
             continue
-        cuts = [*range(begin, end, MAX_SPAN_BYTES), end]
-        spans += zip(cuts, cuts[1:], strict=False)
+        spans += pairwise([*range(begin, end, MAX_SPAN_BYTES), end])
     return spans
 
 
@@ -40,6 +40,8 @@ def parts_of(ranges: Sequence[Range], spans: Sequence[Range], data: Sequence[byt
     begins = [begin for begin, _ in spans]
 
     def part(start: int, stop: int | None) -> bytes:
+        if stop is not None and stop <= start:
+            return b""
         found, at = list[bytes](), bisect_right(begins, start) - 1
         while at < len(begins) and (stop is None or begins[at] < stop):
             begin = begins[at]
@@ -47,4 +49,6 @@ def parts_of(ranges: Sequence[Range], spans: Sequence[Range], data: Sequence[byt
             at += 1
         return found[0] if len(found) == 1 else b"".join(found)
 
-    return [b"" if stop is not None and stop <= start else part(start, stop) for start, stop in ranges]
+    return [
+        b"" if stop is not None and stop <= start else part(start, stop) for start, stop in ranges
+    ]

@@ -70,9 +70,7 @@ def test_waits_grow_up_to_a_bound_and_are_not_the_same_for_all(clock):
 
 def test_the_last_try_is_when_the_patience_ends(clock):
     began = clock.now
-    with pytest.raises(
-        AwayError, match="reading a: connection refused; nothing .* for 120 s"
-    ):
+    with pytest.raises(AwayError, match=r"reading a: connection refused; nothing .* for 120 s"):
         Outage().asked(failing_until(clock, 1e9), "reading a")
     assert clock.now - began == pytest.approx(PATIENCE_SECONDS)
 

@@ -36,7 +36,8 @@ def test_each_range_gets_its_bytes(seed):
     chance = random.Random(seed)
     data = chance.randbytes(1000)
     ranges = [
-        (start, start + chance.choice([0, 1, 8, 60, 300])) for start in chance.choices(range(1100), k=30)
+        (start, start + chance.choice([0, 1, 8, 60, 300]))
+        for start in chance.choices(range(1100), k=30)
     ]
     if seed % 4 == 0:
         ranges.append((chance.randrange(1000), None))

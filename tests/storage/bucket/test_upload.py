@@ -1,7 +1,6 @@
-import gc
 import os
-import threading
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import IO
 
@@ -33,9 +32,6 @@ class Remote:
 
     def discard(self) -> None:
         self.discarded += 1
-
-    def __del__(self) -> None:
-        self.close()  # as fsspec's do, which then shows what is there of the object
 
 
 @pytest.fixture(autouse=True)
@@ -129,8 +125,7 @@ def test_a_part_that_can_not_be_sent_is_told_at_the_end_and_nothing_appears(file
     assert not is_sent
     sending.close()
     assert remote.discarded == 1
-    del remote, sending, written
-    gc.collect()
+    remote.close()  # as the garbage collector has it done
     assert shown == []
 
 
@@ -147,8 +142,7 @@ def test_what_raises_before_it_appears_keeps_it_from_appearing(file):
         sending.finish(250, refuse)
     sending.close()
     assert remote.discarded == 1
-    del remote, sending
-    gc.collect()
+    remote.close()  # as the garbage collector has it done
     assert shown == []
 
 
