@@ -20,6 +20,7 @@ from curator_assets.engine.stage import Failed, Inputs, Stage
 from curator_assets.engine.work import Work
 from curator_assets.errors import UserError
 from curator_assets.garbage import collected_later
+from curator_assets.storage.bucket.outage import StoreAwayError
 from curator_assets.storage.lease import LeaseLostError
 from curator_assets.storage.ledger import Entry
 
@@ -112,7 +113,7 @@ def examine(
             lacks_input = isinstance(error, MissingInputError)
             examined.failed.append(Failed(partition, str(error), lacks_input=lacks_input))
             continue
-        except LeaseLostError:
+        except (LeaseLostError, StoreAwayError):
             raise
         except UserError as error:  # the same for all of them
             examined.failed.extend(Failed(p, str(error), is_of_all=True) for p in left[i:])

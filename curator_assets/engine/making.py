@@ -36,6 +36,7 @@ from curator_assets.engine.stage import (
 from curator_assets.engine.work import Work
 from curator_assets.errors import DamagedFileError, UserError, named
 from curator_assets.masking import MaskedError, masked_error, masked_values
+from curator_assets.storage.bucket.outage import StoreAwayError
 from curator_assets.storage.lease import LeaseLostError
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.local_files import FULL
@@ -68,6 +69,7 @@ def make(
 
     Raises:
         LeaseLostError: another refresh has taken over the output.
+        StoreAwayError: storage does not answer; nothing could be recorded.
     """
     left = dict.fromkeys(partitions)
     if not left:
@@ -98,7 +100,7 @@ def _outcomes(stage: Stage, left: dict[Partition, None], work: Work) -> Iterator
                 n_rows = outcome.n_rows if isinstance(outcome, Finished) else 0
                 progress.finish(result.partition, n_rows)
                 yield result
-        except LeaseLostError:
+        except (LeaseLostError, StoreAwayError):
             raise
         except Exception as error:  # of what all of them need: a damaged file of weights, say
             message = _told(error, work, f"{stage.name} can't be begun")
@@ -147,7 +149,7 @@ def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
         return
     try:
         yield from stage.observe(work)
-    except LeaseLostError:
+    except (LeaseLostError, StoreAwayError):
         raise
     except Exception as error:  # it holds nothing up
         if isinstance(error, DamagedFileError):
@@ -239,6 +241,8 @@ def recorded(stage: Stage, done: Finished, work: Work) -> Recorded | Failed:
         for asset, read in made.read.items():
             work.ledger.write(asset, made.partition, read)
         work.ledger.write(stage.name, made.partition or None, entry, metadata)
+    except UserError:  # of what all of them need
+        raise
     except (MissingInputError, PartitionError, OSError) as error:
         return Failed(made.partition, f"it was made, but could not be recorded: {error}")
     return Recorded(made.partition, entry, metadata, made.inputs or {})

@@ -21,6 +21,8 @@ _EXTRAS = {
     **dict.fromkeys(["az", "abfs", "abfss", "adl"], "azure"),
 }
 _N_CONNECTIONS = 64
+_ONCE = {"total_max_attempts": 1}
+"""Of botocore: s3fs tries five times itself, and a server that hangs costs 15 s each time."""
 
 
 class UnknownLocationError(UserError):
@@ -97,6 +99,6 @@ def _options(protocol: str) -> dict[str, Any]:
     """No answer from a listing that was kept; and of S3 so many connections as are used at once."""
     if protocol in {"s3", "s3a"}:
         given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
-        config = {"max_pool_connections": _N_CONNECTIONS} | given
+        config = {"max_pool_connections": _N_CONNECTIONS, "retries": _ONCE} | given
         return {"use_listings_cache": False, "config_kwargs": config}
     return {"use_listings_cache": False} if protocol in _EXTRAS else {}

@@ -7,6 +7,7 @@ from itertools import count, islice
 
 from curator_assets.defs.embed.image_rows import ImageRow
 from curator_assets.engine.stage import Failed
+from curator_assets.errors import UserError
 from curator_assets.masking import masked_error
 from curator_assets.storage.retries import pause_before_retry
 from curator_assets.storage.shards.source import Signature, Source
@@ -80,6 +81,8 @@ def _read(
             yield from _read_shard(shard, tars, log)
         except RepeatedKeyError as error:
             yield Failed(shard, str(error), check=UNIQUE_IDS)
+        except UserError:  # of what all of them need
+            raise
         except (BrokenTarError, OSError) as error:
             yield Failed(shard, str(error))
         except Exception as error:  # whatever one tar does, the others are read

@@ -8,6 +8,7 @@ fails, and is tried again while the store is away.
 from __future__ import annotations
 
 import errno
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,6 +23,7 @@ from curator_assets.storage.bucket.errors import (
 )
 from curator_assets.storage.bucket.outage import Outage
 from curator_assets.storage.bucket.ranged_file import RangedFile, ReadAheadFile
+from curator_assets.storage.bucket.spans import Range, merged, parts_of
 from curator_assets.storage.bucket.upload import (
     UPLOAD_PART_BYTES,
     Upload,
@@ -31,14 +33,12 @@ from curator_assets.storage.bucket.upload import (
 )
 
 Result = TypeVar("Result")
-Range = tuple[int, int | None]
-"""From a byte up to another one; None: the end."""
-
 _OBJECT_STORES = {"s3", "gs", "az"}
 """Protocols of stores of names without folders, in which an upload appears once it is completed."""
 _AT_ONCE = 1000
 _TAIL_BYTES = 64 << 10
-_outages = dict[Any, Outage]()
+_outages = defaultdict[tuple[Any, bool], Outage](Outage)
+"""By filesystem, and whether it is about writing: a full store still gives what it holds."""
 
 
 class Bucket:
@@ -56,7 +56,7 @@ class Bucket:
 
     def __init__(self, fs: Any, root: str) -> None:
         self._fs, self._root = fs, root.rstrip("/")
-        self._outage = _outages.setdefault(fs, Outage())
+        self._reading, self._writing = _outages[fs, False], _outages[fs, True]
         spoken = {fs.protocol} if isinstance(fs.protocol, str) else {*fs.protocol}
         self._hides_parts = self.lists_flat = bool(spoken & _OBJECT_STORES)
 
@@ -72,14 +72,17 @@ class Bucket:
         """The inverse of `path`."""
         return path[len(self._root) + 1 :]
 
-    def _asked(self, call: Callable[[], Result], what: str, name: str) -> Result:
+    def _asked(
+        self, call: Callable[[], Result], what: str, name: str, *, writes: bool = False
+    ) -> Result:
         url = self.url(name)
 
         def named() -> Result:
             with named_errors(url):
                 return call()
 
-        return self._outage.asked(named, f"{what} {url}")
+        outage = self._writing if writes else self._reading
+        return outage.asked(named, f"{what} {url}")
 
     def info(self, name: str) -> Mapping[str, Any]:
         """What the store tells of an object.
@@ -154,22 +157,29 @@ class Bucket:
         return found
 
     def read_ranges(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
-        """Parts of an object, each from a byte up to another one; at its end less."""
+        """Parts of an object, each from a byte up to another one; at its end less.
+
+        Near ones are read together, and all at once.
+        """
+        spans = merged(ranges)
 
         def read() -> list[bytes]:
-            parts = self._read_parts([name] * len(ranges), ranges)
-            for part in parts:
+            found = self._read_parts([name] * len(spans), spans)
+            for part in found:
                 if isinstance(part, OSError):
                     raise part
-            return cast("list[bytes]", parts)
+            return cast("list[bytes]", found)
 
-        return self._outage.asked(read, f"reading {self.url(name)}")
+        found = self._reading.asked(read, f"reading {self.url(name)}")
+        return parts_of(ranges, spans, found)
 
     def _read_parts(self, names: Sequence[str], ranges: Sequence[Range]) -> list[bytes | OSError]:
         """One try for each of many parts, all at once; from its end on an object holds nothing.
 
         Each is one request: without a range s3fs would ask for the size first.
         """
+        if not names:
+            return []
         starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
         paths = [self.path(name) for name in names]
         found = self._fs.cat_ranges(paths, starts, stops, on_error="return")
@@ -226,7 +236,8 @@ class Bucket:
                     return
         upload.close()
         before()
-        self._asked(partial(self._fs.put_file, path_of(file), self.path(name)), "writing", name)
+        put = partial(self._fs.put_file, path_of(file), self.path(name))
+        self._asked(put, "writing", name, writes=True)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object only if there is none of that name; the server decides between two.
@@ -274,14 +285,14 @@ class Bucket:
                 raise
             return True
 
-        return self._asked(create, "writing", name)
+        return self._asked(create, "writing", name, writes=True)
 
     def copy(self, name: str, target: str) -> None:
         """Have an object under another name too, in place of what had that."""
         copy = partial(self._fs.cp_file, self.path(name), self.path(target))
-        self._asked(copy, "copying", name)
+        self._asked(copy, "copying", name, writes=True)
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
         with suppress(FileNotFoundError):
-            self._asked(partial(self._fs.rm_file, self.path(name)), "removing", name)
+            self._asked(partial(self._fs.rm_file, self.path(name)), "removing", name, writes=True)

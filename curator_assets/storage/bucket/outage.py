@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from curator_assets.errors import UserError
 from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.retries import LASTING, GivenUpError
 
@@ -19,8 +20,8 @@ Result = TypeVar("Result")
 PATIENCE_SECONDS = 120.0
 """So long a call is tried again, and so long an outage is waited out by all calls together."""
 
-FIRST_WAIT_SECONDS = 0.5
-MAX_WAIT_SECONDS = 15.0
+FIRST_WAIT_SECONDS = 0.5  # doubled after each try
+MAX_WAIT_SECONDS = 8.0
 
 _LASTING = LASTING | {errno.EINVAL, errno.EEXIST, errno.EMSGSIZE, errno.ENAMETOOLONG, errno.ENOTSUP}
 _LOG = logging.getLogger(__name__)
@@ -37,6 +38,13 @@ def patience(seconds: float) -> Iterator[None]:
         PATIENCE_SECONDS = before
 
 
+class StoreAwayError(UserError):
+    """No call to a store succeeded for so long that it was given up.
+
+    It is no OSError, for it is not about one file: whoever goes on without a file does not go on.
+    """
+
+
 class Outage:
     """What all calls to one store know of whether it answers; for any number of threads."""
 
@@ -47,20 +55,22 @@ class Outage:
     def asked(self, call: Callable[[], Result], what: str) -> Result:
         """The result of a call, which is tried again with growing pauses while the store is away.
 
-        The pauses are drawn at random below a bound that doubles, so that many do not come back
-        at once. Once an outage has outlasted `PATIENCE_SECONDS` each call is tried once, until one
-        succeeds.
+        Each pause is drawn at random between a half and all of a bound that doubles, so that many
+        do not come back at once. Once an outage has outlasted `PATIENCE_SECONDS` each call is tried
+        once, until one succeeds.
 
         Args:
             call: raises an OSError if it fails.
             what: it does, for the log.
 
         Raises:
-            GivenUpError: it failed for as long as it was tried.
+            StoreAwayError: no call at all succeeded for as long as it was tried.
+            GivenUpError: this one failed for as long as it was tried, and others did not.
             OSError: it failed for a reason that waiting does not mend.
         """
-        started, n_tries = time.monotonic(), 0
+        started, n_failed, bound = time.monotonic(), 0, FIRST_WAIT_SECONDS
         while True:
+            tried = time.monotonic()
             try:
                 result = call()
             except StoreRefusedError:
@@ -69,34 +79,42 @@ class Outage:
                 if error.errno in _LASTING:
                     self._answered()
                     raise
-                n_tries += 1
-                waited = time.monotonic() - min(started, self._began(started))
-                if waited >= PATIENCE_SECONDS:
-                    why = f"{error.strerror}; it was tried for {waited:.0f} s"
-                    raise GivenUpError(errno.EIO, why, error.filename) from error
-                bound = min(FIRST_WAIT_SECONDS * 2.0**n_tries, MAX_WAIT_SECONDS)
-                wait = random.uniform(bound / 2, bound)
-                if n_tries == 1:
-                    _LOG.warning(
-                        "%s: %s; it is tried again for up to %.0f s",
-                        what,
-                        error,
-                        PATIENCE_SECONDS - waited,
-                    )
-                time.sleep(wait)
+                n_failed += 1
+                began, is_news = self._failing_since(tried)
+                now = time.monotonic()
+                left = PATIENCE_SECONDS - (now - min(started, began))
+                if left <= 0:
+                    raise _given_up(what, error, now - began) from error
+                if is_news and n_failed == 1:
+                    _LOG.warning("%s: %s; it is tried again for %.0f s", what, error, left)
+                time.sleep(min(random.uniform(bound / 2, bound), left))
+                bound = min(2 * bound, MAX_WAIT_SECONDS)
                 continue
             self._answered()
-            if n_tries:
-                _LOG.info("%s: done after %d tries", what, n_tries + 1)
+            if n_failed:
+                _LOG.info("%s: done after %d tries", what, n_failed + 1)
             return result
 
-    def _began(self, now: float) -> float:
+    def _failing_since(self, tried: float) -> tuple[float, bool]:
+        """When the outage began that a try at this time has met; and whether it is the first to."""
         with self._lock:
+            is_news = self._since is None
             if self._since is None:
-                self._since = now
-            return self._since
+                self._since = tried
+            return self._since, is_news
 
     def _answered(self) -> None:
         if self._since is not None:
             with self._lock:
                 self._since = None
+
+
+def _given_up(what: str, error: OSError, outage_seconds: float) -> Exception:
+    why = error.strerror or str(error)
+    if outage_seconds < PATIENCE_SECONDS / 2:  # others succeeded meanwhile
+        why = f"{why}; it was tried for {PATIENCE_SECONDS:.0f} s"
+        return GivenUpError(errno.EIO, why, error.filename)
+    return StoreAwayError(
+        f"{what}: {why}; nothing has succeeded there for {outage_seconds:.0f} s, so the store "
+        "seems to be away: run it again once it is back; what was finished counts"
+    )

@@ -15,7 +15,11 @@ Fetch = Callable[[int, int], bytes]
 
 
 class RangedFile(io.RawIOBase):
-    """Reads exactly what is asked for, each in one request; the end of a small file at once.
+    """Reads exactly what is asked for; the end of a small file at once.
+
+    No part of it is bound to the version of the object that was there when it was opened: fsspec
+    has no word for that. So a reader of an object that may be replaced meanwhile compares what it
+    has read: a tar's signature before and after, pages and blocks by their checksums.
 
     Args:
         fetch: reads a range.
@@ -74,7 +78,10 @@ class RangedFile(io.RawIOBase):
 
 
 class ReadAheadFile(RangedFile):
-    """Reads in large parts, of which the next are asked for before they are needed."""
+    """Reads in large parts, of which the next are asked for before they are needed.
+
+    It holds six parts, 48 MiB; after a jump for a while up to four more that were on their way.
+    """
 
     def __init__(self, fetch: Fetch, n_bytes: int) -> None:
         super().__init__(fetch, n_bytes)

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
-from functools import cached_property
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from curator_assets.storage.content_index.blocks import Blocks
 from curator_assets.storage.store import Store
 
 BLOCK_RECORDS = 256
@@ -124,21 +125,20 @@ class Segment:
 
     def __init__(self, store: Store, name: str) -> None:
         self._store, self.name, self.is_damaged = store, name, False
-        size = store.size(name)
-        if size is None:
-            raise FileNotFoundError(name)
         try:
-            told, end = _read_told(store, name, size)
-            self.tables: list[str] = told["tables"]
-            self.n_records: int = told["n_records"]
-            self._n_blocks = -(-self.n_records // BLOCK_RECORDS)
-            start = self._n_blocks * _BLOCK.itemsize
-            fence = store.read_ranges(name, [(start, end)])[0] if end > start else b""
-            if len(fence) != 16 * self._n_blocks or _sha256(fence) != told["fence"]:
+            with store.open(name) as file:
+                told, end = _read_told(file)
+                self.tables: list[str] = told["tables"]
+                self.n_records: int = told["n_records"]
+                n_blocks = -(-self.n_records // BLOCK_RECORDS)
+                file.seek(n_blocks * _BLOCK.itemsize)
+                fence = file.read(max(end - file.tell(), 0))
+            if len(fence) != 16 * n_blocks or _sha256(fence) != told["fence"]:
                 raise ValueError("what its blocks are found by is not what was written")
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedSegmentError(f"{store.url(name)} is damaged: {error}") from error
-        self._firsts, self._checks = np.frombuffer(fence, _U8).reshape(2, self._n_blocks)
+        self._firsts, self._checks = np.frombuffer(fence, _U8).reshape(2, n_blocks)
+        self._blocks = Blocks(store, name, _BLOCK, n_blocks)
 
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The places that some keys lead to.
@@ -176,33 +176,21 @@ class Segment:
 
     def _sound_blocks(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Blocks of these numbers, ascending, but for damaged ones; and their numbers."""
-        blocks = self._read_blocks(numbers)
+        blocks = self._blocks.read(numbers)
         is_sound = _checks(blocks) == self._checks[numbers]
         self.is_damaged |= not is_sound.all()
         return blocks[is_sound], numbers[is_sound]
 
-    def _read_blocks(self, numbers: np.ndarray) -> np.ndarray:
-        if not len(numbers):
-            return np.zeros(0, _BLOCK)
-        if self._store.is_local:
-            return np.asarray(self._mapped[numbers])
-        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1  # neighbours are read together
-        runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(numbers, breaks)]
-        ranges = [(start * _BLOCK.itemsize, stop * _BLOCK.itemsize) for start, stop in runs]
-        return np.frombuffer(b"".join(self._store.read_ranges(self.name, ranges)), _BLOCK)
 
-    @cached_property
-    def _mapped(self) -> np.ndarray:
-        return np.memmap(self._store.path(self.name), _BLOCK, "r", shape=(self._n_blocks,))
-
-
-def _read_told(store: Store, name: str, size: int) -> tuple[dict[str, Any], int]:
+def _read_told(file: IO[bytes]) -> tuple[dict[str, Any], int]:
     """What the last line says, and where in the file it begins."""
-    (tail,) = store.read_ranges(name, [(max(size - 8, 0), size)])
-    start = size - 8 - 32 - int.from_bytes(tail, "little")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 8, 0))
+    start = size - 8 - 32 - int.from_bytes(file.read(8), "little")
     if start < 0:
         raise ValueError("it was cut, or is none")
-    (sealed,) = store.read_ranges(name, [(start, size - 8)])
+    file.seek(start)
+    sealed = file.read(size - 8 - start)
     line, seal = sealed[:-32], sealed[-32:]
     if hashlib.sha256(line).digest() != seal:
         raise ValueError("its last line is not what was written")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curator_assets.errors import DamagedFileError
+from curator_assets.errors import DamagedFileError, UserError
 from curator_assets.storage.store import Store
 from curator_assets.storage.versions import stored_files
 
@@ -272,7 +272,7 @@ def named_damage(store: Store, name: str) -> Iterator[None]:
     Raises:
         FileNotFoundError: there is none.
         OSError: storage failed.
-        DamagedFileError: what it holds can't be read.
+        UserError: it can't be asked; a DamagedFileError: what it holds can't be read.
     """
     try:
         yield
@@ -280,6 +280,8 @@ def named_damage(store: Store, name: str) -> Iterator[None]:
         if type(error) is not OSError or error.errno is not None:
             raise
         raise _damaged(store, name, error) from error  # Arrow's word for damage
+    except UserError:
+        raise
     except Exception as error:  # a damaged file makes its reader raise whatever it may
         raise _damaged(store, name, error) from error
 
