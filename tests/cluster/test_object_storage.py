@@ -92,20 +92,20 @@ class Place:
         environment = self.server.environment(endpoint=proxy.endpoint if proxy else None)
         return Host(folder, f"{url}/tars", f"{url}/curated", environment)
 
-    def contents(self) -> dict[str, bytes]:
-        """Name -> bytes of what was made."""
-        return self.server.contents(BUCKET, f"{self.name}/curated/")
+    def names(self) -> list[str]:
+        """What was made."""
+        return self.server.keys(BUCKET, f"{self.name}/curated/")
 
     def assert_whole(self, undisturbed: Undisturbed) -> None:
         """The results are those of the undisturbed project, and nothing half made is left."""
-        found = results(self.contents())
+        found = results(self.server.contents(BUCKET, f"{self.name}/curated/"))
         assert sorted(found) == sorted(undisturbed.results)
         assert [name for name in found if found[name] != undisturbed.results[name]] == []
         assert self.server.unfinished_uploads(BUCKET) == []
 
     def wait_for(self, prefix: str, process: subprocess.Popen[bytes]) -> None:
         """Return once something was made whose name begins so."""
-        while not any(name.startswith(prefix) for name in self.contents()):
+        while not any(name.startswith(prefix) for name in self.names()):
             assert process.poll() is None, f"it ended before {prefix} appeared"
             time.sleep(0.2)
 
@@ -204,6 +204,6 @@ def test_two_hosts_at_once_do_the_work_once(place, undisturbed, tmp_path):
     for end in refused:
         assert "is running: run" in end.told
     place.assert_whole(undisturbed)
-    entries = [n for n in place.contents() if n.startswith("ledger/") and n.endswith(".entry")]
+    entries = [n for n in place.names() if n.startswith("ledger/") and n.endswith(".entry")]
     takings = {n.split(".")[-2] for n in entries if not n.startswith(ARITHMETIC)}
     assert len(takings) == 1, "both have made something"
