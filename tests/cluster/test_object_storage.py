@@ -37,7 +37,7 @@ STAGE_WRITES = {
 }
 """Stage -> how the names of what it writes begin."""
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @dataclass
