@@ -210,14 +210,19 @@ class ObjectServer:
         """
         upload_files(self._ports["filer.port"], f"/buckets/{bucket}/{prefix}", folder)
 
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """Keys of every object that begin so, without the prefix."""
+        paginator = self.client().get_paginator("list_objects_v2")
+        pages = paginator.paginate(Bucket=bucket, Prefix=prefix)
+        found = [found["Key"] for page in pages for found in page.get("Contents", ())]
+        return [key[len(prefix) :] for key in found]
+
     def contents(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
-        """Key, without the prefix, -> bytes of every object below it."""
+        """Key, without the prefix, -> bytes of every object that begins so."""
         client = self.client()
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
         return {
-            key[len(prefix) :]: client.get_object(Bucket=bucket, Key=key)["Body"].read()
-            for key in keys
+            key: client.get_object(Bucket=bucket, Key=prefix + key)["Body"].read()
+            for key in self.keys(bucket, prefix)
         }
 
     def unfinished_uploads(self, bucket: str) -> list[str]:
