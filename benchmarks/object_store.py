@@ -104,8 +104,9 @@ def measure_all(
     folder: Path, arguments: argparse.Namespace, server: ObjectServer, proxy: StorageProxy
 ) -> None:
     """Print the tables."""
-    print("\n| | shards | seconds | CPU s | requests | MiB in | MiB out | requests by kind |")
-    print("|---|---|---|---|---|---|---|---|")
+    if arguments.first_runs or arguments.sizes:
+        print("\n| | shards | seconds | CPU s | requests | MiB in | MiB out | requests by kind |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
     runs = {n: first_run(folder / f"first{n}", n, server, proxy) for n in arguments.first_runs}
     if len(runs) > 1:
         print_slope(runs)

@@ -20,7 +20,7 @@ MEMBER_BYTES = 1 << 20
 TARGET_RATIO = 0.8
 PLAIN_COPY, CURATED = "get and put", "curated copy"
 PLAIN_READ, SAMPLES = "get", "samples read"
-AGAINST = {CURATED: PLAIN_COPY, SAMPLES: PLAIN_READ}
+AGAINST = {PLAIN_READ: PLAIN_READ, SAMPLES: PLAIN_READ, PLAIN_COPY: PLAIN_COPY, CURATED: PLAIN_COPY}
 
 
 class Everything(frozenset[str]):
@@ -31,7 +31,7 @@ class Everything(frozenset[str]):
 
 
 def main(place: str, n_tars: int, n_mib: int, rounds: int) -> None:
-    """Print a row a way: MiB a second of each round, and the ratio of medians.
+    """Print a row a way: MiB a second of each round, and the ratio to the plain way's.
 
     Args:
         place: URI of a folder in a bucket.
@@ -71,13 +71,12 @@ def main(place: str, n_tars: int, n_mib: int, rounds: int) -> None:
                 ways[name](shard)
             rates[name].append(n_tars * n_mib / (time.perf_counter() - started))
     print(f"\n{n_tars} tars of {n_mib} MiB, {rounds} rounds in turns\n")
-    print(f"| | MiB/s of each round | median | of the plain one; target {TARGET_RATIO} |")
-    print("|---|---|---|---|")
+    print(f"| | MiB/s of each round | to the plain one, median; target {TARGET_RATIO} |")
+    print("|---|---|---|")
     for name, found in rates.items():
         each = " ".join(f"{rate:.0f}" for rate in found)
-        median = statistics.median(found)
-        ratio = f"{median / statistics.median(rates[AGAINST[name]]):.2f}" * (name in AGAINST)
-        print(f"| {name} | {each} | {median:.0f} | {ratio} |")
+        ratios = [rate / plain for rate, plain in zip(found, rates[AGAINST[name]], strict=True)]
+        print(f"| {name} | {each} | {statistics.median(ratios):.2f} |")
 
 
 def uploaded(source: Source, shard: str, n_mib: int) -> str:
