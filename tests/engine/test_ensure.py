@@ -16,6 +16,8 @@ from curator_assets.engine.partitioning import MissingInputError, PartitionError
 from curator_assets.engine.stage import Check, Dep, Graph, Made, OneByOne, Stage
 from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
+from curator_assets.storage.bucket.errors import StoreRefusedError
+from curator_assets.storage.bucket.outage import StoreAwayError
 from curator_assets.storage.ledger import Ledger
 from curator_assets.storage.store import Store
 
@@ -165,6 +167,39 @@ def test_what_cannot_be_recorded_fails_alone_and_is_made_again(project, monkeypa
     monkeypatch.undo()
     project.run()
     assert project.made == [("raw", "b"), ("copy", "a"), ("copy", "b"), ("copy", "c")]
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_storage_that_is_away_ends_it_all_at_once(project, monkeypatch, writes):
+    away = StoreAwayError("writing s3://b/a: it does not answer; the store seems to be away")
+    n_tried = 0
+
+    def fail(*_: object) -> None:
+        nonlocal n_tried
+        n_tried += 1
+        raise away
+
+    if writes:
+        monkeypatch.setattr(Ledger, "write", fail)
+    else:
+        monkeypatch.setattr(project, "make", fail)
+    result = project.run(fails=True)
+    assert n_tried == 1
+    assert "the store seems to be away" in str(result.failure_data_for_node("raw"))
+    assert "partition(s) could not be made" not in str(result.failure_data_for_node("raw"))
+    monkeypatch.undo()
+    project.run()
+    assert {partition for name, partition in project.made if name == "copy"} == {"a", "b", "c"}
+
+
+def test_a_store_that_refuses_everything_is_told_once_of_all(project, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise StoreRefusedError("s3://b: the store refuses: its clock is another")
+
+    monkeypatch.setattr(Ledger, "write", refuse)
+    message = project.run(fails=True).failure_data_for_node("raw").user_failure_data.description
+    assert message.count("the store refuses") == 1
+    assert project.made == [("raw", "a")]
 
 
 def test_passed_checks_are_reported_for_fresh_partitions_too(project):

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator_assets.storage import layout
+from curator_assets.storage.bucket.spans import MAX_GAP_BYTES
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import named_damage, unit_rows
 
-_LOCAL_GAP_BYTES, _BUCKET_GAP_BYTES = 2**14, 2**20
+_LOCAL_GAP_BYTES, _BUCKET_GAP_BYTES = 2**14, MAX_GAP_BYTES
 """What is read along between two vectors."""
 
 _READ_BYTES = 2**26
