@@ -114,7 +114,7 @@ def test_databases_that_cannot_be_used(run, here, server, database, project):
         assert_one_paragraph(run("init", ".", "--postgres", url), 2, *words)
         assert (here / ".env").read_bytes() == before
         (here / ".env").write_text(f"CURATOR_POSTGRES_URL='{url}'\n")
-        for command in (["check"], ["plan"], ["refresh"], ["ui", "--port", "0"]):
+        for command in (["check"], ["plan"], ["refresh"], ["ui"]):
             result = run(*command)
             assert_one_paragraph(result, 2, *words)
             assert "-word" not in result.output

@@ -83,15 +83,20 @@ def test_a_part_that_is_lost_has_all_of_it_sent_again(store, proxy, object_store
     assert unfinished(object_store, store) == []
 
 
-def test_what_is_given_up_or_refused_midway_leaves_nothing(store, object_store, monkeypatch):
-    def refuse() -> None:
+class Refusing:
+    """A guard that agrees to nothing."""
+
+    token, run = 1, "a run"
+
+    def require(self) -> None:
         raise RuntimeError("another has taken over")
 
+
+def test_what_is_given_up_or_refused_midway_leaves_nothing(store, object_store):
     with pytest.raises(ZeroDivisionError), store.write("given up") as file:
         file.write(content(2 * PART))
         1 / 0  # noqa: B018
-    monkeypatch.setattr(store, "require_guard", refuse)
-    with pytest.raises(RuntimeError, match="taken over"):
+    with store.guarded(Refusing()), pytest.raises(RuntimeError, match="taken over"):
         write(store, "refused", content(2 * PART))
     assert store.names("") == []
     assert unfinished(object_store, store) == []
