@@ -166,8 +166,9 @@ class Bucket:
 
         Each is one request: without a range s3fs would ask for the size first.
         """
-        paths, (starts, stops) = list(map(self.path, names)), zip(*ranges, strict=True)
-        found = self._fs.cat_ranges(paths, list(starts), list(stops), on_error="return")
+        paths = list(map(self.path, names))
+        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+        found = self._fs.cat_ranges(paths, starts, stops, on_error="return") if paths else []
         return [self._as_part(name, part) for name, part in zip(names, found, strict=True)]
 
     def _as_part(self, name: str, part: bytes | BaseException) -> bytes | OSError:
