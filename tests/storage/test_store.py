@@ -193,6 +193,7 @@ def test_ranges_of_a_file_are_read_or_an_error_is_raised(tmp_path):
         with store.write("a") as file:
             file.write(b"0123456789")
         assert store.read_ranges("a", [(2, 4), (8, 12)]) == [b"23", b"89"]
+        assert store.read_ranges("a", []) == []
         with pytest.raises(FileNotFoundError):
             store.read_ranges("b", [(0, 1)])
 
