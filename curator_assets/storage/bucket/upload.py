@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from curator_assets.storage.local_files import FULL
 from curator_assets.storage.written_files import HashedFile
 
 UPLOAD_PART_BYTES = 16 << 20
@@ -97,7 +98,16 @@ class UploadedFile(HashedFile):
 
 
 @contextmanager
-def scratch_file() -> Iterator[IO[bytes]]:
-    """A local file that is gone when the block ends."""
-    with tempfile.NamedTemporaryFile(prefix="curator-assets-") as file:
-        yield file
+def scratch_file() -> Iterator[tuple[IO[bytes], str]]:
+    """A local file and a path to it; it has no name, and is gone when the block or process ends.
+
+    Raises:
+        OSError: its disk is full; says where it lies.
+    """
+    with tempfile.TemporaryFile() as file:
+        try:
+            yield file, f"/proc/self/fd/{file.fileno()}"
+        except OSError as error:
+            if error.errno in FULL and error.filename is None:
+                error.filename = tempfile.gettempdir()
+            raise
