@@ -8,6 +8,7 @@ fails, and is tried again while the store is away.
 from __future__ import annotations
 
 import errno
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +29,6 @@ from curator_assets.storage.bucket.upload import (
     UPLOAD_PART_BYTES,
     Upload,
     UploadedFile,
-    path_of,
     scratch_file,
 )
 
@@ -211,33 +211,34 @@ class Bucket:
         """A file to write, which appears when the block ends; `before` is called before that."""
         path = self.path(name)
         open_remote = partial(self._fs.open, path, "wb", block_size=UPLOAD_PART_BYTES)
-        with scratch_file() as file:
+        with scratch_file() as (file, local):
             upload = Upload(file, open_remote if self._hides_parts else None)
             try:
                 with UploadedFile(file, upload) as written:
                     yield written
                 file.flush()
-                self._finish(name, file, upload, written, before)
+                if not self._is_finished(name, file, upload, written, before):
+                    upload.close()
+                    before()
+                    put = partial(self._fs.put_file, local, path)
+                    self._asked(put, "writing", name, writes=True)
             finally:
                 upload.close()
 
-    def _finish(
+    def _is_finished(
         self,
         name: str,
         file: IO[bytes],
         upload: Upload,
         written: UploadedFile,
         before: Callable[[], None],
-    ) -> None:
-        """Complete the upload, or where that can't be done send all of it again."""
-        if written.stored() is not None:
-            with suppress(OSError), named_errors(self.url(name)):
-                if upload.finish(file.seek(0, 2), before):
-                    return
-        upload.close()
-        before()
-        put = partial(self._fs.put_file, path_of(file), self.path(name))
-        self._asked(put, "writing", name, writes=True)
+    ) -> bool:
+        """Complete the upload; False where that can't be, and all of it is to be sent again."""
+        if written.stored() is None:  # what was sent is not what the file holds now
+            return False
+        with suppress(OSError), named_errors(self.url(name)):
+            return upload.finish(file.seek(0, os.SEEK_END), before)
+        return False
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object only if there is none of that name; the server decides between two.

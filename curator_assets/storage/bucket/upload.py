@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import IO, Any, cast
+from typing import IO, Any
 
+from curator_assets.storage.local_files import FULL
 from curator_assets.storage.written_files import HashedFile
 
 UPLOAD_PART_BYTES = 16 << 20
@@ -97,12 +98,16 @@ class UploadedFile(HashedFile):
 
 
 @contextmanager
-def scratch_file() -> Iterator[IO[bytes]]:
-    """A local file without a name: gone when the block ends, whatever ends the process."""
+def scratch_file() -> Iterator[tuple[IO[bytes], str]]:
+    """A local file and a path to it; it has no name, and is gone when the block or process ends.
+
+    Raises:
+        OSError: its disk is full; says where it lies.
+    """
     with tempfile.TemporaryFile() as file:
-        yield cast("IO[bytes]", file)
-
-
-def path_of(file: IO[bytes]) -> str:
-    """Where others of this process can open a file that has no name."""
-    return f"/proc/self/fd/{file.fileno()}"
+        try:
+            yield file, f"/proc/self/fd/{file.fileno()}"
+        except OSError as error:
+            if error.errno in FULL and error.filename is None:
+                error.filename = tempfile.gettempdir()
+            raise

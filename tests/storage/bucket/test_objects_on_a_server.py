@@ -1,6 +1,8 @@
 """What the requests of a real server are, and what is left there of what goes wrong."""
 
+import errno
 import logging
+import tempfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +13,7 @@ from storage_proxy import StorageProxy, storage_proxy
 from storage_requests import INTERNAL, Cut, Request
 
 from curator_assets.storage.bucket import upload
+from curator_assets.storage.bucket.upload import UploadedFile
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import TableWriter, count_rows, read_table
@@ -100,6 +103,16 @@ def test_what_is_given_up_or_refused_midway_leaves_nothing(store, object_store):
         write(store, "refused", content(2 * PART))
     assert store.names("") == []
     assert unfinished(object_store, store) == []
+
+
+def test_a_full_disk_of_this_machine_is_told_by_its_place(store, monkeypatch):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(UploadedFile, "write", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        write(store, "a", b"x")
+    assert raised.value.filename == tempfile.gettempdir()
 
 
 def test_a_connection_that_is_cut_has_the_part_read_again(store, proxy, caplog):

@@ -5,14 +5,18 @@ import random
 import threading
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 
 from curator_assets.errors import UserError
 from curator_assets.storage.bucket import outage
+from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.bucket.outage import MAX_WAIT_SECONDS, PATIENCE_SECONDS, Outage
 from curator_assets.storage.bucket.outage import StoreAwayError as AwayError
 from curator_assets.storage.retries import GivenUpError
+from curator_assets.storage.store import Store
+from curator_assets.storage.tables.parquet import read_table, write_table
 
 
 class Clock:
@@ -186,3 +190,23 @@ def test_a_worker_hands_it_on():
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert isinstance(error, UserError)
     assert not isinstance(error, OSError)
+
+
+@pytest.mark.parametrize("n_before", [0, 1])
+def test_a_table_of_a_store_that_is_away_is_not_taken_for_a_damaged_one(monkeypatch, n_before):
+    store, schema = Store("memory://away"), pa.schema([pa.field("a", pa.binary())])
+    rows = pa.table({"a": [random.randbytes(1 << 17)]})
+    write_table(store, "t", rows, schema)
+    asked, given = Bucket._range, list[int]()
+
+    def is_away(bucket: Bucket, name: str, start: int, stop: int) -> bytes:
+        if len(given) == n_before:
+            raise AwayError("reading t: the store seems to be away")
+        given.append(stop - start)
+        return asked(bucket, name, start, stop)
+
+    monkeypatch.setattr(Bucket, "_range", is_away)
+    with pytest.raises(AwayError, match="seems to be away"):
+        read_table(store, "t")
+    monkeypatch.undo()
+    assert read_table(store, "t") == rows
