@@ -21,8 +21,9 @@ _EXTRAS = {
     **dict.fromkeys(["az", "abfs", "abfss", "adl"], "azure"),
 }
 _N_CONNECTIONS = 64
-_ONCE = {"total_max_attempts": 1}
-"""Of botocore: s3fs tries five times itself, and a server that hangs costs 15 s each time."""
+_ONCE, _N_S3FS_TRIES = {"total_max_attempts": 1}, 2
+"""Of botocore, which s3fs has try, and reads that twice: a server that hangs costs 15 s each time,
+and 31 minutes by what both would do of themselves. `Outage` has the patience."""
 
 
 class UnknownLocationError(UserError):
@@ -79,6 +80,8 @@ def opened(location: str) -> tuple[Any, str]:
         raise UnknownLocationError(
             f"{masked_location(location)!r} can't be used: {error}{to_do}"
         ) from None
+    if protocol in {"s3", "s3a"}:
+        fs.retries = _N_S3FS_TRIES
     return fs, root
 
 
