@@ -20,6 +20,7 @@ from curator_assets.questions.comparison import (
 )
 from curator_assets.settings import FilterRule
 from curator_assets.settings_file import load_settings
+from curator_assets.storage.store import Store
 from curator_assets.storage.tables.csv_cells import to_cell
 
 N_SHOWN = 10
@@ -40,6 +41,7 @@ def print_comparison(paths: Sequence[Path], csv_file: Path | None) -> None:
     before, after = (paths[0], paths[1]) if len(paths) == 2 else (None, paths[0])
     first, second = load_settings(before), load_settings(after)
     with ExitStack() as stack:
+        stack.enter_context(Store(first.output).pictured())
         shards = compare(first, second)
         if csv_file:
             file = stack.enter_context(csv_file.open("w", newline=""))

@@ -28,12 +28,13 @@ def print_explanation(image_id: str, pictures: Path | None) -> None:
         HeadUnavailableError: a head that the settings name is not there.
     """
     work = stored_work(load())
-    explanation = explain(work, escaped_bytes(image_id))
-    for line in lines(explanation, work):
-        say(line)
-    if pictures:
-        for line in _paragraph("pictures", write_pictures(pictures, explanation, work)):
+    with work.store.pictured():
+        explanation = explain(work, escaped_bytes(image_id))
+        for line in lines(explanation, work):
             say(line)
+        if pictures:
+            for line in _paragraph("pictures", write_pictures(pictures, explanation, work)):
+                say(line)
 
 
 def lines(explanation: Explanation, work: Work) -> Iterator[str]:

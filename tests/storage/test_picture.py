@@ -62,12 +62,12 @@ def change(random: Random, store: Store, trash: Store) -> None:
     """Do something about files, be it in vain."""
     name, other = random.choice(NAMES), random.choice(NAMES)
     data = random.randbytes(random.randrange(4))
-    match random.randrange(8):
+    match random.randrange(10):
         case 0 | 1:
             put(store, name, data)
         case 2:
             put(trash, random.choice(["a/x", "b/xy", "a/new"]), data)
-        case 3:
+        case 3 | 8 | 9:
             store.remove(name)
         case 4:
             store.move(name, other)

@@ -28,7 +28,12 @@ from curator_assets.storage.shards.not_taken import (
     write_not_taken,
 )
 from curator_assets.storage.shards.shard_names import shard_of
-from curator_assets.storage.shards.source import Looked, Source, UnseenFolderError
+from curator_assets.storage.shards.source import (
+    Looked,
+    MissingSourceError,
+    Source,
+    UnseenFolderError,
+)
 from curator_assets.storage.store import Store
 
 
@@ -106,11 +111,13 @@ def test_whatever_looks_like_a_shard_is_taken_or_named_with_its_reason(tmp_path)
     assert looked.unseen == {}
 
 
-def test_in_a_bucket_the_same_is_taken_and_named(tmp_path):
+@pytest.mark.parametrize("lists_flat", [True, False])
+def test_in_a_bucket_the_same_is_taken_and_named(tmp_path, lists_flat):
     fs, root = MemoryFileSystem(), "/what_lies_in_a_bucket"
     for name, (data, _) in NAMES.items():
         fs.pipe_file(f"{root}/{name}", data)
     source = Source(f"memory:/{root}")
+    source._bucket.lists_flat = lists_flat
     looked = source.look()
     whole, reasons = source.not_taken(looked, looked.shards, None)
     fs.rm(root, recursive=True)
@@ -185,6 +192,33 @@ def test_a_link_into_the_output_leads_nowhere(tmp_path):
     looked = Source(str(source)).look(str(output))
     assert list(looked.shards) == ["a"]
     assert list(looked.passed_over) == ["curated/"]
+
+
+def test_a_flat_listing_leaves_out_the_output_and_falls_back_on_the_folders(monkeypatch):
+    monkeypatch.setattr("curator_assets.storage.bucket.outage.PATIENCE_SECONDS", 0)
+    fs, source = MemoryFileSystem(), Source("memory://flat/tars")
+    for name in ("a", "x/b", "out/shards/c", "out.2/d", "x/.hidden/e"):
+        fs.pipe_file(f"/flat/tars/{name}.tar", TAR)
+    source._bucket.lists_flat = True
+    looked = source.look("memory://flat/tars/out")
+    assert list(looked.shards) == ["a", "out.2/d", "x/b"]
+    assert looked.shards == {shard: source.signature(shard) for shard in looked.shards}
+    assert looked.passed_over == {
+        "x/.hidden/e.tar": "in the folder .hidden, passed over: hidden: its name begins with a dot"
+    }
+
+    def fails(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "find", fails)
+        assert source.look("memory://flat/tars/out") == looked
+    for nothing in ("memory://flat/none", "memory://flat/tars/a.tar"):
+        source = Source(nothing)
+        source._bucket.lists_flat = True
+        with pytest.raises(MissingSourceError, match="is not a folder"):
+            source.look()
+    fs.rm("/flat", recursive=True)
 
 
 class PartlyBroken(MemoryFileSystem):
