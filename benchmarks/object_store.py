@@ -88,7 +88,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         (n,) = arguments.sizes
-        refresh.write_state(arguments.folder, n, N_REMOVED, source=place(arguments.folder, "tars"))
+        source, output = (place(arguments.folder, name) for name in ("tars", "curated"))
+        refresh.write_state(arguments.folder, n, N_REMOVED, source=source, output=output)
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="objects-") as name:
         folder = Path(name)

@@ -364,6 +364,7 @@ def write_state(
     *,
     n_grouped: int | None = None,
     source: str | None = None,
+    output: str | None = None,
 ) -> None:
     """Record everything that a finished project of `n_shards` has on disk.
 
@@ -374,6 +375,7 @@ def write_state(
         n_grouped: shards a partition of a project of which no event was reported; None: each is
             one, and all were.
         source: where the tars lie already; None: they are written to `tars` in the folder.
+        output: where what is written to `curated` in the folder will be taken; None: nowhere.
     """
     seed = folder.parent / "seed"
     shutil.copytree(seed / "instance", folder / "instance")
@@ -381,7 +383,9 @@ def write_state(
     shards = shard_names(n_shards)
     if source is None:
         write_empty_tars(folder / "tars", n_shards)
-    work = Work(settings, tuple(shards), logging.getLogger(__name__))
+    settings_then = settings.model_copy(update={"output": output or settings.output})
+    work = Work(settings_then, tuple(shards), logging.getLogger(__name__))
+    vars(work)["store"] = Store(settings.output)
     write_events(folder / EVENTS, shards, reported=n_grouped is None)
     patterns = Ledger(Store(str(seed / "curated")))
     injector = _Injector(work, patterns, n_removed)
