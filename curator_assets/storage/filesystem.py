@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +100,36 @@ def _require_no_key(location: str) -> None:
             )
 
 
+@cache
+def _s3_session(_: frozenset[tuple[str, str]]) -> dict[str, Any]:
+    """The option of s3fs with which the times of a listing are read, and not guessed at.
+
+    Guessing how they are written takes three quarters of the time in which a listing is read. A
+    session is of the variables of the environment that it was made with.
+    """
+    try:
+        from aiobotocore.session import AioSession  # type: ignore[import-untyped]
+        from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
+    except ImportError:  # s3fs is asked for next, and its lack is told
+        return {}
+
+    def read_time(value: Any) -> Any:
+        try:
+            return datetime.fromisoformat(value)
+        except (TypeError, ValueError):  # of an HTTP header, or a number
+            return parse_timestamp(value)
+
+    session = AioSession()
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=read_time)
+    return {"session": session}
+
+
 def _options(protocol: str) -> dict[str, Any]:
     """No answer from a listing that was kept; and of S3 so many connections as are used at once."""
     if protocol in {"s3", "s3a"}:
         given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         config = {"max_pool_connections": _N_CONNECTIONS, "retries": _ONCE} | given
-        return {"use_listings_cache": False, "config_kwargs": config}
+        variables = frozenset(kv for kv in os.environ.items() if kv[0].startswith("AWS_"))
+        return {"use_listings_cache": False, "config_kwargs": config} | _s3_session(variables)
     return {"use_listings_cache": False} if protocol in _EXTRAS else {}

@@ -41,10 +41,6 @@ ANSWER_SECONDS = 5.0
 BEAT_SECONDS = 5.0
 """So often a holder writes its file."""
 
-LOOK_SECONDS = 2.0
-"""So long a holder goes by its last look into a bucket; nobody takes over from one that shows signs
-of life, and time in which this process or its machine slept counts."""
-
 POLL_SECONDS = 0.5
 """So often one that waits looks."""
 
@@ -106,7 +102,6 @@ class Held:
     def __init__(self, store: Store, token: int, run: str) -> None:
         self.store, self.token, self.run = store, token, run
         self._lost: str | None = None
-        self._looked = -LOOK_SECONDS
 
     def require(self) -> None:
         """Return if nobody has taken over.
@@ -114,7 +109,7 @@ class Held:
         Raises:
             LeaseLostError: says who has.
         """
-        if self._lost is None and self._newest_token() > self.token:
+        if self._lost is None and max(_tokens(self.store), default=0) > self.token:
             _, data = _newest(self.store)
             self._lost = (
                 f"run {self.run} was taken over from: it gave no sign of life for "
@@ -125,14 +120,6 @@ class Held:
             )
         if self._lost is not None:
             raise LeaseLostError(self._lost)
-
-    def _newest_token(self) -> int:
-        now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        if not self.store.is_local and now - self._looked < LOOK_SECONDS:
-            return self.token
-        newest = max(_tokens(self.store), default=0)
-        self._looked = now
-        return newest
 
 
 @dataclass(frozen=True)
