@@ -108,8 +108,8 @@ def _s3_session(_: frozenset[tuple[str, str]]) -> dict[str, Any]:
     session is of the variables of the environment that it was made with.
     """
     try:
-        from aiobotocore.session import AioSession  # type: ignore[import-untyped]
-        from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
+        from aiobotocore.session import AioSession
+        from botocore.utils import parse_timestamp
     except ImportError:  # s3fs is asked for next, and its lack is told
         return {}
 
