@@ -125,9 +125,8 @@ class RemoteFiles:
         picture, above = self._picture(prefix)
         if picture is None:
             return self._bucket.find_beginning(prefix)
-        at = len(above) + len(prefix.rpartition("/")[0]) + 1
         found = picture.beginning(above + prefix)
-        return [name[len(above) :] for name in found if "/" not in name[at:]]
+        return [name[len(above) :] for name in found if "/" not in name[len(above + prefix) :]]
 
     def read(self, name: str) -> bytes:
         """The content of a file."""

@@ -116,12 +116,10 @@ class Bucket:
 
     def find_beginning(self, prefix: str) -> list[str]:
         """The names of the objects of a folder that begin so, in order."""
-        folder, slash, start = prefix.rpartition("/")
+        folder, _, start = prefix.rpartition("/")
         find = partial(self._fs.find, self.path(folder), prefix=start)  # some look at it only
         names = map(self.name, self._asked(find, "listing", prefix))
-        return sorted(
-            n for n in names if n.startswith(prefix) and "/" not in n[len(folder + slash) :]
-        )
+        return sorted(n for n in names if n.startswith(prefix) and "/" not in n[len(prefix) :])
 
     def in_folder(self, folder: str) -> list[Mapping[str, Any]]:
         """What the store tells of the objects and folders that lie in a folder itself."""
