@@ -109,15 +109,15 @@ def examine(
     for i, partition in enumerate(left):
         try:
             reason = "forced" if force else why_stale(stage, work, partition)
+        except (LeaseLostError, StoreAwayError):
+            raise
+        except UserError as error:  # the same for all of them; a store that refuses is an OSError
+            examined.failed.extend(Failed(p, str(error), is_of_all=True) for p in left[i:])
+            break
         except (MissingInputError, PartitionError, OSError) as error:
             lacks_input = isinstance(error, MissingInputError)
             examined.failed.append(Failed(partition, str(error), lacks_input=lacks_input))
             continue
-        except (LeaseLostError, StoreAwayError):
-            raise
-        except UserError as error:  # the same for all of them
-            examined.failed.extend(Failed(p, str(error), is_of_all=True) for p in left[i:])
-            break
         except UndecidedError as error:
             examined.undecided[partition] = str(error)
             continue

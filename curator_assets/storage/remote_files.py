@@ -35,13 +35,10 @@ class RemoteFiles:
         bucket: where they lie.
         place: the same for all of one place.
         guard: says what is held while files are put in place; while one is, nobody else does.
-        require: raises if this process may not put anything in place any more.
     """
 
-    def __init__(
-        self, bucket: Bucket, place: str, guard: Guarded, require: Callable[[], None]
-    ) -> None:
-        self._bucket, self._place, self._guard, self._require = bucket, place, guard, require
+    def __init__(self, bucket: Bucket, place: str, guard: Guarded) -> None:
+        self._bucket, self._place, self._guard = bucket, place, guard
         self._known = KnownFiles()
         self._own = dict[str, tuple[object, Pictured]]()
 
@@ -69,7 +66,7 @@ class RemoteFiles:
 
     def _picture(self, name: str) -> tuple[Picture | None, str]:
         """The picture that covers a name, and what is put before names there."""
-        for place, picture in _pictures.items():
+        for place, picture in list(_pictures.items()):  # other threads take and end theirs
             if f"{self._place}/".startswith(f"{place}/"):
                 above = f"{self._place}/"[len(place) + 1 :]
                 return (picture if picture.covers(above + name) else None), above
@@ -128,9 +125,8 @@ class RemoteFiles:
         picture, above = self._picture(prefix)
         if picture is None:
             return self._bucket.find_beginning(prefix)
-        at = len(above) + len(prefix.rpartition("/")[0]) + 1
         found = picture.beginning(above + prefix)
-        return [name[len(above) :] for name in found if "/" not in name[at:]]
+        return [name[len(above) :] for name in found if "/" not in name[len(above + prefix) :]]
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
@@ -179,7 +175,7 @@ class RemoteFiles:
     @contextmanager
     def write(self, name: str) -> Iterator[HashedFile]:
         """A file to write that appears when the block ends."""
-        with self._changing(name), self._bucket.write(name, self._require) as file:
+        with self._changing(name), self._bucket.write(name) as file:
             yield file
         if stored := file.stored():
             self._put(name, stored)
@@ -231,7 +227,6 @@ class RemoteFiles:
         """Remove a file, if it is there."""
         if self._file(name) is None:
             return
-        self._require()
         with self._changing(name):
             self._bucket.remove(name)
         self._gone(name)
@@ -245,7 +240,6 @@ class RemoteFiles:
     def copy(self, name: str, target: str) -> None:
         """Have the content of a file under another name too; what had that goes."""
         file = self._told(name)
-        self._require()
         with self._changing(target):
             self._bucket.copy(name, target)
         picture, above = self._picture(target)
@@ -257,7 +251,6 @@ class RemoteFiles:
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file only if there is none of that name."""
-        self._require()
         with self._changing(name):
             is_new = self._bucket.create(name, data)
         self.forget(name)

@@ -46,7 +46,7 @@ def require_writable(store: Store) -> None:
 def _require_writable_bucket(store: Store) -> None:
     bucket, name = Bucket(store.fs, store.root), new_probe()
     try:
-        with bucket.write(name, lambda: None) as file:
+        with bucket.write(name) as file:
             file.write(b"probe")
         bucket.remove(name)
     except StoreRefusedError:

@@ -57,9 +57,8 @@ class Store:
     def __init__(self, location: str) -> None:
         self.location = masked_location(location)
         self.fs, self.root = opened(location)
-        self._remote = RemoteFiles(
-            Bucket(self.fs, self.root), self._place, lambda: self.guard, self.require_guard
-        )
+        bucket = Bucket(self.fs, self.root, self.require_guard)
+        self._remote = RemoteFiles(bucket, self._place, lambda: self.guard)
         self._known = KnownFiles()
 
     def __repr__(self) -> str:
@@ -100,7 +99,8 @@ class Store:
         """What is asked before anything is put in place here or above; None: nothing."""
         if not _guards:
             return None
-        above = (g for place, g in _guards.items() if f"{self._place}/".startswith(f"{place}/"))
+        guards = list(_guards.items())  # other threads set and take away theirs
+        above = (g for place, g in guards if f"{self._place}/".startswith(f"{place}/"))
         return next(above, None)
 
     def require_guard(self) -> None:

@@ -18,7 +18,7 @@ from curator_assets.engine.work import Work
 from curator_assets.settings import Settings
 from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.bucket.outage import StoreAwayError
-from curator_assets.storage.ledger import Ledger
+from curator_assets.storage.ledger import Entry, Ledger
 from curator_assets.storage.store import Store
 
 
@@ -200,6 +200,17 @@ def test_a_store_that_refuses_everything_is_told_once_of_all(project, monkeypatc
     message = project.run(fails=True).failure_data_for_node("raw").user_failure_data.description
     assert message.count("the store refuses") == 1
     assert project.made == [("raw", "a")]
+
+
+def test_a_store_that_refuses_to_tell_what_is_there_is_told_once_of_all(project, monkeypatch):
+    project.run()
+
+    def refuse(_: Ledger, entry: Entry) -> list[str]:
+        raise StoreRefusedError(f"s3://b/{min(entry.files)}: the store refuses: another clock")
+
+    monkeypatch.setattr(Ledger, "missing_files", refuse)
+    message = project.run(fails=True).failure_data_for_node("raw").user_failure_data.description
+    assert message.count("the store refuses") == 1
 
 
 def test_passed_checks_are_reported_for_fresh_partitions_too(project):

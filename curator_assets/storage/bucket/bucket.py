@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar, cast
 
 from curator_assets.masking import masked, masked_location
 from curator_assets.storage.bucket.errors import (
+    StoreRefusedError,
     as_os_error,
     is_beyond_end,
     is_taken,
@@ -47,6 +48,7 @@ class Bucket:
     Args:
         fs: an fsspec filesystem, without a listing cache.
         root: a path on it.
+        require: called before each try of a change; raises if it may not be made.
 
     Attributes:
         lists_flat: all below a folder is listed at one request a thousand objects.
@@ -54,8 +56,8 @@ class Bucket:
     Every method raises what `named_errors` and `Outage.asked` do.
     """
 
-    def __init__(self, fs: Any, root: str) -> None:
-        self._fs, self._root = fs, root.rstrip("/")
+    def __init__(self, fs: Any, root: str, require: Callable[[], None] = lambda: None) -> None:
+        self._fs, self._root, self._require = fs, root.rstrip("/"), require
         self._reading, self._writing = _outages[fs, False], _outages[fs, True]
         spoken = {fs.protocol} if isinstance(fs.protocol, str) else {*fs.protocol}
         self._hides_parts = self.lists_flat = bool(spoken & _OBJECT_STORES)
@@ -78,6 +80,8 @@ class Bucket:
         url = self.url(name)
 
         def named() -> Result:
+            if writes:  # a store that was away may have let another take over
+                self._require()
             with named_errors(url):
                 return call()
 
@@ -112,11 +116,10 @@ class Bucket:
 
     def find_beginning(self, prefix: str) -> list[str]:
         """The names of the objects of a folder that begin so, in order."""
-        folder, slash, start = prefix.rpartition("/")
+        folder, _, start = prefix.rpartition("/")
         find = partial(self._fs.find, self.path(folder), prefix=start)  # some look at it only
-        begin = f"{folder}{slash}"
         names = map(self.name, self._asked(find, "listing", prefix))
-        return sorted(n for n in names if n.startswith(prefix) and "/" not in n[len(begin) :])
+        return sorted(n for n in names if n.startswith(prefix) and "/" not in n[len(prefix) :])
 
     def in_folder(self, folder: str) -> list[Mapping[str, Any]]:
         """What the store tells of the objects and folders that lie in a folder itself."""
@@ -125,8 +128,7 @@ class Bucket:
 
     def read(self, name: str) -> bytes:
         """The content of an object."""
-        (found,) = self.read_ranges(name, [(0, None)])
-        return found
+        return self.read_ranges(name, [(0, None)])[0]
 
     def read_each(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """The name and the content of many small objects, in order; a gone one is left out."""
@@ -151,8 +153,12 @@ class Bucket:
             parts = self._read_parts(block, [ranges[name] for name in block])
             for name, part in zip(block, parts, strict=True):
                 if isinstance(part, OSError):
-                    with suppress(OSError):
+                    try:
                         part = self.read_ranges(name, [ranges[name]])[0]
+                    except StoreRefusedError:  # it would be said of each of them
+                        raise
+                    except OSError as error:
+                        part = error
                 found[name] = part
         return found
 
@@ -207,8 +213,8 @@ class Bucket:
         return data
 
     @contextmanager
-    def write(self, name: str, before: Callable[[], None]) -> Iterator[UploadedFile]:
-        """A file to write, which appears when the block ends; `before` is called before that."""
+    def write(self, name: str) -> Iterator[UploadedFile]:
+        """A file to write, which appears when the block ends."""
         path = self.path(name)
         open_remote = partial(self._fs.open, path, "wb", block_size=UPLOAD_PART_BYTES)
         with scratch_file() as (file, local):
@@ -217,27 +223,21 @@ class Bucket:
                 with UploadedFile(file, upload) as written:
                     yield written
                 file.flush()
-                if not self._is_finished(name, file, upload, written, before):
+                if not self._is_finished(name, file, upload, written):
                     upload.close()
-                    before()
                     put = partial(self._fs.put_file, local, path)
                     self._asked(put, "writing", name, writes=True)
             finally:
                 upload.close()
 
     def _is_finished(
-        self,
-        name: str,
-        file: IO[bytes],
-        upload: Upload,
-        written: UploadedFile,
-        before: Callable[[], None],
+        self, name: str, file: IO[bytes], upload: Upload, written: UploadedFile
     ) -> bool:
         """Complete the upload; False where that can't be, and all of it is to be sent again."""
         if written.stored() is None:  # what was sent is not what the file holds now
             return False
         with suppress(OSError), named_errors(self.url(name)):
-            return upload.finish(file.seek(0, os.SEEK_END), before)
+            return upload.finish(file.seek(0, os.SEEK_END), self._require)
         return False
 
     def create(self, name: str, data: bytes) -> bool:
@@ -257,7 +257,8 @@ class Bucket:
         with suppress(FileNotFoundError):
             self.info(name)
             return False
-        self._asked(partial(self._fs.pipe_file, self.path(name), data), "writing", name)
+        put = partial(self._fs.pipe_file, self.path(name), data)
+        self._asked(put, "writing", name, writes=True)
         return True
 
     def creates_only_if_absent(self, name: str) -> bool:

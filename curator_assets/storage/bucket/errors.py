@@ -103,7 +103,7 @@ def named_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except StoreRefusedError:
+    except UserError:  # a guard's, and a refusal that was told already
         raise
     except Exception as error:  # each library raises its own
         raise as_os_error(error, url) from error

@@ -75,7 +75,7 @@ def pace(bucket: Bucket, new_name: Callable[[], str]) -> Pace:
     data = os.urandom(LARGE_BYTES)
 
     def put(name: str, n_bytes: int) -> int:
-        with bucket.write(name, lambda: None) as file:
+        with bucket.write(name) as file:
             file.write(data[:n_bytes])
         return n_bytes
 

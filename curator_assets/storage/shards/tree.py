@@ -233,7 +233,7 @@ def walk_bucket(bucket: Bucket, wanted: Callable[[str], bool], output: str | Non
 
 def _sort_flat(bucket: Bucket, wanted: Callable[[str], bool], output: str | None) -> Tree:
     tree, found = Tree(), bucket.find("")
-    if not found or found.keys() == {""}:  # nothing, or an object of that very name
+    if not found:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), bucket.path(""))
     folders = {"": _Folder(bucket.path(""), "")}
     for below, info in found.items():

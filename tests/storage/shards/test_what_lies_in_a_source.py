@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tar_files import write_members
 
 from curator_assets.storage.bucket.bucket import Bucket
+from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.shards.not_taken import (
     GONE,
     N_NAMED,
@@ -195,7 +196,6 @@ def test_a_link_into_the_output_leads_nowhere(tmp_path):
 
 
 def test_a_flat_listing_leaves_out_the_output_and_falls_back_on_the_folders(monkeypatch):
-    monkeypatch.setattr("curator_assets.storage.bucket.outage.PATIENCE_SECONDS", 0)
     fs, source = MemoryFileSystem(), Source("memory://flat/tars")
     for name in ("a", "x/b", "out/shards/c", "out.2/d", "x/.hidden/e"):
         fs.pipe_file(f"/flat/tars/{name}.tar", TAR)
@@ -208,7 +208,7 @@ def test_a_flat_listing_leaves_out_the_output_and_falls_back_on_the_folders(monk
     }
 
     def fails(*_, **__):
-        raise OSError(5, "Input/output error")
+        raise PermissionError("Access Denied")
 
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "find", fails)
@@ -250,6 +250,24 @@ def test_a_folder_of_a_bucket_that_can_not_be_listed_is_named_and_hides_its_shar
     assert source.look().unseen.keys() == {"./"}
     assert source.look().why_hidden("a") is not None
     fs.rm("/partly", recursive=True)
+
+
+class NoCredentialsError(Exception):
+    """Botocore's, by its name."""
+
+
+def test_tars_that_a_store_refuses_to_show_are_not_taken_for_bad_ones(monkeypatch):
+    source, fs = Source("memory://refused/tars"), MemoryFileSystem()
+    fs.pipe_file("/refused/tars/a.tar", TAR)
+    looked = source.look()
+
+    def refuse(*_: object, **__: object) -> bytes:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", refuse)
+    with pytest.raises(StoreRefusedError, match="no credentials were found"):
+        source.not_taken(looked, looked.shards, None)
+    fs.rm("/refused", recursive=True)
 
 
 def without_privileges(action: Callable[[], None]) -> None:
