@@ -219,8 +219,9 @@ def measure_here(what: str, folder: Path, *, profile: bool) -> None:
             profiler.enable()
         started = time.perf_counter()
         if what == "plan":
-            _, work = planned(instance, settings)
-            idle = not any(p.stale or p.undecided for p in plan(GRAPH.stages, work))
+            with Store(settings.output).pictured():
+                _, work = planned(instance, settings)
+                idle = not any(p.stale or p.undecided for p in plan(GRAPH.stages, work))
         elif what in {FIRST_REPORT, GROUP_AGAIN}:
             if what == GROUP_AGAIN:
                 forget_last_partition(folder / EVENTS)
