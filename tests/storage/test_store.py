@@ -156,6 +156,24 @@ def test_many_files_are_read_in_order_and_gone_ones_left_out(store, monkeypatch)
         store.read("gone")
 
 
+def test_of_many_files_one_that_fails_and_is_gone_when_it_is_asked_again_is_left_out(monkeypatch):
+    store = Store("memory://vanishing")
+    for name in ("a", "b", "c"):
+        store.create(name, name.encode())
+    cat_ranges = type(store.fs).cat_ranges
+
+    def fail_once(fs, paths, *rest, **options):
+        found = cat_ranges(fs, paths, *rest, **options)
+        if len(paths) > 1:
+            fs.rm_file(paths[1])
+            found[1] = OSError(errno.EIO, "Input/output error")
+        return found
+
+    monkeypatch.setattr(type(store.fs), "cat_ranges", fail_once)
+    assert list(store.read_each(["a", "b", "c"])) == [("a", b"a"), ("c", b"c")]
+    store.fs.rm(store.root, recursive=True)
+
+
 def test_a_bucket_that_fails_is_not_taken_for_an_empty_one(monkeypatch):
     store = Store("memory://failing")
 

@@ -136,11 +136,11 @@ class Bucket:
             block = names[start : start + _AT_ONCE]
             everything = [(0, None)] * len(block)
             for name, found in zip(block, self._read_parts(block, everything), strict=True):
-                if isinstance(found, FileNotFoundError):
-                    continue
-                if isinstance(found, OSError):
-                    found = self.read(name)
-                yield name, found
+                if isinstance(found, OSError) and not isinstance(found, FileNotFoundError):
+                    with suppress(FileNotFoundError):  # it is gone by now
+                        found = self.read(name)
+                if isinstance(found, bytes):
+                    yield name, found
 
     def read_part_of_each(
         self, ranges: Mapping[str, tuple[int, int]]
