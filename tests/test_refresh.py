@@ -186,20 +186,20 @@ def test_transient_errors_are_tried_again_and_lasting_ones_fail_by_name(
     drop(pipeline, "b", photos[1])
     opened, real = [], Source.open
 
-    def flaky(self, shard):
+    def flaky(self, shard, *size):
         opened.append(shard)
         if shard == "a" and opened.count("a") <= 2:
             raise OSError(errno.EIO, "connection reset")
-        return real(self, shard)
+        return real(self, shard, *size)
 
     monkeypatch.setattr(Source, "open", flaky)
     assert refresh(pipeline)
     assert opened.count("a") >= 3
 
-    def broken(self, shard):
+    def broken(self, shard, *size):
         if shard == "c":
             raise OSError(errno.EIO, "connection reset")
-        return real(self, shard)
+        return real(self, shard, *size)
 
     drop(pipeline, "c", photos[2])
     drop(pipeline, "d", photos[3])

@@ -61,6 +61,14 @@ def delete(path):
     path.unlink()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_minute():
+    """The report shows when it was made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "1790000000")
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(project):
     """Up to date where it lies: the report shows the settings, and they name the folder."""

@@ -220,7 +220,7 @@ class Source:
 
     def _read_part(self, shard: str, start: int, stop: int) -> bytes | OSError:
         try:
-            with self.open(shard) as file:
+            with open(self._path(shard), "rb") as file:  # noqa: PTH123
                 return os.pread(file.fileno(), stop - start, start)
         except OSError as error:
             return error
