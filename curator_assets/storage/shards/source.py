@@ -34,7 +34,6 @@ from curator_assets.storage.shards.tree import (
 
 __all__ = ["Looked", "MissingSourceError", "Signature", "Source", "UnseenFolderError"]
 
-READ_BLOCK_BYTES = 8 << 20
 _WHOLE_BLOCK = 1000
 _N_ASKED_AT_ONCE = 16
 _MAGIC = {
@@ -265,7 +264,7 @@ class Source:
         Where its size is known a bucket is not asked for it.
         """
         if self._is_local:
-            return open(self._path(shard), "rb", buffering=READ_BLOCK_BYTES)  # noqa: PTH123
+            return open(self._path(shard), "rb")  # noqa: PTH123
         return self._bucket.open_ahead(self._name(shard), n_bytes)
 
     def read_ranges(self, shard: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
