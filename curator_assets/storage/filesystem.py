@@ -13,15 +13,11 @@ import fsspec
 
 from curator_assets.errors import UserError
 from curator_assets.masking import masked_location, remember_secrets
-from curator_assets.storage.bucket.errors import credentials_of
+from curator_assets.storage.bucket.errors import credentials_of, store_of
 
 _SAME = {"s3a": "s3", "gcs": "gs"}
 _LOCAL = re.compile(r"(file|local):(//|(?=/))", re.IGNORECASE)
-_EXTRAS = {
-    **dict.fromkeys(["s3", "s3a"], "s3"),
-    **dict.fromkeys(["gs", "gcs"], "gcs"),
-    **dict.fromkeys(["az", "abfs", "abfss", "adl"], "azure"),
-}
+_EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 _N_CONNECTIONS = 64
 _ONCE, _N_S3FS_TRIES = {"total_max_attempts": 1}, 2
 """Of botocore, which s3fs has try, and reads that twice: a server that hangs costs 15 s each time,
@@ -69,12 +65,12 @@ def opened(location: str) -> tuple[Any, str]:
     """
     remember_secrets(location)
     _require_no_key(location)
-    protocol = location.rpartition("::")[2].partition("://")[0] if "://" in location else ""
-    options = {} if "::" in location else _options(protocol)
+    store = store_of(location.rpartition("::")[2]) if "://" in location else ""
+    options = {} if "::" in location else _options(store)
     try:
         fs, root = fsspec.core.url_to_fs(location, **options)
     except (ImportError, TypeError, ValueError) as error:
-        extra, to_do = _EXTRAS.get(protocol), ""
+        extra, to_do = _EXTRAS.get(store), ""
         if extra and isinstance(error, ImportError):
             to_do = f"; pip install 'curator-assets[{extra}]'"
         elif extra:
@@ -82,7 +78,7 @@ def opened(location: str) -> tuple[Any, str]:
         raise UnknownLocationError(
             f"{masked_location(location)!r} can't be used: {error}{to_do}"
         ) from None
-    if protocol in {"s3", "s3a"}:
+    if store == "s3":
         fs.retries = _N_S3FS_TRIES
     return fs, root
 
@@ -90,9 +86,8 @@ def opened(location: str) -> tuple[Any, str]:
 def _require_no_key(location: str) -> None:
     """Where it would be stored, compared and handed on a key is refused, though it is masked."""
     for uri in location.split("::"):
-        protocol, _, rest = uri.partition("://")
-        key, at, _ = rest.rpartition("@")
-        if protocol.lower() in _EXTRAS and at and ":" in key.partition("/")[0]:
+        key, at, _ = uri.partition("://")[2].rpartition("@")
+        if store_of(uri) in _EXTRAS and at and ":" in key.partition("/")[0]:
             raise CredentialsInLocationError(
                 f"{masked_location(location)!r} holds a key before the '@'; expected the bucket "
                 f"alone there, and {credentials_of(uri)}: take the key out of the settings, and "
@@ -125,11 +120,11 @@ def _s3_session(_: frozenset[tuple[str, str]]) -> dict[str, Any]:
     return {"session": session}
 
 
-def _options(protocol: str) -> dict[str, Any]:
+def _options(store: str) -> dict[str, Any]:
     """No answer from a listing that was kept; and of S3 so many connections as are used at once."""
-    if protocol in {"s3", "s3a"}:
+    if store == "s3":
         given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         config = {"max_pool_connections": _N_CONNECTIONS, "retries": _ONCE} | given
         variables = frozenset(kv for kv in os.environ.items() if kv[0].startswith("AWS_"))
         return {"use_listings_cache": False, "config_kwargs": config} | _s3_session(variables)
-    return {"use_listings_cache": False} if protocol in _EXTRAS else {}
+    return {"use_listings_cache": False} if store in _EXTRAS else {}

@@ -85,7 +85,7 @@ _CREDENTIALS = {
     "az": "AZURE_STORAGE_CONNECTION_STRING in the environment, or AZURE_STORAGE_ACCOUNT_NAME and "
     "a key or an identity",
 }
-_SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "adl": "az"}
+_OTHER_NAMES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "adl": "az"}
 
 
 @contextmanager
@@ -164,9 +164,13 @@ def is_taken(error: BaseException) -> bool:
 
 def credentials_of(url: str) -> str:
     """Where a store's credentials are looked for."""
-    protocol = url.partition("://")[0]
-    known = _CREDENTIALS.get(_SAME.get(protocol, protocol))
-    return known or "the credentials in the environment"
+    return _CREDENTIALS.get(store_of(url), "the credentials in the environment")
+
+
+def store_of(url: str) -> str:
+    """Which store a URI leads to, by its usual protocol: `s3`, `gs`, `az`, or what it says."""
+    protocol = url.partition("://")[0].lower()
+    return _OTHER_NAMES.get(protocol, protocol)
 
 
 def _is_gcs_bucket(error: BaseException, url: str) -> bool:

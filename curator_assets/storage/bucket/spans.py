@@ -49,6 +49,4 @@ def parts_of(ranges: Sequence[Range], spans: Sequence[Range], data: Sequence[byt
             at += 1
         return found[0] if len(found) == 1 else b"".join(found)
 
-    return [
-        b"" if stop is not None and stop <= start else part(start, stop) for start, stop in ranges
-    ]
+    return [part(start, stop) for start, stop in ranges]
