@@ -11,9 +11,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import traps
-from pipeline import Pipeline
 from tar_files import write_members
 
+from curator_assets.cli.refresh import run
 from curator_assets.defs.embed.arithmetic import RECORD
 from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
@@ -61,11 +61,12 @@ def test_two_at_once_do_the_work_once(pipeline, photos, bucket, monkeypatch):
         pipeline.changes = {"output": f"memory://{pipeline.folder.name}"}
     for i, name in enumerate("ab"):
         drop(pipeline.folder, name, photos[0], photos[i + 1])
-    succeeded = []
+    pipeline.note_arithmetic()
+    settings, succeeded = pipeline.settings, []
 
     def refresh():
         with dg.DagsterInstance.ephemeral() as instance:
-            succeeded.append(Pipeline(pipeline.folder, instance, pipeline.changes).refresh())
+            succeeded.append(run(instance, settings))
 
     threads = [threading.Thread(target=refresh) for _ in range(2)]
     for thread in threads:

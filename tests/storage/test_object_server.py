@@ -57,10 +57,10 @@ def test_what_is_copied_in_and_what_is_left_of_an_upload_is_seen(tmp_path, objec
     (found,) = object_store.client().list_objects_v2(Bucket="images", Prefix="copied/")["Contents"]
     assert found["ETag"].strip('"') == hashlib.md5(b"123").hexdigest()
     upload = object_store.client().create_multipart_upload(Bucket="images", Key="big")
-    assert object_store.unfinished_uploads("images") == ["big"]
+    assert "big" in object_store.unfinished_uploads("images")
     target = {name: upload[name] for name in ("Bucket", "Key", "UploadId")}
     object_store.client().abort_multipart_upload(**target)
-    assert object_store.unfinished_uploads("images") == []
+    assert "big" not in object_store.unfinished_uploads("images")
 
 
 def test_the_proxy_counts_and_plays_faults(object_store: ObjectServer, monkeypatch):
