@@ -24,6 +24,8 @@ from curator_assets.storage.holder import encoded, me
 from curator_assets.storage.lease import hold_lease
 from curator_assets.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 
 @pytest.fixture(scope="module")
 def photos() -> list[bytes]:
