@@ -44,6 +44,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture
+def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes a fifth of a small refresh; for tests that look at no chart."""
+    from curator_assets.report.pictures import charts
+    from curator_assets.report.pictures.chart_rendering import Chart
+
+    monkeypatch.setattr(charts, "render", lambda name, _, **words: Chart(name, "<svg>", **words))
+
+
 @pytest.fixture(scope="session")
 def curated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project that is done; to be copied, or only looked at."""

@@ -132,6 +132,7 @@ def test_dropped_tars_are_curated_by_themselves_even_if_everything_is_killed_mid
         inodes = {path.name: path.stat().st_ino for path in curated.glob("*.tar")}
 
         drop(project, "4", [photos[0], photos[20]])
+        wait_for((curated / "4.tar").exists, project)  # to ask Dagster takes the time of its runs
         wait_for(lambda: len(made(project)["curation_report"]) == 2, project)
     second = made(project)
     for asset in ("image_embeddings", "filter_scores", "cluster_assignments"):

@@ -1,6 +1,7 @@
 """kill -9 in the middle of the work, then the same command again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from pipeline import Pipeline
-
-from curator_assets.demo.samples import make_shards
 
 SCRIPT = """
 import sys
@@ -44,18 +43,15 @@ def output(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.timeout(600)
-def test_a_killed_run_goes_on_where_it_was_and_ends_byte_identical(tmp_path):
-    for name in ("undisturbed", "killed"):
-        make_shards(tmp_path / name / "tars", n_samples=30, seed=0)
-    with dg.DagsterInstance.ephemeral() as instance:
-        Pipeline(tmp_path / "undisturbed", instance).run_all()
-
+def test_a_killed_run_goes_on_where_it_was_and_ends_byte_identical(tmp_path, curated_folder):
     killed = tmp_path / "killed"
+    shutil.copytree(curated_folder / "tars", killed / "tars")
     kill_when(run(killed), killed, "curated/ledger/image_embeddings/**/*.entry")
     assert not list(killed.glob("curated/shards/**/*.tar"))
     kill_when(run(killed), killed, "curated/shards/**/*.partial")
-    assert run(killed).wait() == 0
+    with dg.DagsterInstance.ephemeral() as instance:
+        Pipeline(killed, instance).run_all()
 
-    assert output(killed) == output(tmp_path / "undisturbed")
+    assert output(killed) == output(curated_folder)
     assert output(killed)
     assert not list(killed.rglob("*.partial"))

@@ -16,7 +16,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 MIB = 1 << 20
-N_SAMPLES = 64
+N_SMALL, N_LARGE = 16, 64
+"""Of the first, which only tells what is taken in any case, few are enough."""
+
 LIMIT_MIB = 210
 """More than a shard of small images takes: 64 MiB being decoded, and a few parts of 24 read."""
 
@@ -24,7 +26,7 @@ SLOW = {
     "embed_dim": 16,
     "vision_cfg": {
         "image_size": 128,
-        "layers": 24,
+        "layers": 12,
         "width": 128,
         "head_width": 32,
         "patch_size": 8,
@@ -71,11 +73,11 @@ def slow_model(tmp_path) -> dict:
     return {"name": f"local-dir:{folder}", "batch_size": 1, "precision": "float32"}
 
 
-def write_shard(path: Path, side: int, sidecar: bytes) -> None:
+def write_shard(path: Path, n: int, side: int, sidecar: bytes) -> None:
     """Uncompressed images of side x side pixels, each with a sidecar."""
     rng = np.random.default_rng(0)
     with tarfile.open(path, "w") as tar:
-        for i in range(N_SAMPLES):
+        for i in range(n):
             file = io.BytesIO()
             Image.frombytes("RGB", (side, side), rng.bytes(3 * side**2)).save(file, "BMP")
             for ext, data in (("bmp", file.getvalue()), ("npy", sidecar)):
@@ -84,9 +86,9 @@ def write_shard(path: Path, side: int, sidecar: bytes) -> None:
                 tar.addfile(info, io.BytesIO(data))
 
 
-def write_project(folder: Path, model: dict, side: int, sidecar: bytes) -> Path:
+def write_project(folder: Path, model: dict, n: int, side: int, sidecar: bytes) -> Path:
     (folder / "tars").mkdir(parents=True)
-    write_shard(folder / "tars/a.tar", side, sidecar)
+    write_shard(folder / "tars/a.tar", n, side, sidecar)
     settings = {"source": "tars", "output": "curated", "model": model}
     settings["duplicates"] = {"eps": 0, "max_eps": 1e-4}
     path = folder / "curator.yaml"
@@ -95,8 +97,8 @@ def write_project(folder: Path, model: dict, side: int, sidecar: bytes) -> Path:
 
 
 def test_a_large_shard_is_embedded_and_curated_in_bounded_memory(tmp_path, slow_model):
-    small = write_project(tmp_path / "small", slow_model, 64, b"")
-    large = write_project(tmp_path / "large", slow_model, 1200, bytes(6 * MIB))
+    small = write_project(tmp_path / "small", slow_model, N_SMALL, 64, b"")
+    large = write_project(tmp_path / "large", slow_model, N_LARGE, 1200, bytes(6 * MIB))
     command = [sys.executable, "-c", RUN, str(small), str(large)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

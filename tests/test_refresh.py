@@ -27,6 +27,8 @@ from curator_assets.engine.workers import supervision
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.shards.source import MissingSourceError
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 
 @pytest.fixture(scope="module")
 def photos() -> list[bytes]:

@@ -31,7 +31,7 @@ from curator_assets.storage.arrivals import read_arrivals, record_arrivals
 from curator_assets.storage.store import Store
 
 EXAMPLES = settings(
-    max_examples=6,
+    max_examples=4,
     stateful_step_count=8,
     deadline=None,
     derandomize=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import traps
+from pipeline import copied
 from tar_files import write_members
 
 from curator_assets.cli.refresh import run
@@ -22,6 +23,8 @@ from curator_assets.storage import layout, lease
 from curator_assets.storage.holder import encoded, me
 from curator_assets.storage.lease import hold_lease
 from curator_assets.storage.store import Store
+
+pytestmark = pytest.mark.usefixtures("without_charts")
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +122,7 @@ from curator_assets.storage import lease
 lease.BEAT_SECONDS = 0.1
 recorded = making.recorded
 def stopped(stage, done, work):
-    if stage.name == "image_embeddings":
+    if stage.name == "duplicate_groups":
         os.kill(os.getpid(), signal.SIGSTOP)
     return recorded(stage, done, work)
 making.recorded = stopped
@@ -127,12 +130,19 @@ curate(["refresh"])
 """
 
 
-def test_a_refresh_that_was_stopped_taken_over_from_and_goes_on(pipeline, photos, monkeypatch):
+@pytest.fixture
+def stale(curated_folder, tmp_path):
+    """A finished project in which the groups are to be made anew, for which no model is loaded."""
+    changes = {"duplicates": {"eps": 0.02}}
+    with copied(curated_folder, tmp_path / "stale", changes) as pipeline:
+        assert "duplicate_groups" in {n for n, found in pipeline.plan().items() if found.stale}
+        yield pipeline
+
+
+def test_a_refresh_that_was_stopped_taken_over_from_and_goes_on(stale, monkeypatch):
+    pipeline = stale
     monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.5)
     monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
-    for i, name in enumerate("ab"):
-        drop(pipeline.folder, name, photos[0], photos[i + 1])
-    assert pipeline.settings
     command = [sys.executable, "-W", "ignore", "-c", REFRESH]
     environment = {
         k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "CURATOR_CONFIG")

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
+from curator_assets.defs.embed import single_images
 from curator_assets.defs.embed.arithmetic import _choose
 from curator_assets.defs.embed.embedded_tables import embedded
 from curator_assets.defs.embed.single_images import touched
@@ -126,15 +127,17 @@ def embedded_with_traps(work, shards, supervision, **given):
 
 
 def touched_with_traps(work, shards, supervision, *, precision, form):
-    with _traps():
+    few = patch.object(single_images, "_N_TRIALS", 2)  # what does it here does it at once
+    with _traps(), few:
         yield from touched(work, shards, supervision, precision=precision, form=form)
 
 
 def choose_with_traps(work, partitions, supervision, *, shards):
     from curator_assets.kernels import precision
 
-    even = patch.object(precision, "_core_ms", lambda *_: 1.0)  # or a clock would choose otherwise
-    with _traps(), even:
+    # or each process in which it is tried would write the model down in every form
+    alone = patch.multiple(precision, candidates=lambda _: [], rewritten_form=lambda *_: None)
+    with _traps(), alone:
         yield from _choose(work, partitions, supervision, shards=shards)
 
 

@@ -7,6 +7,8 @@ import yaml
 from cli.conftest import assert_one_paragraph
 from pipeline import MODEL
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):

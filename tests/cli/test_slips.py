@@ -10,6 +10,8 @@ import yaml
 from cli.conftest import assert_one_paragraph
 from pipeline import MODEL
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 BASE = {
     "source": "tars",
     "output": "out",

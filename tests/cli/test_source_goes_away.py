@@ -18,6 +18,8 @@ from curator_assets.demo.photos import crops
 from curator_assets.demo.samples import _jpeg
 from curator_assets.settings_file import load_settings
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 SHARDS = ["m/0", "m/1", "m/2", "n/0", "n/1", "n/2"]
 NEW = "n/3"
 

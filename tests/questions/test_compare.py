@@ -12,6 +12,8 @@ from curator_assets.cli.refresh import run
 from curator_assets.questions.comparison import NotComparableError, compare
 from curator_assets.settings_file import SettingsError, load_settings
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 
 def settings_with(project, **changes):
     path = project.folder / "other.yaml"

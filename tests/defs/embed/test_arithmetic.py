@@ -1,8 +1,10 @@
 """The arithmetic is chosen once; from then on the record decides."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from pipeline import MODEL, Pipeline
+from pipeline import Pipeline
 from tar_files import write_members
 
 from curator_assets.defs.embed.arithmetic import (
@@ -21,12 +23,19 @@ from curator_assets.storage.ledger import Entry
 
 
 @pytest.fixture
-def project(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+def project(pipeline: Pipeline, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(supervision, "runs_here", lambda _: True)
     photos = [(f"{i}.jpg", _jpeg(crop.image)) for i, crop in enumerate(crops()[:3])]
     write_members(pipeline.folder / "tars/a.tar", photos)
     let_win(monkeypatch, "onednn")
+    weights = str(tiny / "tiny.safetensors")
+    model = {"name": "tiny", "pretrained": weights, "batch_size": 4, "precision": "float32"}
+    pipeline.changes = {"model": model}
     return pipeline
+
+
+def choose_the_precision_too(project: Pipeline) -> None:
+    project.changes = {"model": project.changes["model"] | {"precision": "auto"}}
 
 
 def let_win(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
@@ -54,13 +63,13 @@ def test_the_record_decides_and_not_the_clock(project, monkeypatch):
 
 def test_each_precision_has_a_choice_of_its_own(project):
     chosen(project)
-    project.changes = {"model": MODEL | {"precision": "auto"}}
+    choose_the_precision_too(project)
     work = project.work()
     assert known_arithmetic(work, weights_in_force(work)) is None
 
 
 def test_a_record_from_before_there_were_forms_holds(project):
-    project.changes = {"model": MODEL | {"precision": "auto"}}
+    choose_the_precision_too(project)
     chosen(project)
     entry = project.ledger.read(RECORD, "cpu")
     state = {"lowest_cosine": {"bfloat16": 0.9975}, "n_images": 3}

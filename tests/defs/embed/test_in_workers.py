@@ -38,6 +38,7 @@ def test_one_worker_two_and_none_write_the_same_bytes(pipeline, photos, monkeypa
     for i in range(4):
         members = [(f"{k}.jpg", photo) for k, photo in enumerate(photos[i * 2 : i * 2 + 3])]
         write_members(pipeline.folder / f"tars/{i}.tar", members)
+    pipeline.note_arithmetic()
     one = embedded(pipeline)
     assert one.keys() == set("0123")
     place = "cpu" if device == "cpu" else "cuda:0"

@@ -11,6 +11,8 @@ from curator_assets.storage import layout
 from curator_assets.storage.store import Store
 from curator_assets.storage.tables.parquet import write_table
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False)])
 
 

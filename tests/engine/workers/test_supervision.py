@@ -86,15 +86,23 @@ def test_a_worker_that_is_killed_from_outside_costs_no_row(work, tmp_path, caplo
     assert len(list(tmp_path.glob("killed-*"))) == 2
 
 
+@pytest.fixture
+def two_deaths_in_vain(monkeypatch):
+    """For each there are trials, and each takes a process of its own."""
+    monkeypatch.setattr(supervision, "MAX_DEATHS_IN_VAIN", 2)
+
+
+@pytest.mark.usefixtures("two_deaths_in_vain")
 def test_what_no_image_does_alone_costs_its_partition_by_name(work):
     run, trial = traps.dies_in_company, traps.harmless
     found = outcomes(work, "good-1,good-2", "in company,good", "good-3", run=run, trial=trial)
     (failed,) = [item for item in found if isinstance(item, Failed)]
     assert failed.partition == "in company,good"
-    assert "died of SIGSEGV, 5 times in a row" in failed.error
+    assert "died of SIGSEGV, 2 times in a row" in failed.error
     assert [i.partition for i in found if isinstance(i, Finished)] == ["good-1,good-2", "good-3"]
 
 
+@pytest.mark.usefixtures("two_deaths_in_vain")
 def test_beside_other_devices_it_costs_that_partition_alone_too(work):
     partitions = [f"good-{i}" for i in range(12)]
     partitions.insert(2, "in company,good")
