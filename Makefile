@@ -3,6 +3,7 @@
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE  # or each process that a test starts would compile the package anew
 
 PYTHON ?= python3
 BIN := .venv/bin
