@@ -93,7 +93,7 @@ def asked_as_before(work: Work) -> dict[str, Any]:
     own = measured_recall.MIN_QUERIES
     measured_recall.MIN_QUERIES = work.settings.duplicates.recall_queries
     try:
-        (found,) = NEAR_DUPLICATE_PAIRS.observe(work)
+        (found,) = NEAR_DUPLICATE_PAIRS.observe(work, ())
     finally:
         measured_recall.MIN_QUERIES = own
     return dict(found.found)

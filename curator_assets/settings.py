@@ -108,6 +108,24 @@ class WorkerSettings(_Section):
     )
 
 
+class RayClusterSettings(_Section):
+    """Other machines that take part in the work, by Ray; nothing that is made changes by it."""
+
+    ray: str | None = Field(
+        None,
+        description="auto: the Ray cluster that this machine is in; local: this machine alone; or "
+        "a cluster's address; none: everything is made in one process and its workers",
+    )
+    worker_gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        "auto", description="GPUs of a worker, or a share of one; auto: 1 to embed on CUDA, else 0"
+    )
+    worker_cpus: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="CPU cores of a worker; auto: those of the smallest machine, divided among its "
+        "GPUs where a worker has one",
+    )
+
+
 class HeadSettings(_Section):
     """A score head: a small network on the embedding, one number an image.
 
@@ -275,6 +293,7 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     decode: DecodeSettings = DecodeSettings()
     workers: WorkerSettings = WorkerSettings()
+    cluster: RayClusterSettings = RayClusterSettings()
     heads: dict[str, HeadSettings] = Field({}, description="score column -> head")
     filters: tuple[FilterRule, ...] = ()
     clusters: ClusterSettings = ClusterSettings()
@@ -286,11 +305,17 @@ class Settings(_Section):
     def _shown(self, plain: SerializerFunctionWrapHandler) -> Any:
         """As JSON, to be shown, stored and hashed: without the secrets of locations.
 
-        Nor with what only groups Dagster's partitions: another grouping makes nothing stale.
+        Nor with what only says where it is made, and how Dagster's partitions are grouped: that
+        makes nothing stale.
         """
         shown = masked_values(plain(self))
-        del shown["shards_per_partition"]
+        del shown["shards_per_partition"], shown["cluster"]
         return shown
+
+    @property
+    def device_here(self) -> str:
+        """What this machine computes on: with a cluster it may lack what `model.device` names."""
+        return "auto" if self.cluster.ray else self.model.device
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -301,6 +326,15 @@ class Settings(_Section):
         """The public head behind a score; None if the head is the user's own."""
         head, model = self.heads[score], self.model
         return head.head or find_known_head(score, model.name, model.pretrained)
+
+    @model_validator(mode="after")
+    def _device_is_said(self) -> Self:
+        if self.cluster.ray not in {None, "local"} and self.model.device == "auto":
+            raise ValueError(
+                "cluster.ray: the machines of a cluster may have other devices than this one; set "
+                "model.device to cuda or cpu, by what its workers are to embed on"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

@@ -65,6 +65,19 @@ def parse_settings(text: str, path: Path) -> Settings:
     return settings
 
 
+def with_ray(settings: Settings, address: str) -> Settings:
+    """The settings with another `cluster.ray`.
+
+    Raises:
+        SettingsError: they don't go with it.
+    """
+    cluster = settings.cluster.model_dump() | {"ray": address}
+    try:
+        return Settings.model_validate(settings.model_dump() | {"cluster": cluster})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(e) for e in error.errors())) from None
+
+
 def settings_file() -> Path:
     """The absolute path of the settings file in force."""
     return Path(os.environ.get("CURATOR_CONFIG") or "curator.yaml").absolute()

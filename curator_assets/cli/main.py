@@ -86,8 +86,19 @@ def plan(exact: bool) -> None:
 @click.option(
     "--allow-removals", is_flag=True, help="Let go of all shards whose tars are gone, however many."
 )
+@click.option(
+    "--ray",
+    metavar="auto|local|ADDRESS",
+    help="Spread the work over a Ray cluster, instead of what cluster.ray says.",
+)
 @click.pass_context
-def refresh(ctx: click.Context, shards: tuple[str, ...], force: bool, allow_removals: bool) -> None:
+def refresh(
+    ctx: click.Context,
+    shards: tuple[str, ...],
+    force: bool,
+    allow_removals: bool,
+    ray: str | None,
+) -> None:
     """Make exactly what is stale or missing: new tars, changed settings, lost files.
 
     Run it as often as you like; a killed one goes on where it was. SHARDs limit what is made shard
@@ -96,7 +107,7 @@ def refresh(ctx: click.Context, shards: tuple[str, ...], force: bool, allow_remo
     """
     from curator_assets.cli.refresh import refresh as make
 
-    ctx.exit(make(shards, force=force, allow_removals=allow_removals))
+    ctx.exit(make(shards, force=force, allow_removals=allow_removals, ray=ray))
 
 
 @curate.command(cls=Command)

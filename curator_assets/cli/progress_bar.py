@@ -67,6 +67,7 @@ class ShownProgress(Observer):
         """The bar is longer."""
         left = progress.seconds_left
         pace = f"{progress.per_second:,.1f} {progress.unit}/s"
+        pace += f" by {where}" if (where := progress.where()) else ""
         pace += f"  {duration(left)} left" if left is not None else ""
         self._bar.update(self._tasks[progress], completed=progress.share, pace=pace)
 

@@ -25,20 +25,23 @@ from curator_assets.engine.refresh import Pass
 from curator_assets.errors import UserError
 from curator_assets.extras import require_installed
 from curator_assets.settings import Settings
-from curator_assets.settings_file import load_settings, settings_file
+from curator_assets.settings_file import load_settings, settings_file, with_ray
 from curator_assets.storage import layout
 from curator_assets.storage.room import require_writable
 from curator_assets.storage.shards.not_taken import read_not_taken
 from curator_assets.storage.store import Store
 
 
-def refresh(shards: Sequence[str], *, force: bool, allow_removals: bool = False) -> int:
+def refresh(
+    shards: Sequence[str], *, force: bool, allow_removals: bool = False, ray: str | None = None
+) -> int:
     """Refresh the project of the settings in force, and tell what came of it.
 
     Args:
         shards: names and ranges that stages by shard are limited to; none: all.
         force: make all of it again.
         allow_removals: let go of all shards whose tars are gone, however many.
+        ray: instead of `cluster.ray` of the settings.
 
     Returns:
         The exit status.
@@ -47,6 +50,8 @@ def refresh(shards: Sequence[str], *, force: bool, allow_removals: bool = False)
         UserError: nothing could be done: settings, source, output, an unknown shard.
     """
     settings = load_settings()
+    if ray:
+        settings = with_ray(settings, ray)
     require_installed("faiss", "faiss-gpu")
     require_writable(Store(settings.output))
     with project_instance(settings_file()) as instance:

@@ -26,4 +26,5 @@ GRAPH = Graph(
         EPS_CALIBRATION,
     ),
     order=DUPLICATE_GROUPS,
+    home=f"{__name__}:GRAPH",
 )

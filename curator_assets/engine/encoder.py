@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator_assets.engine.allotment import n_cores
 from curator_assets.models.hashes import Hashes
 from curator_assets.models.identity import LOCAL_DIR, model_files
 from curator_assets.settings import Settings
@@ -57,12 +57,14 @@ class Encoder:
         )
 
     def device_type(self) -> str:
-        """`cpu` or `cuda`; torch is asked only where there is a driver."""
-        if self.device == "cpu" or (self.device == "auto" and not _has_cuda_driver()):
+        """`cpu` or `cuda`, there or not; torch is asked only where there is a driver."""
+        if self.device != "auto":
+            return self.device.partition(":")[0]
+        if not _has_cuda_driver():
             return "cpu"
         from curator_assets.kernels.device import resolve_device
 
-        return resolve_device(self.device).partition(":")[0]
+        return resolve_device(self.device)
 
     def devices(self) -> list[str]:
         """Every torch device to embed on: all GPUs, or the CPU; torch is asked only of GPUs."""
@@ -112,7 +114,7 @@ def _load(
     from curator_assets.kernels.device import resolve_device
     from curator_assets.models.open_clip_models import load_model
 
-    device, n_cores = resolve_device(encoder.device), len(os.sched_getaffinity(0))
+    device, n_threads = resolve_device(encoder.device), n_cores()
     model = load_model(
         encoder.name,
         encoder.pretrained,
@@ -120,16 +122,16 @@ def _load(
         precision=precision,
         form=form,
         batch_size=encoder.batch_size,
-        n_threads=n_cores,
+        n_threads=n_threads,
         execution=encoder.execution,
         hashes=encoder.hashes,
     )
     decoder = ImageDecoder(
         model.preprocessing,
         device=device,
-        batch_size=model.batch_size * (n_cores if device == "cpu" else 1),
+        batch_size=model.batch_size * (n_threads if device == "cpu" else 1),
         max_pixels=encoder.max_pixels,
         max_decoding_bytes=encoder.max_decoding_bytes,
-        n_threads=n_cores,
+        n_threads=n_threads,
     )
     return decoder, model

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
+from curator_assets.engine.allotment import n_cores
+from curator_assets.number_words import counted
 
-def machine(device: str) -> str:
+
+def machine(device: str, cluster: str | None) -> str:
     """This machine as rates are kept by it: `cpu, AMD EPYC 9654, 8 cores`.
 
     Args:
         device: the kind of device to embed on, `cpu` or `cuda`; of a GPU the driver tells the name.
+        cluster: the address of the Ray cluster that it all is done on; None: none.
     """
+    if cluster:
+        return f"{device}, Ray cluster {cluster}"
     gpus = [_field(path, "Model") for path in sorted(_NVIDIA.glob("*/information"))]
     devices = sorted({name for name in gpus if name}) if device == "cuda" else []
     n_gpus = [f"{len(gpus)} GPUs"] if devices and len(gpus) > 1 else []
     processor = _field(_CPUINFO, "model name") or platform.machine()
-    n_cores = len(os.sched_getaffinity(0))
-    cores = f"{n_cores} core{'s' * (n_cores > 1)}"
+    cores = counted(n_cores(), "core")
     return ", ".join([device, *devices, *n_gpus, processor, cores])
 
 

@@ -74,17 +74,28 @@ def make(
     left = dict.fromkeys(partitions)
     if not left:
         return
+    seen = list[Any]()
     with closing(work.held):
-        yield from _outcomes(stage, left, work)
+        yield from _outcomes(stage, left, work, seen)
         work.forget()
-        yield from _observed(stage, work)
+        yield from _observed(stage, work, seen)
 
 
-def _outcomes(stage: Stage, left: dict[Partition, None], work: Work) -> Iterator[Recorded | Failed]:
-    """What becomes of each of the partitions, which are left no more."""
+def _outcomes(
+    stage: Stage, left: dict[Partition, None], work: Work, seen: list[Any]
+) -> Iterator[Recorded | Failed]:
+    """What becomes of each of the partitions, which are left no more.
+
+    Args:
+        stage: that is made.
+        left: its partitions.
+        work: settings and storage.
+        seen: gets what was observed of each.
+    """
     is_by_shard = stage.by is Partitioning.SHARD
     weights = {p: (work.n_bytes.get(p) or 1 if is_by_shard else 1) for p in left}
-    with Progress(stage.name, stage.unit, weights, work.log, work.watch) as progress:
+    where = work.cluster.where if work.cluster and stage.is_spread else str
+    with Progress(stage.name, stage.unit, weights, work.log, work.watch, where) as progress:
         try:
             for outcome in finished(stage, list(left), work):
                 if isinstance(outcome, Advanced):
@@ -94,6 +105,8 @@ def _outcomes(stage: Stage, left: dict[Partition, None], work: Work) -> Iterator
                 result = outcome if isinstance(outcome, Failed) else recorded(stage, outcome, work)
                 if isinstance(outcome, Failed):
                     work.store.look_again(_may_lie_there(stage, outcome.partition))
+                if isinstance(outcome, Finished) and outcome.made.observed is not None:
+                    seen.append(outcome.made.observed)
                 if isinstance(result, Failed) and result.damaged:
                     forget_maker(stage, work, result.damaged)
                 del left[result.partition]
@@ -143,12 +156,12 @@ def _told(error: Exception, work: Work, what: str) -> str:
             return f"{type(told).__name__}: {told}"
 
 
-def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
+def _observed(stage: Stage, work: Work, seen: Sequence[Any]) -> Iterator[Observed]:
     """What is observed once all partitions are made; a check that can't be made fails as such."""
     if stage.observe is None or not all_fresh(stage, work):
         return
     try:
-        yield from stage.observe(work)
+        yield from stage.observe(work, seen)
     except (LeaseLostError, StoreAwayError):
         raise
     except Exception as error:  # it holds nothing up
@@ -161,9 +174,12 @@ def _observed(stage: Stage, work: Work) -> Iterator[Observed]:
 def finished(
     stage: Stage, partitions: Iterable[Partition], work: Work
 ) -> Iterator[Advanced | Finished | Failed]:
-    """What is made, here or in workers; nothing is recorded."""
+    """What is made, here, in workers or on other machines; nothing is recorded."""
     making = stage.making
     if isinstance(making, OneByOne):
+        if stage.is_spread and work.cluster:
+            yield from work.cluster.made(stage, work, list(partitions))
+            return
         with making.open(work) as make_one:
             contained = partial(_contained, stage, make_one, work)
             yield from in_threads(contained, partitions, n_threads=making.n_threads)

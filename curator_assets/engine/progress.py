@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from curator_assets.engine.partitioning import Partition
@@ -34,6 +34,7 @@ class Progress:
         weights: partition -> how much of the work it is: bytes of its tar, where it has one.
         log: of the run; lines about progress have the attribute `is_progress`.
         watch: told of every step.
+        where: how many machines are at it, in words; empty if it is this one.
 
     Attributes:
         n_finished: partitions.
@@ -46,6 +47,7 @@ class Progress:
         weights: Mapping[Partition, float],
         log: logging.Logger,
         watch: Watch,
+        where: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self.unit = unit
@@ -56,7 +58,7 @@ class Progress:
         self._begun = dict[Partition, float]()
         self._n = 0
         self._log = log
-        self._watch = watch
+        self._watch, self.where = watch, where
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -117,11 +119,12 @@ class Progress:
             return
         self._last_line, left = now, self.seconds_left
         self._log.info(
-            "%s: %d %s, %.1f/s; %d of %d partitions finished (%d %%)%s",
+            "%s: %d %s, %.1f/s%s; %d of %d partitions finished (%d %%)%s",
             self.name,
             self._n,
             self.unit,
             self.per_second,
+            f" by {where}" if (where := self.where()) else "",
             self.n_finished,
             self.n_partitions,
             100 * self.share,

@@ -111,7 +111,7 @@ def _readable(rows: Iterable[Any]) -> Iterable[Observation]:
 
 
 def _partition(stage: Stage, work: Work) -> str:
-    words = machine(work.encoder.device_type())
+    words = machine(work.encoder.device_type(), work.settings.cluster.ray)
     return f"{re.sub('[^a-z0-9]+', '-', words.lower()).strip('-')}/{stage.name}"
 
 

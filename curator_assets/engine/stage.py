@@ -6,7 +6,8 @@ declarations. The engine loops over partitions; a stage makes one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +72,7 @@ class Made:
         state: what the stage wants to know next time.
         inputs: what it was made from, where only making it told.
         read: asset -> the entry of this partition of it, as far as making it told that as well.
+        observed: what the stage wants to know once all partitions are made; it is not kept.
     """
 
     partition: Partition
@@ -82,6 +84,7 @@ class Made:
     state: Mapping[str, Any] = field(default_factory=dict)
     inputs: Inputs | None = None
     read: Mapping[str, Entry] = field(default_factory=dict)
+    observed: Any = None
 
 
 @dataclass(frozen=True)
@@ -198,13 +201,16 @@ class Stage:
         making: how partitions are made.
         checks: what must hold.
         columns: of its table, for the UI; None without a table.
-        observe: once all partitions are made: outcomes of the asset as a whole.
+        observe: once all partitions are made: outcomes of the asset as a whole, given what was
+            `observed` of those that were made now.
         named_columns: what the columns mean whose names come from the settings.
         unit: what a row is, in the plural.
         counts: what is reported of a partition and adds up over partitions.
         words: a partition, or several of them together, in a sentence: by what is reported, of
             several by the sums of `counts` alone, and the settings in force.
         is_optional: made on request only.
+        is_spread: partitions may be made on other machines, each by what storage holds; one that
+            is `Streamed` sees to it itself.
     """
 
     name: str
@@ -220,12 +226,13 @@ class Stage:
     making: OneByOne | Streamed
     checks: tuple[Check, ...] = ()
     columns: Callable[[Settings], pa.Schema] | None = None
-    observe: Callable[[Work], Iterable[Observed]] | None = None
+    observe: Callable[[Work, Sequence[Any]], Iterable[Observed]] | None = None
     named_columns: str | None = None
     unit: str = "rows"
     counts: tuple[str, ...] = ("dagster/row_count",)
     words: Callable[[Mapping[str, Any], Settings], str] | None = None
     is_optional: bool = False
+    is_spread: bool = False
 
     def code_version(self, settings: Settings) -> str:
         """Of its code and the settings that it covers."""
@@ -248,10 +255,20 @@ class Graph:
         stages: each after those that it is made from.
         order: the stage whose result rests on the order of arrival, which its `state["shards"]`
             keeps as pairs of shard and version.
+        home: `module:name`, where other machines find it, for stages are never sent; none if it
+            stays here.
     """
 
     stages: tuple[Stage, ...]
     order: Stage
+    home: str = ""
+
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        return pkgutil.resolve_name, (self.home,)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        return next(stage for stage in self.stages if stage.name == name)
 
     def externals(self) -> list[External]:
         """What lies there before anything is made."""

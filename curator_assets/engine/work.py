@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -23,6 +23,8 @@ from curator_assets.storage.store import Store
 from curator_assets.storage.versions import stored_files
 
 Found = TypeVar("Found")
+Job = Callable[["Work", Iterator[Partition]], Iterator[Any]]
+"""Makes partitions as they are handed out; can be sent to another machine that has this package."""
 
 
 class Held:
@@ -60,6 +62,22 @@ class HasPartitions(Protocol):
         """What its partitions are."""
 
 
+class Cluster(Protocol):
+    """Other machines, to which work can be sent; what it gives there comes out here."""
+
+    def spread(self, job: Job, work: Work, partitions: Sequence[Partition]) -> Iterator[Any]:
+        """What a job gives of partitions, which all workers of the cluster share among them."""
+
+    def alone(self, job: Job, work: Work) -> Iterator[Any]:
+        """What a job gives that one worker does, without partitions being handed out."""
+
+    def made(self, stage: Any, work: Work, partitions: Sequence[Partition]) -> Iterator[Any]:
+        """What becomes of partitions of a stage, likewise."""
+
+    def where(self) -> str:
+        """How many workers there are at the moment, in words."""
+
+
 class Purpose(Enum):
     """What is asked of the stages."""
 
@@ -89,6 +107,7 @@ class Work:
         forgotten: asset and partition of what was found damaged, and is to be made again.
         blamed: content hash of an image that ends the process which opens it -> its row's error.
         held: what the stage that is made keeps open.
+        cluster: where partitions are made by stages that can be spread; None: here.
     """
 
     settings: Settings
@@ -104,6 +123,7 @@ class Work:
     forgotten: set[tuple[str, Partition]] = field(default_factory=set)
     blamed: dict[str, str] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
+    cluster: Cluster | None = None
 
     @cached_property
     def tars(self) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,6 +13,8 @@ from rich.filesize import decimal
 
 from curator_assets.defs.filter.filter_scores import head_files, load_heads
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
+from curator_assets.defs.stages import GRAPH
+from curator_assets.engine.cluster.ray_cluster import opened_cluster
 from curator_assets.engine.encoder import Encoder
 from curator_assets.engine.progress import duration
 from curator_assets.extras import require_installed
@@ -231,6 +234,18 @@ def look_at_memory(seen: Seen) -> Iterator[Finding]:
     )
 
 
+def look_at_cluster(seen: Seen) -> Iterator[Finding]:
+    """The machines of the Ray cluster, where the settings name one.
+
+    Raises:
+        ClusterError: it can't be reached.
+        NoPlaceError: it holds no worker.
+    """
+    with opened_cluster(GRAPH, seen.settings, logging.getLogger(__name__)) as cluster:
+        if cluster:
+            yield Finding(f"Ray, {seen.settings.cluster.ray}: {cluster.machines()}")
+
+
 LOOKS: dict[str, Callable[[Seen], Iterator[Finding]]] = {
     "source": look_at_source,
     "output": look_at_output,
@@ -238,6 +253,7 @@ LOOKS: dict[str, Callable[[Seen], Iterator[Finding]]] = {
     "heads": look_at_heads,
     "disk": look_at_disk,
     "memory": look_at_memory,
+    "cluster": look_at_cluster,
 }
 """In order; a look may need what those before it have seen."""
 

@@ -16,6 +16,7 @@ from curator_assets.storage import layout
 from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.bucket.leftovers import MAX_AGE, abort_old_uploads
+from curator_assets.storage.bucket.outage import StoreAwayError
 from curator_assets.storage.store import Store
 
 
@@ -51,10 +52,11 @@ def _require_writable_bucket(store: Store) -> None:
         bucket.remove(name)
     except StoreRefusedError:
         raise
-    except OSError as error:
+    except (OSError, StoreAwayError) as error:  # what it holds may be read all the same
+        why = error.strerror if isinstance(error, OSError) else error
         raise OutputError(
-            f"output {store.location}: nothing can be written there: {error.strerror}; mend that, "
-            "or set 'output' in the settings to where this machine may write"
+            f"output {store.location}: nothing can be written there: {why}; mend that, or set "
+            "'output' in the settings to where this machine may write"
         ) from error
 
 

@@ -50,7 +50,8 @@ class Host:
         path = self.project / "curator.yaml"
         settings = yaml.safe_load(path.read_text())
         clusters = {"n_clusters": 4, "n_cell_groups": 2}
-        chosen = {"source": source, "output": output, "model": MODEL, "clusters": clusters}
+        model = MODEL | {"device": "cpu"}
+        chosen = {"source": source, "output": output, "model": model, "clusters": clusters}
         path.write_text(yaml.safe_dump(settings | chosen))
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_OURS)}
         self._environment = inherited | environment

@@ -181,11 +181,11 @@ def test_a_run_of_dagster_fails_with_the_paragraph(name, object_store, proxy, tm
 
 
 def test_what_check_measures_is_told(object_store, proxy, here, run):  # noqa: F811
-    case = Case(())
+    case = Case((), output="s3://images/measured")
     write_settings(here, case)
     with client_of(environment(case, object_store, proxy)):
         result = run("check")
     assert result.exit_code == 0, result.output
     for word in ("a small get takes", "/s come down", "a small put", "conditional put: yes"):
         assert word in result.output
-    assert object_store.keys("images", "out/") == []
+    assert object_store.keys("images", "measured/") == []

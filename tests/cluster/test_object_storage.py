@@ -1,28 +1,16 @@
 """The demo's samples in a bucket: the same results as in folders, whatever happens on the way."""
 
-import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster.host import Ended, Host, kill
-from object_server import ObjectServer, object_server
-from storage_proxy import StorageProxy, storage_proxy
+from cluster.host import kill
+from cluster.places import ARITHMETIC, BUCKET, Place, Undisturbed, assert_made, filled
+from object_server import object_server
+from storage_proxy import storage_proxy
 from storage_requests import INTERNAL, Request
-
-from curator_assets.demo.samples import make_shards
-
-BUCKET = "images"
-ARITHMETIC = "ledger/encoder_precision"
-BOOKKEEPING = {
-    "lease": "who worked there",
-    "ledger": "names hold the number of a taking of the lease, entries how the tars' places look",
-    "source.txt": "the place of the source, as a path from the output where there is one",
-}
-"""What tells of the place and of who worked there, and so differs -> why."""
 
 STAGE_WRITES = {
     "image_embeddings": "embeddings/",
@@ -40,109 +28,6 @@ STAGE_WRITES = {
 pytestmark = pytest.mark.timeout(1800)
 
 
-@dataclass
-class Undisturbed:
-    """A project that was made in folders, in one go.
-
-    Attributes:
-        tars: the source.
-        results: name -> bytes of what lies below the output, to be compared.
-        arithmetic: the folder of what a clock chose: the form in which this machine's CPU is fast.
-    """
-
-    tars: Path
-    results: Mapping[str, bytes]
-    arithmetic: Path
-
-
-def results(found: Mapping[str, bytes], tars: str, output: str) -> dict[str, bytes]:
-    """What was made, but for the bookkeeping, with places named alike and no clock's figures."""
-    made = {}
-    for name, data in found.items():
-        top = name.split("/")[0]
-        if top not in BOOKKEEPING:
-            data = data.replace(output.encode(), b"OUTPUT").replace(tars.encode(), b"TARS")
-            made[name] = untimed(data) if top == "metadata" else data
-    return made
-
-
-def untimed(metadata: bytes) -> bytes:
-    """What an asset tells of itself, but for how long something took."""
-    told = json.loads(metadata)
-    for name in list(told["values"]):
-        if name.endswith(("_seconds", "_per_second")):
-            told["values"][name] = "by the clock"
-    return json.dumps(told).encode()
-
-
-def assert_made(ended: Ended) -> None:
-    assert ended.status == 0, ended.told
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Undisturbed:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    make_shards(folder / "tars", n_samples=30, seed=0)
-    tars, output = folder / "tars", folder / "curated"
-    assert_made(Host(folder / "host", str(tars), str(output)).run("refresh"))
-    paths = [path for path in output.rglob("*") if path.is_file()]
-    found = {str(path.relative_to(output)): path.read_bytes() for path in paths}
-    return Undisturbed(tars, results(found, str(tars), str(output)), output / ARITHMETIC)
-
-
-@dataclass
-class Place:
-    """A folder of the bucket with the demo's tars, for one test.
-
-    Attributes:
-        server: holds it.
-        name: of the folder.
-    """
-
-    server: ObjectServer
-    name: str
-
-    def host(self, folder: Path, proxy: StorageProxy | None = None) -> Host:
-        """A machine that works on it."""
-        environment = self.server.environment(endpoint=proxy.endpoint if proxy else None)
-        return Host(folder, f"{self.url}/tars", f"{self.url}/curated", environment)
-
-    @property
-    def url(self) -> str:
-        """Of the folder."""
-        return f"s3://{BUCKET}/{self.name}"
-
-    def names(self) -> list[str]:
-        """What was made."""
-        return self.server.keys(BUCKET, f"{self.name}/curated/")
-
-    def assert_whole(self, undisturbed: Undisturbed) -> None:
-        """The results are those of the undisturbed project, and nothing half made is left."""
-        contents = self.server.contents(BUCKET, f"{self.name}/curated/")
-        found = results(contents, f"{self.url}/tars", f"{self.url}/curated")
-        assert sorted(found.keys() ^ undisturbed.results.keys()) == []
-        for name, data in found.items():
-            assert data == undisturbed.results[name], name
-        assert self.server.unfinished_uploads(BUCKET) == []
-
-    def wait_for(self, prefix: str, process: subprocess.Popen[bytes]) -> None:
-        """Return once something was made whose name begins so."""
-        while not any(name.startswith(prefix) for name in self.names()):
-            assert process.poll() is None, f"it ended before {prefix} appeared"
-            time.sleep(0.2)
-
-
-@pytest.fixture
-def place(object_store: ObjectServer, undisturbed: Undisturbed, request) -> Place:
-    return filled(object_store, undisturbed, request.node.name)
-
-
-def filled(server: ObjectServer, undisturbed: Undisturbed, name: str) -> Place:
-    server.copy_in(undisturbed.tars, BUCKET, f"{name}/tars")
-    server.copy_in(undisturbed.arithmetic, BUCKET, f"{name}/curated/{ARITHMETIC}")
-    return Place(server, name)
-
-
 @pytest.fixture
 def own_server(tmp_path: Path, undisturbed: Undisturbed) -> Iterator[Place]:
     """A place on a server that no other test needs, to be stopped."""
@@ -154,7 +39,7 @@ def own_server(tmp_path: Path, undisturbed: Undisturbed) -> Iterator[Place]:
 def test_it_makes_in_a_bucket_what_it_makes_in_folders(place, undisturbed, tmp_path):
     host = place.host(tmp_path / "host")
     assert_made(host.run("refresh"))
-    place.assert_whole(undisturbed)
+    place.assert_whole(undisturbed, in_one_go=True)
     again = host.run("refresh")
     assert_made(again)
     assert "nothing to make" in again.told

@@ -102,6 +102,7 @@ CLUSTER_ASSIGNMENTS = Stage(
     unit="images",
     counts=("dagster/row_count", "n_visits"),
     words=_words,
+    is_spread=True,
 )
 
 
@@ -113,7 +114,7 @@ def _assign_shard(
     from curator_assets.kernels.device import resolve_device
 
     settings, store = work.settings, work.store
-    device = resolve_device(settings.model.device)
+    device = resolve_device(settings.device_here)
     columns = ["image_id", "shard", "position", "embedding"]
     fast = settings.duplicates.search == "fast"
     group_of = cell_group_of(len(centroids), settings.clusters.n_cell_groups)

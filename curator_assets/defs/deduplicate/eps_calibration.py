@@ -20,7 +20,7 @@ from curator_assets.engine.partitioning import ALL, PartitionError, Partitioning
 from curator_assets.engine.progress import Progress
 from curator_assets.engine.stage import Advanced, Dep, Inputs, Made, Make, OneByOne, Stage
 from curator_assets.engine.work import Work
-from curator_assets.engine.workers.supervision import supervised
+from curator_assets.engine.workers.placing import on_one_device
 from curator_assets.number_words import counted_or_no
 from curator_assets.report.pictures.calibration_plot import calibration_chart
 from curator_assets.settings import Settings
@@ -124,7 +124,6 @@ def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
         store, shards, n_images=settings.calibration.n_images, seed=seed
     )
     arithmetic = chosen_arithmetic(work, weights_in_force(work), shards)
-    devices = work.encoder.devices()[:1]
     precision, form = arithmetic.precision, arithmetic.form
     copies = partial(planted_cosines, chosen=chosen, precision=precision, form=form)
     trial = partial(touched, precision=precision, form=form)
@@ -132,7 +131,7 @@ def _measure(embedded: list[str], work: Work) -> dict[str, Any]:
     weights = {ALL: n_chosen * (1 + len(TRANSFORMS))}
     unit = "images and copies"
     with Progress(EPS_CALIBRATION.name, unit, weights, work.log, work.watch) as progress:
-        for item in supervised(copies, trial, work, list(chosen), devices):
+        for item in on_one_device(copies, trial, work, list(chosen)):
             if isinstance(item, Advanced):
                 progress.advance(ALL, item.n_rows, item.n_rows)
             else:

@@ -33,14 +33,17 @@ are drawn. Of more images fewer near-duplicates of a query are met; how many wer
 _KEPT_BYTES = 2**28
 
 
-def measured_recall(search: PairSearch, groups: Sequence[str]) -> tuple[Recall, dict[str, int]]:
+def measured_recall(
+    search: PairSearch, groups: Sequence[str], new: np.ndarray
+) -> tuple[Recall, dict[str, int]]:
     """Recall of the stored pairs of all groups, on a seeded sample of images, old and new.
 
     Half of the queries are new where there are as many, so it is no estimate over all images.
 
     Args:
-        search: knows the images, and which of them it searched anew.
+        search: knows the images.
         groups: all cell groups.
+        new: int64, ascending, the samples that were searched anew.
 
     Returns:
         The recall; of how many new queries it is, and how many images they were compared with.
@@ -49,11 +52,11 @@ def measured_recall(search: PairSearch, groups: Sequence[str]) -> tuple[Recall, 
 
     settings, numbers = search.settings.duplicates, search.numbers
     pairs = read_pairs(search.store, groups, numbers)
-    others = _drawn_shards(search)
+    others = _drawn_shards(search, new)
     n_others = sum(search.assigned[shard].state["n_images"] for shard in others)
     queries = draw_queries(
         numbers.n_rows,
-        search.new,
+        new,
         n_queries=_n_queries(search, pairs, n_others / search.n_images),
         seed=settings.seed,
     )
@@ -68,7 +71,7 @@ def measured_recall(search: PairSearch, groups: Sequence[str]) -> tuple[Recall, 
         min_cosine=1 - settings.max_eps,
         device=search.device,
     )
-    return recall, {"n_new_queries": int(np.isin(asked, search.new).sum()), "n_others": n_others}
+    return recall, {"n_new_queries": int(np.isin(asked, new).sum()), "n_others": n_others}
 
 
 def _n_queries(search: PairSearch, pairs: Pairs, share: float) -> int:
@@ -81,13 +84,13 @@ def _n_queries(search: PairSearch, pairs: Pairs, share: float) -> int:
     return min(settings.recall_queries, wanted)
 
 
-def _drawn_shards(search: PairSearch) -> list[str]:
+def _drawn_shards(search: PairSearch, new: np.ndarray) -> list[str]:
     """Shards in order of arrival, with new images first, until they hold enough of them."""
     names, numbers = list(search.assigned), search.numbers
     order = np.random.default_rng(search.settings.duplicates.seed).permutation(len(names))
     spans = [numbers.rows_of(names[i]) for i in order]
     edges = np.array([[span.start, span.stop] for span in spans])
-    has_new = np.diff(np.searchsorted(search.new, edges), axis=1)[:, 0] > 0
+    has_new = np.diff(np.searchsorted(new, edges), axis=1)[:, 0] > 0
     order = order[np.argsort(~has_new, kind="stable")]
     n_images = np.array([search.assigned[names[i]].state["n_images"] for i in order])
     n_drawn = 1 + int(np.searchsorted(np.cumsum(n_images), MAX_OTHERS))

@@ -1,10 +1,11 @@
 """`near_duplicate_pairs`: every pair of images at cosine >= 1 - max_eps, by cell group."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from curator_assets.defs.deduplicate.centroids import CENTROIDS
@@ -68,7 +69,7 @@ def _open(work: Work) -> Iterator[Make]:
 
 
 def _search(work: Work) -> PairSearch:
-    """A search over all images, which knows what it searched when its recall is observed."""
+    """A search over all images."""
     assigned = assigned_shards(work)
     work.require_as_recorded(CENTROIDS)
     versions = [(shard, entry.fingerprint) for shard, entry in assigned.items()]
@@ -79,14 +80,14 @@ def _search(work: Work) -> PairSearch:
     return work.held.get((_search, versions), opened)
 
 
-def _observe(work: Work) -> Iterator[Observed]:
-    """The recall of all groups together."""
+def _observe(work: Work, new: Sequence[np.ndarray]) -> Iterator[Observed]:
+    """The recall of all groups together, given the samples that each compared anew."""
     duplicates = work.settings.duplicates
     search = _search(work)
     if not duplicates.recall_queries or not search.n_images:
         return
     began = time.process_time()
-    recall, told = measured_recall(search, work.cell_groups)
+    recall, told = measured_recall(search, work.cell_groups, _together(new))
     low, high = recall.interval()
     found = {
         "recall": recall.recall,
@@ -105,6 +106,11 @@ def _observe(work: Work) -> Iterator[Observed]:
         state = {"n_queries": recall.n_queries, "n_true": recall.n_true, "n_found": recall.n_found}
         work.ledger.write(RECALL_RECORD, None, Entry(_searched(work), "", state=state | asked))
     yield Observed(_RECALL, recall.recall >= MIN_RECALL[duplicates.search], found)
+
+
+def _together(samples: Sequence[np.ndarray]) -> np.ndarray:
+    """int64, ascending, each once."""
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *samples]))
 
 
 def pairs_version(work: Work) -> str:
@@ -180,6 +186,7 @@ NEAR_DUPLICATE_PAIRS = Stage(
     unit="pairs",
     counts=("dagster/row_count", "n_pairs", "n_identical", "n_in_dense_clumps"),
     words=_words,
+    is_spread=True,
 )
 
 
@@ -234,7 +241,8 @@ def _search_group(work: Work, search: PairSearch, group: str) -> Made:
         "file": store.url(names[0]),
     }
     share = found.told["n_compared"] / max(found.told["n_comparable"], 1)
-    return Made(group, metadata, state=_same_cells(work) | {"share": min(1.0, share)})
+    state = _same_cells(work) | {"share": min(1.0, share)}
+    return Made(group, metadata, state=state, observed=found.new)
 
 
 def _same_cells(work: Work) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +53,14 @@ class GroupTables:
         dense: beside it, the members whose pairs are not listed.
         searched: beside it, the images that were compared.
         told: counts, for metadata.
+        new: int64, samples that were compared with others, and never before.
     """
 
     pairs: pa.Table
     dense: pa.Table
     searched: pa.Table
     told: dict[str, Any]
+    new: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,19 +76,13 @@ class PairSearch:
     store: Store
     settings: Settings
     assigned: Mapping[str, Entry]
-    _new: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def new(self) -> np.ndarray:
-        """int64: samples that were compared with others, and never before."""
-        return np.unique(np.concatenate([np.zeros(0, np.int64), *self._new]))
 
     @cached_property
     def device(self) -> str:
         """Torch device of the products."""
         from curator_assets.kernels.device import resolve_device
 
-        return resolve_device(self.settings.model.device)
+        return resolve_device(self.settings.device_here)
 
     @cached_property
     def numbers(self) -> RowNumbers:
@@ -156,12 +152,12 @@ class PairSearch:
                 )
             )
         found = Found.concatenate(parts)
-        self._new.append(found.new)
         return GroupTables(
             pair_table(found.pairs, found.cell, numbers),
             dense_table(found.pairs.dense, numbers),
             searched_table(found.searched, found.key, numbers),
             self._told(found) | {"n_passes": len(parts)},
+            found.new,
         )
 
     @property

@@ -127,7 +127,7 @@ class Resolver:
             from curator_assets.kernels.dense import DensePools
             from curator_assets.kernels.device import resolve_device
 
-            device = resolve_device(self._settings.model.device)
+            device = resolve_device(self._settings.device_here)
             pools = DensePools(dense, nodes.node, stored.vectors, min_cosine=1 - eps, device=device)
         return Graph(nodes, self._edges, 1 - eps, pools, stored.scratch.open)
 

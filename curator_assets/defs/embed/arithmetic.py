@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from curator_assets.defs.embed.single_images import decode_watched, images_of, touched
 from curator_assets.engine.partitioning import UndecidedError
 from curator_assets.engine.work import Purpose, Work
-from curator_assets.engine.workers.supervision import supervised
+from curator_assets.engine.workers.placing import on_one_device
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.storage.ledger import Entry
 from curator_assets.storage.versions import hash_of
@@ -106,8 +106,7 @@ def chosen_arithmetic(work: Work, weights: str, shards: Sequence[str]) -> Arithm
         return known
     choose = partial(_choose, shards=tuple(shards))
     trial = partial(touched, precision="float32", form=_PLAIN)
-    devices = work.encoder.devices()[:1]
-    *_, choice = supervised(choose, trial, work, shards, devices)
+    *_, choice = on_one_device(choose, trial, work, shards)
     device = work.encoder.device_type()
     if choice.n_images:
         inputs = _inputs(work, weights)

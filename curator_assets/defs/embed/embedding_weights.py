@@ -6,7 +6,7 @@ from functools import partial
 from curator_assets.defs.embed.single_images import touched
 from curator_assets.engine.partitioning import UndecidedError
 from curator_assets.engine.work import Purpose, Work
-from curator_assets.engine.workers.supervision import supervised
+from curator_assets.engine.workers.placing import on_one_device
 from curator_assets.engine.workers.task import Supervision
 from curator_assets.models.identity import UNDECIDED
 
@@ -26,9 +26,8 @@ def weights_in_force(work: Work) -> str:
 def _weights(work: Work) -> str:
     known = work.weights.model()
     if known is None and work.purpose is Purpose.MAKE:
-        devices = work.encoder.devices()[:1]
         trial = partial(touched, precision="float32", form="plain")
-        *_, known = supervised(_loaded_weights, trial, work, (), devices)
+        *_, known = on_one_device(_loaded_weights, trial, work, ())
         work.weights.loaded(known)
     if known is None:
         raise UndecidedError(UNDECIDED)

@@ -35,7 +35,7 @@ from curator_assets.engine.stage import (
     Streamed,
 )
 from curator_assets.engine.work import Purpose, Work
-from curator_assets.engine.workers.supervision import supervised
+from curator_assets.engine.workers.placing import on_every_device
 from curator_assets.masking import masked_error
 from curator_assets.number_words import counted, counted_or_no
 from curator_assets.settings import Settings
@@ -93,9 +93,8 @@ def _open(work: Work) -> Iterator[Stream]:
             stored = stored_tables(work, IMAGE_EMBEDDINGS.name, stored)
         embed = partial(embedded, arithmetic=arithmetic, stored=stored)
         trial = partial(touched, precision=arithmetic.precision, form=arithmetic.form)
-        devices = work.encoder.devices()[: len(shards)]
         refused, read = dict[str, str](), set[str]()
-        for outcome in supervised(embed, trial, work, shards, devices):
+        for outcome in on_every_device(embed, trial, work, shards):
             if isinstance(outcome, Finished):
                 read.add(outcome.partition)
                 if outcome.made.inputs:
@@ -174,6 +173,7 @@ IMAGE_EMBEDDINGS = Stage(
         "size_bytes",
     ),
     words=_words,
+    is_spread=True,
 )
 
 

@@ -107,6 +107,7 @@ FILTER_SCORES = Stage(
     named_columns="score of this head",
     unit="images",
     words=_words,
+    is_spread=True,
 )
 
 

@@ -100,6 +100,7 @@ DEDUPLICATED_SHARDS = Stage(
         "n_unreadable",
     ),
     words=words_of_verdicts,
+    is_spread=True,
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from curator_assets.engine.cluster.ray_cluster import opened_cluster
 from curator_assets.engine.dagster.columns import column_schema
 from curator_assets.engine.dagster.events import failure, paragraph_first
 from curator_assets.engine.dagster.group_events import reporter_of
@@ -98,13 +99,19 @@ def stage_asset(
             paragraph_first(context.log),
             hold_lease(store, context.run.run_id, context.log),
             store.pictured(),
+            opened_cluster(graph, settings, context.log) as cluster,
         ):
             hold_connections(context.instance)
             registry = InstanceRegistry(context.instance, settings)
             shards = known_shards(graph, settings, registry)
             registry.note_reporting()
             work = Work(
-                settings, shards, context.log, watch=watch or Watch(), is_forced=config.force
+                settings,
+                shards,
+                context.log,
+                watch=watch or Watch(),
+                is_forced=config.force,
+                cluster=cluster,
             )
             yield from ensure(context, stage, work, force=config.force)
 

@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from curator_assets.engine.chosen import chosen_shards
+from curator_assets.engine.cluster.ray_cluster import opened_cluster
 from curator_assets.engine.dagster.assets import EnsureConfig
 from curator_assets.engine.dagster.events import failure, paragraph_first
 from curator_assets.engine.dagster.group_events import reporter_of
@@ -96,6 +97,7 @@ def refresh_job(
             paragraph_first(context.log),
             hold_lease(store, context.run_id, context.log),
             store.pictured(),
+            opened_cluster(graph, settings, context.log) as cluster,
         ):
             hold_connections(context.instance)
             _remove_leftovers(store, context.log)
@@ -125,6 +127,7 @@ def refresh_job(
                 absent=intake.absent.keys(),
                 watch=watch,
                 is_forced=config.force,
+                cluster=cluster,
             )
             if warning := unread_warning(intake, graph, work):
                 context.log.warning(warning)

@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +23,6 @@ from curator_assets.engine.stage import Made
 from curator_assets.engine.work import Work
 from curator_assets.engine.workers.in_flight import InFlight
 from curator_assets.engine.workers.task import Supervision, Task, Tells
-from curator_assets.storage.lease import Held
 
 _F_SETSIG = 10  # of Linux; `fcntl` has no name for it
 _FIRST_TO_GO = "500"
@@ -95,15 +94,17 @@ class _Teller(logging.Handler):
         """Run a task and tell what it gives."""
         try:
             work = task.work(logging.getLogger(f"{_LOGGER}.worker"))
-            held = work.store.guarded(Held(work.store, *task.held)) if task.held else nullcontext()
             watch = partial(self._in_flight.hold, work.settings.workers.max_seconds_per_image)
             supervision = Supervision(task.blamed, task.suspects, watch, in_worker=True)
-            with held, closing(task.run(work, self._partitions(), supervision)) as items:
+            with (
+                task.sent.guarded(work),
+                closing(task.run(work, self._partitions(), supervision)) as items,
+            ):
                 for item in given(items, work):
                     self.tell(Tells.ITEM, item)
         except Exception as error:  # raised where the task was given
             error.add_note("".join(traceback.format_exception(error)))
-            self.tell(Tells.RAISED, _portable(error))
+            self.tell(Tells.RAISED, portable(error))
         else:
             self.tell(Tells.DONE)
         _let_go_of_device_memory()
@@ -123,8 +124,8 @@ def given(items: Iterator[Any], work: Work) -> Iterator[Any]:
         yield with_files(item, item.files or (), work) if isinstance(item, Made) else item
 
 
-def _portable(error: Exception) -> Exception:
-    """The error, or one that says the same and can be sent."""
+def portable(error: Exception) -> Exception:
+    """The error, or one that says the same and can be sent to another process."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # whatever a library puts into its errors

@@ -10,17 +10,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
-from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
-import psutil
 from fsspec.implementations.memory import MemoryFileSystem
 
+from curator_assets.engine.allotment import memory_bytes
 from curator_assets.engine.partitioning import Partition
 from curator_assets.engine.stage import Advanced, Failed, Finished
 from curator_assets.engine.work import Work
@@ -57,7 +56,7 @@ def runs_here(work: Work) -> bool:
 
 
 def supervised(
-    run: Run, trial: Run, work: Work, partitions: Sequence[Partition], devices: Sequence[str]
+    run: Run, trial: Run, work: Work, partitions: Iterable[Partition], devices: Sequence[str]
 ) -> Iterator[Any]:
     """What a function gives that runs in a worker on each device; each takes what is left.
 
@@ -65,7 +64,7 @@ def supervised(
         run: makes partitions; what it makes comes out as `Finished`.
         trial: touches the suspects that lie in some partitions, as `run` would; gives nothing.
         work: its settings and storage are taken along; its log is told what workers tell.
-        partitions: to be made.
+        partitions: to be made; of an iterator each is taken once a worker wants it.
         devices: torch devices.
 
     Raises:
@@ -78,7 +77,7 @@ def supervised(
         work.once(runs_here, partial(work.log.warning, warning))
         yield from given(run(work, iter(partitions), Supervision()), work)
         return
-    todo, max_bytes, stopped = deque(partitions), _max_bytes(work, len(devices)), Event()
+    todo, max_bytes, stopped = _Todo(partitions), _max_bytes(work, len(devices)), Event()
     streams = [
         _Supervisor(run, trial, work, todo, device, max_bytes, stopped).outcomes()
         for device in devices
@@ -94,6 +93,31 @@ def supervised(
             stopped.set()
 
 
+class _Todo:
+    """Partitions that nobody is at; for the threads of several workers."""
+
+    def __init__(self, partitions: Iterable[Partition]) -> None:
+        is_all_known = isinstance(partitions, Sequence)
+        self._known = deque[Partition](partitions if is_all_known else ())
+        self._coming = iter(() if is_all_known else partitions)
+        self._asking = Lock()
+
+    def __iter__(self) -> Iterator[Partition]:
+        """Those that are known by now."""
+        return iter(list(self._known))
+
+    def next(self) -> Partition | None:
+        """One to begin; None if there is none, and none will come."""
+        with suppress(IndexError):
+            return self._known.popleft()
+        with self._asking:
+            return next(self._coming, None)
+
+    def put_back(self, partitions: Iterable[Partition]) -> None:
+        """Have some begun anew, and first."""
+        self._known.extendleft(reversed(list(partitions)))
+
+
 class _StoppedError(Exception):
     """Nobody wants what comes any more."""
 
@@ -106,7 +130,7 @@ class _Supervisor:
         run: Run,
         trial: Run,
         work: Work,
-        todo: deque[Partition],
+        todo: _Todo,
         device: str,
         max_bytes: float,
         stopped: Event,
@@ -142,7 +166,7 @@ class _Supervisor:
                 elif n_in_vain == MAX_DEATHS_IN_VAIN:
                     n_in_vain = 0
                     yield self._given_up(death)
-                self._todo.extendleft(reversed(self._begun))
+                self._todo.put_back(self._begun)
                 self._begun.clear()
 
     def _task(self, run: Run, suspects: Sequence[str] | None = None) -> Task:
@@ -162,11 +186,9 @@ class _Supervisor:
                 worker.close()
 
     def _next(self) -> Partition | None:
-        try:
-            partition = self._todo.popleft()
-        except IndexError:
-            return None
-        self._begun[partition] = (0, 0)
+        partition = self._todo.next()
+        if partition is not None:
+            self._begun[partition] = (0, 0)
         return partition
 
     def _look(self) -> None:
@@ -242,7 +264,4 @@ def _max_bytes(work: Work, n_devices: int) -> float:
     setting = work.settings.workers.max_memory_gib
     if setting != "auto":
         return setting * 2**30
-    total = psutil.virtual_memory().total
-    with suppress(OSError, ValueError):  # ValueError: `max`, no limit
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return _SHARE_OF_MEMORY * total / n_devices
+    return _SHARE_OF_MEMORY * memory_bytes() / n_devices

@@ -10,9 +10,9 @@ from enum import Enum, auto
 from typing import Any
 
 from curator_assets.engine.partitioning import Partition
+from curator_assets.engine.sent_work import SentWork
 from curator_assets.engine.work import Work
 from curator_assets.kernels.watching import ImageWatch
-from curator_assets.settings import Settings
 
 
 def _nobody_watches(names: Sequence[str]) -> AbstractContextManager[None]:
@@ -55,22 +55,16 @@ class Task:
 
     Attributes:
         run: the function.
-        settings: in force, as plain values.
-        shards: the known ones, in order of arrival.
+        sent: what it works with.
         device: to work on.
-        is_forced: nothing that is stored is looked at.
-        held: token and run of the lease, if it is held.
         hashes: of files of weights that were read before.
         blamed: content hash -> why the image is not to be touched.
         suspects: the content hashes of the only images that are to be touched; None for all.
     """
 
     run: Run
-    settings: dict[str, Any]
-    shards: tuple[str, ...]
+    sent: SentWork
     device: str
-    is_forced: bool
-    held: tuple[int, str] | None
     hashes: dict[str, Any]
     blamed: Mapping[str, str]
     suspects: frozenset[str] | None
@@ -84,14 +78,10 @@ class Task:
         suspects: frozenset[str] | None = None,
     ) -> Task:
         """A call for some work, on a device."""
-        guard = work.store.guard
         return cls(
             run=run,
-            settings=work.settings.model_dump(),
-            shards=work.shards,
+            sent=SentWork.of(work),
             device=device,
-            is_forced=work.is_forced,
-            held=(guard.token, guard.run) if guard else None,
             hashes=work.weights.hashes.known,
             blamed=dict(work.blamed),
             suspects=suspects,
@@ -99,8 +89,7 @@ class Task:
 
     def work(self, log: logging.Logger) -> Work:
         """The work, in the worker."""
-        settings = Settings.model_validate(self.settings)
-        work = Work(settings, self.shards, log, device=self.device, is_forced=self.is_forced)
+        work = self.sent.work(log, self.device)
         work.weights.hashes.remember(self.hashes)
         return work
 

@@ -120,7 +120,7 @@ def forecast(
             cells_grow=_cells_grow(plans, work),
             compared=search.compared if search else Range.of(1),
         ),
-        machine=machine(work.encoder.device_type()),
+        machine=machine(work.encoder.device_type(), work.settings.cluster.ray),
     )
 
 

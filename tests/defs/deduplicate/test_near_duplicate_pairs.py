@@ -19,6 +19,7 @@ from curator_assets.storage.tables import schemas
 from curator_assets.storage.tables.parquet import read_table, write_table
 
 WIDTH, GROUPS = 200, ("0000", "0001", "0002")
+NONE_NEW = np.zeros(0, np.int64)
 TABLES = layout.pairs, layout.dense_members, layout.searched
 
 
@@ -271,12 +272,12 @@ def test_recall_in_force_is_of_these_pairs_and_changes_with_what_was_asked(proje
         return found and found["n_queries"]
 
     project.duplicates = {"recall_queries": 30}
-    assert len(list(near_duplicate_pairs._observe(project.work()))) == 1
+    assert len(list(near_duplicate_pairs._observe(project.work(), ()))) == 1
     first = n_queries()
     assert 0 < first <= 30
     project.duplicates = {"recall_queries": 50}
     assert n_queries() == first  # it was measured all the same
-    assert len(list(near_duplicate_pairs._observe(project.work()))) == 1
+    assert len(list(near_duplicate_pairs._observe(project.work(), ()))) == 1
     assert first < n_queries() <= 50
     project.duplicates = {"recall_queries": 50, "max_eps": 0.0501}
     assert n_queries() is None  # whether or not there are pairs in between
@@ -290,7 +291,7 @@ def test_recall_sees_pairs_that_are_gone(project):
     for group in GROUPS:
         name = layout.pairs(group)
         write_table(work.store, name, read_table(work.store, name).slice(0, 0), schemas.PAIRS)
-    found, _ = measured_recall.measured_recall(near_duplicate_pairs._search(work), GROUPS)
+    found, _ = measured_recall.measured_recall(near_duplicate_pairs._search(work), GROUPS, NONE_NEW)
     assert found.n_true > 100
     assert found.n_found == 0
 
@@ -298,10 +299,10 @@ def test_recall_sees_pairs_that_are_gone(project):
 def test_a_sample_of_shards_stands_for_all_of_many_images(project, monkeypatch):
     project.duplicates = {"recall_queries": 300}
     search = near_duplicate_pairs._search(project.work())
-    whole, told = measured_recall.measured_recall(search, GROUPS)
+    whole, told = measured_recall.measured_recall(search, GROUPS, NONE_NEW)
     assert told == {"n_new_queries": 0, "n_others": 500}
     monkeypatch.setattr(measured_recall, "MAX_OTHERS", 100)
-    part, told = measured_recall.measured_recall(search, GROUPS)
+    part, told = measured_recall.measured_recall(search, GROUPS, NONE_NEW)
     assert told["n_others"] in (200, 300)
     assert 0 < part.n_true < whole.n_true
     assert part.recall == whole.recall == 1
