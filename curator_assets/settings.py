@@ -114,7 +114,7 @@ class RayClusterSettings(_Section):
     ray: str | None = Field(
         None,
         description="auto: the Ray cluster that this machine is in; local: this machine alone; or "
-        "a cluster's address; none: everything is made in one process and its workers",
+        "the address of a cluster that it is in; null: all is done in one process and its workers",
     )
     worker_gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto", description="GPUs of a worker, or a share of one; auto: 1 to embed on CUDA, else 0"
@@ -124,6 +124,15 @@ class RayClusterSettings(_Section):
         description="CPU cores of a worker; auto: those of the smallest machine, divided among its "
         "GPUs where a worker has one",
     )
+
+    @model_validator(mode="after")
+    def _gpus_are_whole(self) -> Self:
+        gpus = self.worker_gpus
+        if gpus != "auto" and gpus > 1 and gpus != int(gpus):
+            raise ValueError(
+                f"worker_gpus {gpus:g}: expected a share of one GPU, or a whole number"
+            )
+        return self
 
 
 class HeadSettings(_Section):
@@ -314,8 +323,9 @@ class Settings(_Section):
 
     @property
     def device_here(self) -> str:
-        """What this machine computes on: with a cluster it may lack what `model.device` names."""
-        return "auto" if self.cluster.ray else self.model.device
+        """What this machine computes on; the driver of a cluster may have no GPU of its own."""
+        has_cluster, device = self.cluster.ray is not None, self.model.device
+        return "auto" if has_cluster and device == "cuda" else device
 
     @property
     def columns(self) -> tuple[str, ...]:

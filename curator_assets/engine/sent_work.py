@@ -17,7 +17,7 @@ class SentWork:
     """What `Work` is made of, where it is done for another process.
 
     Attributes:
-        settings: in force there, as plain values.
+        settings: in force there, as plain values; without a cluster, for what is sent stays there.
         shards: the known ones, in order of arrival.
         n_bytes: shard -> size of its tar, as far as it was listed.
         absent: shards whose tars can't be read now.

@@ -184,6 +184,10 @@ class Work:
     def remember(self) -> None:
         """Keep what spares the next one time: what weights hash to, and the ledger in bulk."""
         self.weights.remember()
+        self.write_snapshots()
+
+    def write_snapshots(self) -> None:
+        """Spare whoever reads the ledger next to open many entries."""
         try:
             self.ledger.write_snapshots()
         except OSError as error:  # it costs time only

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -171,7 +171,8 @@ def look_at_model(seen: Seen) -> Iterator[Finding]:
     """
     require_installed("faiss", "faiss-gpu")
     model = seen.settings.model
-    _, loaded = Encoder.of(seen.settings).load("float32", "plain")
+    encoder = replace(Encoder.of(seen.settings), device=seen.settings.device_here)
+    _, loaded = encoder.load("float32", "plain")
     seen.embedding_dim = loaded.embedding_dim
     yield Finding(
         f"{model.name} / {model.pretrained} on {loaded.device}: embeddings of width "

@@ -132,19 +132,21 @@ class _Running:
 
         from curator_assets.engine.workers.process import portable
 
-        log = logging.getLogger(f"{_LOGGER}.actor")
-        handler, error = _Teller(self._tell), None
+        log = logging.getLogger(_LOGGER)  # also what modules log of storage that is away
+        handler, error = _LinesToDriver(self._tell), None
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
         try:
-            work = self._sent.work(log)
+            work = self._sent.work(logging.getLogger(f"{_LOGGER}.actor"))
             with self._sent.guarded(work), closing(work.held):
                 for item in self._job(work, self._partitions()):
                     self._tell(item)
-        except Exception as raised:  # raised where the job was given
+        except BaseException as raised:  # raised where the job was given
             raised.add_note("".join(traceback.format_exception(raised)))
-            error = portable(raised)
+            error = portable(
+                raised if isinstance(raised, Exception) else RuntimeError(repr(raised))
+            )
         finally:
             log.removeHandler(handler)
             with self._changed:
@@ -152,7 +154,7 @@ class _Running:
                 self._changed.notify_all()
 
 
-class _Teller(logging.Handler):
+class _LinesToDriver(logging.Handler):
     """Tells the driver what is logged."""
 
     def __init__(self, tell: Any) -> None:

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from curator_assets.engine.cluster.actor import Actor, Told
-from curator_assets.engine.cluster.machine_state import MachineState, require_same
+from curator_assets.engine.cluster.machine_state import (
+    MachineState,
+    OtherMachineError,
+    require_same,
+)
 from curator_assets.engine.cluster.places import (
     WorkerSize,
     machines_of,
@@ -29,7 +33,8 @@ SECONDS_BETWEEN_COUNTS = 2.0
 PATIENCE_SECONDS = 300.0
 """So long a cluster in which no worker is may go on without one."""
 
-_MAX_FAILED_JOINS = 3
+MAX_IN_VAIN = 3
+"""So many workers in a row may be lost before they have joined, if nobody else has."""
 
 
 class NoWorkerError(UserError):
@@ -38,7 +43,7 @@ class NoWorkerError(UserError):
 
 @dataclass(frozen=True)
 class Lost:
-    """What becomes of a member that is no more.
+    """A member is no more.
 
     Attributes:
         why: in words.
@@ -71,8 +76,11 @@ class Crew:
     Args:
         size: what each of them is given.
         here: the state of the driver's machine, which theirs has to match.
-        sent: by which they tell their state.
+        sent: by which they tell their state; no more of it than that needs.
         log: told who joins and who is lost.
+
+    Attributes:
+        n_places: members that the machines hold, as they were counted last.
     """
 
     def __init__(
@@ -81,8 +89,8 @@ class Crew:
         self._size, self._here, self._sent, self._log = size, here, sent, log
         self._members, self._idle = list[Member](), list[Member]()
         self._calls = dict[Any, tuple[Member, str]]()
-        self._next_count, self._n_failed_joins = 0.0, 0
-        self._last_seen, self._is_waiting_told = time.monotonic(), False
+        self.n_places, self._next_count, self._n_in_vain = 0, 0.0, 0
+        self._alone_since: float | None = None
 
     @property
     def joined(self) -> list[Member]:
@@ -102,21 +110,30 @@ class Crew:
         import ray
 
         machines = machines_of(ray.nodes())
-        n_places = sum(self._size.n_on(machine) for machine in machines)
+        names = {machine.name for machine in machines}
+        for member in [member for member in self._idle if member.machine not in names]:
+            self.end(member)
+        n_places = self.n_places = sum(self._size.n_on(machine) for machine in machines)
         for _ in range(min(n_wanted, n_places) - len(self._members)):
             self._ask_for_one(memory_fraction(self._size, machines))
+        self._require_company(now, len(machines), n_places)
+
+    def _require_company(self, now: float, n_machines: int, n_places: int) -> None:
+        """Return if somebody has joined, or was there not too long ago."""
         if self.joined:
-            self._last_seen, self._is_waiting_told = now, False
-        elif now - self._last_seen > PATIENCE_SECONDS:
+            self._alone_since = None
+            return
+        if self._alone_since is None:
+            self._alone_since = now
+            self._log.info("waiting for workers of the cluster")
+        elif now - self._alone_since > PATIENCE_SECONDS:
+            self._alone_since = None
             raise NoWorkerError(
                 f"for {PATIENCE_SECONDS:.0f} s the Ray cluster had no place for a worker of "
-                f"{self._size}: {counted(len(machines), 'machine')} with "
+                f"{self._size}: {counted(n_machines, 'machine')} with "
                 f"{counted(n_places, 'place')} in all, held by others; wait for them, or ask for "
                 "less with cluster.worker_cpus and cluster.worker_gpus"
             )
-        elif now - self._last_seen > PATIENCE_SECONDS / 10 and not self._is_waiting_told:
-            self._log.warning("no worker has begun yet: the places of the cluster may be taken")
-            self._is_waiting_told = True
 
     def _ask_for_one(self, fraction: float) -> None:
         import ray
@@ -156,7 +173,8 @@ class Crew:
 
         Raises:
             OtherMachineError: one that wants to join would make something else.
-            NoWorkerError: several in a row could not even begin.
+            NoWorkerError: several in a row could not even begin, and none is left.
+            Exception: whatever an actor raised.
         """
         import ray
         from ray.exceptions import RayError, RayTaskError
@@ -170,33 +188,41 @@ class Crew:
             try:
                 told = ray.get(call)
             except RayTaskError as error:  # raised by what the actor runs
-                raise error.as_instanceof_cause() from None
+                self.end(member)
+                if what != "state":
+                    raise error.cause from None
+                self._in_vain(f"{type(error.cause).__name__}: {error.cause}")
             except RayError as error:
-                self._members.remove(member)
-                ray.kill(member.actor)
+                self.end(member)
                 if what == "state":
-                    self._not_joined(error)
-                else:
-                    yield member, Lost(_in_short(error))
-                continue
-            if what == "state":
-                self._join(member, told)
+                    self._in_vain(_in_short(error))
+                    continue
+                yield member, Lost(_in_short(error))
             else:
+                if what == "state":
+                    self._join(member, told)
+                    continue
                 yield member, told if what == "exchange" else Begun()
 
     def _join(self, member: Member, state: MachineState) -> None:
-        require_same(self._here, state)
-        member.machine, self._n_failed_joins = state.machine, 0
+        try:
+            require_same(self._here, state)
+        except OtherMachineError:
+            self.end(member)
+            raise
+        member.machine, self._n_in_vain = state.machine, 0
         self._idle.append(member)
         self._log.info("%s", self.where())
 
-    def _not_joined(self, error: Exception) -> None:
-        self._n_failed_joins += 1
-        why = _in_short(error)
+    def _in_vain(self, why: str) -> None:
+        """Take note of a worker that was lost before it had joined."""
+        self._n_in_vain += 1
         self._log.warning("a worker of the cluster could not begin: %s", why)
-        if self._n_failed_joins == _MAX_FAILED_JOINS:
+        if self._n_in_vain >= MAX_IN_VAIN and not self.joined:
+            self._n_in_vain = 0
             raise NoWorkerError(
-                f"workers of the Ray cluster can't begin, {_MAX_FAILED_JOINS} in a row: {why}"
+                f"workers of the Ray cluster can't begin, {MAX_IN_VAIN} in a row and none is left: "
+                f"{why}"
             )
 
     def where(self) -> str:
@@ -210,13 +236,13 @@ class Crew:
 
         ray.kill(member.actor)
         self._calls = {call: at for call, at in self._calls.items() if at[0] is not member}
-        self._members.remove(member)
+        self._members = [one for one in self._members if one is not member]
+        self._idle = [one for one in self._idle if one is not member]
 
     def close(self) -> None:
         """Do without all of them."""
-        for member in list(self._members):
+        for member in self._members:
             self.end(member)
-        self._idle.clear()
 
 
 def _in_short(error: Exception) -> str:

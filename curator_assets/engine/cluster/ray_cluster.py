@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -86,7 +89,7 @@ class RayCluster:
     def made(self, stage: Stage, work: Work, partitions: Sequence[Partition]) -> Iterator[Any]:
         """What becomes of partitions of a stage."""
         if stage.by is Partitioning.CELL_GROUP:  # or each worker would open the entry of each shard
-            work.ledger.write_snapshots()
+            work.write_snapshots()
         return self.spread(partial(_finished, graph=self._graph, name=stage.name), work, partitions)
 
     def where(self) -> str:
@@ -133,7 +136,8 @@ class RayCluster:
         machines = machines_of(ray.nodes())
         size = worker_size(self._settings, machines, embeds_on_gpu=self._embeds_on_gpu)
         self._log.info("each worker of the cluster has %s", size)
-        return Crew(size, state_of(work, sent.held), sent, self._log)
+        brief = replace(sent, shards=(), n_bytes={}, absent=frozenset())
+        return Crew(size, state_of(work, sent.held), brief, self._log)
 
     def _connect(self) -> None:
         """Reach the cluster, or start one of this machine.
@@ -156,16 +160,25 @@ class RayCluster:
                 "include_dashboard": False,
                 "_node_ip_address": _LOOPBACK,
             }
+        if (address or "").startswith("ray://"):
+            raise ClusterError(
+                f"cluster.ray is {address!r}, the address of Ray's client; expected auto or the "
+                "`address:port` of the head, on a machine of the cluster"
+            )
+        at_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             context = ray.init(
                 address=address, log_to_driver=False, logging_level=logging.ERROR, **local
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(
-                f"the Ray cluster {address!r} can't be reached ({_first_line(error)}): start one "
+                f"the Ray cluster {address!r} can't be reached ({error}): start one "
                 "with `ray start --head` on its first machine and `ray start --address=...` on the "
                 "others, or correct cluster.ray: auto, local, or the address of its head"
             ) from error
+        finally:  # Ray would exit at once, instead of who runs this
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, at_sigterm)
         self._is_ours = True
         dashboard = f", dashboard http://{context.dashboard_url}" if context.dashboard_url else ""
         self._log.info("Ray cluster %s%s", context.address_info["gcs_address"], dashboard)
@@ -176,7 +189,3 @@ def _finished(
 ) -> Iterator[Any]:
     """On a machine of the cluster: what becomes of partitions of a stage."""
     return finished(graph.stage(name), partitions, work)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

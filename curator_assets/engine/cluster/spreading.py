@@ -44,8 +44,8 @@ class Spreading:
 
     Args:
         crew: of actors.
-        job: the `Job`, and `sent` the `SentWork` for it, in Ray's store.
-        sent: likewise.
+        job: a reference to the `Job` in Ray's store.
+        sent: a reference to the `SentWork` that it is done with.
         work: whose lease is looked after, and whose log is told.
         partitions: to be handed out; `ALL` alone is for one member, until its job is over.
     """
@@ -56,7 +56,7 @@ class Spreading:
         self._crew, self._job, self._sent, self._work = crew, job, sent, work
         self._todo, self._tries = deque(partitions), Counter[Partition]()
         self._at_work = dict[Member, _InHand]()
-        self._n_in_vain, self._next_guard = 0, 0.0
+        self._n_lost_in_a_row, self._next_guard = 0, 0.0
 
     def outcomes(self) -> Generator[Any, None, None]:
         """What the job gives, as it comes, and `Nothing`; the outcome of each partition once.
@@ -89,28 +89,35 @@ class Spreading:
         for member in self._crew.idle()[: len(self._todo)]:
             self._crew.begin(member, self._job, self._sent)
             self._at_work[member] = _InHand()
+            if self._todo[0] == ALL:
+                self._at_work[member].partitions[self._todo.popleft()] = 0, 0
         if time.monotonic() >= self._next_guard:
             self._work.store.require_guard()
             self._next_guard = time.monotonic() + SECONDS_BETWEEN_GUARDS
 
     def _hand_out(self, member: Member, *, is_hungry: bool, n_waiting: int) -> None:
         """Give a member the next partition if it needs one, or one to have at hand."""
-        hand, todo = self._at_work[member], self._todo
-        may_wait = len(todo) > len(self._at_work)  # or another would idle while it waits
+        hand = self._at_work[member]
+        may_wait = len(self._todo) > len(self._at_work)  # or others would idle while it waits
         given = list[Partition]()
-        if not todo:
-            hand.is_ending |= is_hungry
-        elif self._tries[todo[0]] == MAX_TRIES - 1:  # alone, for it may be what workers die of
-            hand.is_ending |= is_hungry or not hand.partitions
-            given += [] if hand.partitions else [todo.popleft()]
-        elif not hand.is_ending and (is_hungry or (may_wait and not n_waiting)):
-            given.append(todo.popleft())
+        if hand.is_ending:
+            may_wait = False
+        elif not self._todo:
+            hand.is_ending = is_hungry
+        elif self._tries[self._todo[0]] == MAX_TRIES - 1:  # alone: it may be what workers die of
+            may_wait = False
+            if not hand.partitions:
+                given = [self._todo.popleft()]
+            hand.is_ending = is_hungry or bool(given)
+        elif is_hungry or (may_wait and not n_waiting):
+            given = [self._todo.popleft()]
         hand.partitions |= dict.fromkeys(given, (0, 0))
-        wants_ahead = may_wait and not hand.is_ending
-        self._crew.exchange(member, given, is_last=hand.is_ending, wants_ahead=wants_ahead)
+        self._crew.exchange(member, given, is_last=hand.is_ending, wants_ahead=may_wait)
 
     def _take_in(self, member: Member, told: Told) -> Iterator[Any]:
         hand = self._at_work[member]
+        if told.items:
+            self._n_lost_in_a_row = 0
         for item in told.items:
             if isinstance(item, Line):
                 self._work.log.log(item.level, "%s", item.text)
@@ -130,7 +137,6 @@ class Spreading:
 
     def _lost(self, member: Member, lost: Lost) -> Iterator[Any]:
         hand = self._at_work.pop(member)
-        self._n_in_vain = 0 if hand.partitions else self._n_in_vain + 1
         self._work.log.warning(
             "a worker on machine %s of the cluster is lost (%s): %s in its hands; left: %s",
             member.machine,
@@ -138,10 +144,11 @@ class Spreading:
             counted(len(hand.partitions), "partition"),
             self._crew.where(),
         )
-        if self._n_in_vain == MAX_TRIES:
+        self._n_lost_in_a_row += 1
+        if self._n_lost_in_a_row > MAX_TRIES * (1 + self._crew.n_places):
             raise NoWorkerError(
-                f"{MAX_TRIES} workers of the cluster were lost one after the other, as soon as "
-                f"they began, the last: {lost.why}"
+                f"{self._n_lost_in_a_row} workers of the cluster were lost in a row, and none of "
+                f"them got anything done, the last: {lost.why}"
             )
         for partition, (n_rows, n_bytes) in hand.partitions.items():
             if n_rows:
@@ -163,4 +170,4 @@ def _count(hand: _InHand, item: Any) -> None:
         n_rows, n_bytes = hand.partitions[item.partition]
         hand.partitions[item.partition] = n_rows + item.n_rows, n_bytes + item.n_bytes
     elif isinstance(item, Finished | Failed):
-        del hand.partitions[item.partition]
+        hand.partitions.pop(item.partition, None)
