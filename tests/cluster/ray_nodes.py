@@ -47,7 +47,6 @@ class RayNode:
             "HOME": str(self._folder / "home"),
             "TMPDIR": str(self._folder / "tmp"),
             "XDG_CACHE_HOME": str(self._folder / "cache"),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             _MARK: str(self._folder),
         }
         where = [f"--address={head}"]
@@ -149,9 +148,14 @@ class RayMachines:
         """Of the cluster."""
         return f"{self._head.ip}:{self._port}"
 
-    def join(self, n_cpus: int = 1) -> RayNode:
-        """One machine more; it takes part some seconds later."""
-        node = self._node(n_cpus, self.address)
+    def join(self, n_cpus: int = 1, path: Path | None = None) -> RayNode:
+        """One machine more; it takes part some seconds later.
+
+        Args:
+            n_cpus: that it offers.
+            path: where its Python looks for packages first.
+        """
+        node = self._node(n_cpus, self.address, path)
         self.nodes.append(node)
         return node
 
@@ -164,10 +168,12 @@ class RayMachines:
         """The processes of the actors on all of them."""
         return [process for node in self.nodes for process in node.actors()]
 
-    def _node(self, n_cpus: int, head: str | None) -> RayNode:
+    def _node(self, n_cpus: int, head: str | None, path: Path | None = None) -> RayNode:
         self._n_started += 1
         ip = f"127.0.0.{self._n_started}"
-        return RayNode(ip, n_cpus, head, self._port, self.environment)
+        paths = [str(path)] * bool(path) + list(filter(None, sys.path))
+        environment = self.environment | {"PYTHONPATH": os.pathsep.join(paths)}
+        return RayNode(ip, n_cpus, head, self._port, environment)
 
     def close(self) -> None:
         """End all of them."""

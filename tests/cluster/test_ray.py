@@ -3,6 +3,8 @@
 A first machine and others, which share nothing but an object server, in a network of their own.
 """
 
+import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ import dagster as dg
 import pytest
 import spread_jobs
 import traps
-from cluster.host import Host, kill
+from cluster.host import Host
 from cluster.places import BUCKET, Place, Undisturbed, assert_made, filled
 from cluster.ray_nodes import RayMachines, ray_machines
 from object_server import ObjectServer, object_server, weed
@@ -24,6 +26,7 @@ from storage_proxy import StorageProxy, storage_proxy
 from storage_requests import INTERNAL, Request
 from tar_files import write_members
 
+import curator_assets
 from curator_assets.defs.embed import arithmetic, image_embeddings
 from curator_assets.defs.embed.image_embeddings import IMAGE_EMBEDDINGS
 from curator_assets.defs.output.deduplicated_shards import DEDUPLICATED_SHARDS
@@ -160,20 +163,42 @@ def test_whoever_is_lost_costs_what_was_in_flight(
     assert set(times_made(driver).values()) == {1}
 
 
-def test_a_driver_that_is_killed_ends_its_actors_and_goes_on(
-    place, machines, proxy, undisturbed, tmp_path
+@pytest.mark.parametrize(
+    ("how", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_a_driver_that_is_ended_ends_its_actors_and_goes_on(
+    place, machines, proxy, undisturbed, tmp_path, how, status
 ):
+    """SIGINT is what Dagster sends to a run that is terminated, and Ctrl-C."""
     two_workers(machines)
     driver = Driver(tmp_path / "host", place, machines)
-    with (
-        driver.running(*driver.refresh) as process,
-        proxy.failing(INTERNAL, at_put(f"{place.name}/curated/scores/", lambda: kill(process))),
-    ):
-        assert driver.ended(process).status == -9
+    with driver.running(*driver.refresh) as process:
+        at_scores = at_put(f"{place.name}/curated/scores/", lambda: process.send_signal(how))
+        with proxy.failing(INTERNAL, at_scores):
+            ended = driver.ended(process)
+    assert ended.status == status, ended.told
     wait_until(lambda: not machines.actors())
     assert_made(driver.run(*driver.refresh))
     place.assert_whole(undisturbed, is_how_it_came_about)
     assert max(times_made(driver).values()) == 1
+
+
+def test_a_machine_that_would_make_something_else_is_refused(place, machines, tmp_path):
+    """Not even by a version: its code is another."""
+    shutil.copytree(Path(curator_assets.__file__).parent, tmp_path / "other/curator_assets")
+    with (tmp_path / "other/curator_assets/demo/samples.py").open("a") as file:
+        file.write("# changed\n")
+    for node in list(machines.nodes):
+        machines.lose(node)
+    other = machines.join(path=tmp_path / "other")
+    other.wait_until_up()
+    driver = Driver(tmp_path / "host", place, machines)
+    ended = driver.run(*driver.refresh)
+    assert ended.status == 2, ended.told
+    assert f"machine {other.ip} of the Ray cluster differs from this one: code" in ended.told
+    assert "Traceback" not in ended.told
+    assert not any(name.startswith("embeddings/") for name in place.names())
+    machines.lose(other)
 
 
 @pytest.fixture
