@@ -6,8 +6,8 @@
 Vectors as `near_duplicates.py` draws them are embedded without images, assigned, and searched here;
 then all cell groups are searched again from scratch by the workers of a Ray cluster of this
 machine. The files have to be the same, byte for byte. A worker's memory is read from outside, ten
-times a second: what no file stands behind, above what it took before its first group. Its bound is
-`duplicates.search_memory_gib`, pairs not counted.
+times a second: what no file stands behind, above what it took with all libraries loaded. Its bound
+is `duplicates.search_memory_gib`, pairs not counted.
 
 Listen to nobody else: `unshare -n` gives it a network of its own, of which `lo` has to be up.
 """
@@ -19,6 +19,7 @@ import logging
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,11 +34,11 @@ from curator_assets.defs.deduplicate.near_duplicate_pairs import NEAR_DUPLICATE_
 from curator_assets.defs.stages import GRAPH
 from curator_assets.engine.cluster.ray_cluster import opened_cluster
 from curator_assets.engine.making import make
-from curator_assets.engine.stage import Failed, Stage
+from curator_assets.engine.stage import Failed, Finished, Made, Stage
 from curator_assets.engine.work import Work
 from curator_assets.settings import RayClusterSettings
 
-WIDTH, SHARD_ROWS, MAX_EPS = 768, 8192, 0.05
+WIDTH, SHARD_ROWS, MAX_EPS, N_WORKERS = 768, 8192, 0.05, 2
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -105,18 +106,33 @@ def search_over_ray(folder: Path, shards: list[str], memory_gib: float) -> None:
     peaks, bases, ended = dict[int, int](), dict[int, int](), threading.Event()
     watching = threading.Thread(target=watch, args=(bases, peaks, ended))
     with opened_cluster(GRAPH, settings, work.log) as cluster:
+        assert cluster is not None
         work = replace(work, settings=settings, cluster=cluster, is_forced=True)
+        while not cluster.where().startswith(f"{N_WORKERS} workers"):
+            list(cluster.spread(load, work, [str(i) for i in range(4 * N_WORKERS)]))
         watching.start()
+        time.sleep(10 * SECONDS_BETWEEN_LOOKS)
         took = made(NEAR_DUPLICATE_PAIRS, work)
     ended.set()
     watching.join()
     above = [(peaks[pid] - bases[pid]) / 2**30 for pid in peaks]
     shown = ", ".join(f"{gib:.2f}" for gib in above)
     print(
-        f"over Ray, its start included: {took:.1f} s; GiB of workers above their start: {shown} "
+        f"over Ray: {took:.1f} s; GiB of workers above what they took before: {shown} "
         f"(bound {memory_gib:g}, pairs not counted)",
         flush=True,
     )
+
+
+def load(_: Work, partitions: Iterator[str]) -> Iterator[Finished]:
+    """A job that does nothing, with the libraries of a search."""
+    import faiss  # noqa: F401
+
+    from curator_assets.kernels import join, pairs  # noqa: F401
+
+    for partition in partitions:
+        time.sleep(0.2)
+        yield Finished(Made(partition, {}, files=()), {})
 
 
 def watch(bases: dict[int, int], peaks: dict[int, int], ended: threading.Event) -> None:
