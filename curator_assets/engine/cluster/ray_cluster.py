@@ -15,7 +15,12 @@ from typing import Any
 from curator_assets.engine.allotment import n_cores
 from curator_assets.engine.cluster.crew import Crew
 from curator_assets.engine.cluster.machine_state import state_of
-from curator_assets.engine.cluster.places import machines_of, worker_size
+from curator_assets.engine.cluster.places import (
+    Machine,
+    WorkerSize,
+    machines_of,
+    worker_size,
+)
 from curator_assets.engine.cluster.spreading import Nothing, Spreading
 from curator_assets.engine.encoder import Encoder
 from curator_assets.engine.making import finished
@@ -113,11 +118,7 @@ class RayCluster:
             ClusterError: it can't be reached.
             NoPlaceError: it holds no worker.
         """
-        import ray
-
-        self._connect()
-        machines = machines_of(ray.nodes())
-        size = worker_size(self._settings, machines, embeds_on_gpu=self._embeds_on_gpu)
+        machines, size = self._found()
         n = sum(size.n_on(machine) for machine in machines)
         return f"{counted(len(machines), 'machine')}, {counted(n, 'worker')} of {size}"
 
@@ -130,14 +131,19 @@ class RayCluster:
         return Spreading(self._crew, ray.put(job), ray.put(sent), work, partitions)
 
     def _new_crew(self, work: Work, sent: SentWork) -> Crew:
-        import ray
-
-        self._connect()
-        machines = machines_of(ray.nodes())
-        size = worker_size(self._settings, machines, embeds_on_gpu=self._embeds_on_gpu)
+        _, size = self._found()
         self._log.info("each worker of the cluster has %s", size)
         brief = replace(sent, shards=(), n_bytes={}, absent=frozenset())
         return Crew(size, state_of(work, sent.held), brief, self._log)
+
+    def _found(self) -> tuple[list[Machine], WorkerSize]:
+        """The machines of the cluster, and the size of a worker there."""
+        self._connect()
+        import ray
+
+        machines = machines_of(ray.nodes())
+        size = worker_size(self._settings, machines, embeds_on_gpu=self._embeds_on_gpu)
+        return machines, size
 
     def _connect(self) -> None:
         """Reach the cluster, or start one of this machine.

@@ -11,8 +11,9 @@ from typing import Any
 from curator_assets.engine.cluster.actor import Told
 from curator_assets.engine.cluster.crew import Begun, Crew, Lost, Member, NoWorkerError
 from curator_assets.engine.partitioning import ALL, Partition
-from curator_assets.engine.stage import Advanced, Failed, Finished
+from curator_assets.engine.stage import Failed
 from curator_assets.engine.work import Work
+from curator_assets.engine.workers.in_hand import InHand
 from curator_assets.engine.workers.task import Line
 from curator_assets.number_words import counted
 
@@ -23,15 +24,15 @@ SECONDS_BETWEEN_GUARDS = 5.0
 
 
 @dataclass
-class _InHand:
+class _AtWork:
     """What a member is at.
 
     Attributes:
-        partitions: that it was given and has not finished -> rows and bytes that it told of.
+        partitions: that it was given and has not finished.
         is_ending: it was told that no more will come.
     """
 
-    partitions: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    partitions: InHand = field(default_factory=InHand)
     is_ending: bool = False
 
 
@@ -55,7 +56,7 @@ class Spreading:
     ) -> None:
         self._crew, self._job, self._sent, self._work = crew, job, sent, work
         self._todo, self._tries = deque(partitions), Counter[Partition]()
-        self._at_work = dict[Member, _InHand]()
+        self._at_work = dict[Member, _AtWork]()
         self._n_lost_in_a_row, self._next_guard = 0, 0.0
 
     def outcomes(self) -> Generator[Any, None, None]:
@@ -88,9 +89,9 @@ class Spreading:
         self._crew.grow(len(self._todo) + len(self._at_work))
         for member in self._crew.idle()[: len(self._todo)]:
             self._crew.begin(member, self._job, self._sent)
-            self._at_work[member] = _InHand()
+            self._at_work[member] = _AtWork()
             if self._todo[0] == ALL:
-                self._at_work[member].partitions[self._todo.popleft()] = 0, 0
+                self._at_work[member].partitions.take(self._todo.popleft())
         if time.monotonic() >= self._next_guard:
             self._work.store.require_guard()
             self._next_guard = time.monotonic() + SECONDS_BETWEEN_GUARDS
@@ -111,7 +112,8 @@ class Spreading:
             hand.is_ending = is_hungry or bool(given)
         elif is_hungry or (may_wait and not n_waiting):
             given = [self._todo.popleft()]
-        hand.partitions |= dict.fromkeys(given, (0, 0))
+        for partition in given:
+            hand.partitions.take(partition)
         self._crew.exchange(member, given, is_last=hand.is_ending, wants_ahead=may_wait)
 
     def _take_in(self, member: Member, told: Told) -> Iterator[Any]:
@@ -122,7 +124,7 @@ class Spreading:
             if isinstance(item, Line):
                 self._work.log.log(item.level, "%s", item.text)
                 continue
-            _count(hand, item)
+            hand.partitions.count(item)
             yield item
         if not told.is_over:
             self._hand_out(member, is_hungry=told.is_hungry, n_waiting=told.n_waiting)
@@ -150,9 +152,8 @@ class Spreading:
                 f"{self._n_lost_in_a_row} workers of the cluster were lost in a row, and none of "
                 f"them got anything done, the last: {lost.why}"
             )
-        for partition, (n_rows, n_bytes) in hand.partitions.items():
-            if n_rows:
-                yield Advanced(partition, -n_rows, -n_bytes)
+        yield from hand.partitions.counted_back()
+        for partition in hand.partitions:
             self._tries[partition] += 1
             if self._tries[partition] < MAX_TRIES:
                 is_suspect = self._tries[partition] == MAX_TRIES - 1
@@ -162,12 +163,3 @@ class Spreading:
             if partition == ALL:
                 raise NoWorkerError(told)
             yield Failed(partition, told)
-
-
-def _count(hand: _InHand, item: Any) -> None:
-    """Take note of how far a partition is."""
-    if isinstance(item, Advanced) and item.partition in hand.partitions:
-        n_rows, n_bytes = hand.partitions[item.partition]
-        hand.partitions[item.partition] = n_rows + item.n_rows, n_bytes + item.n_bytes
-    elif isinstance(item, Finished | Failed):
-        hand.partitions.pop(item.partition, None)

@@ -21,9 +21,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from curator_assets.engine.allotment import memory_bytes
 from curator_assets.engine.partitioning import Partition
-from curator_assets.engine.stage import Advanced, Failed, Finished
+from curator_assets.engine.stage import Failed
 from curator_assets.engine.work import Work
 from curator_assets.engine.workers.idle import give_back, take
+from curator_assets.engine.workers.in_hand import InHand
 from curator_assets.engine.workers.process import given
 from curator_assets.engine.workers.task import Line, Run, Supervision, Task
 from curator_assets.engine.workers.worker import DiedError
@@ -138,7 +139,7 @@ class _Supervisor:
         self._run, self._trial = run, trial
         self._work, self._device, self._max_bytes = work, device, max_bytes
         self._todo, self._stopped = todo, stopped
-        self._begun = dict[Partition, tuple[int, int]]()
+        self._begun = InHand()
         self._next_look = 0.0
 
     def outcomes(self) -> Iterator[Any]:
@@ -147,13 +148,13 @@ class _Supervisor:
         while True:
             try:
                 for item in self._in_worker(self._task(self._run), self._next):
-                    if self._count(item):
+                    if self._begun.count(item):
                         n_in_vain = 0
                     yield item
                 return
             except DiedError as death:
                 yield Line(logging.WARNING, f"the process that works on {self._device} {death}")
-                yield from self._counted_back()
+                yield from self._begun.counted_back()
                 likeliest_first = filter(None, death.suspects if death.cause else ())
                 culprit = next(filter(None, map(self._culprit, likeliest_first)), None)
                 n_in_vain = 0 if culprit else n_in_vain + 1
@@ -188,7 +189,7 @@ class _Supervisor:
     def _next(self) -> Partition | None:
         partition = self._todo.next()
         if partition is not None:
-            self._begun[partition] = (0, 0)
+            self._begun.take(partition)
         return partition
 
     def _look(self) -> None:
@@ -197,22 +198,6 @@ class _Supervisor:
         if time.monotonic() >= self._next_look:
             self._work.store.require_guard()
             self._next_look = time.monotonic() + _SECONDS_BETWEEN_GUARDS
-
-    def _count(self, item: Any) -> bool:
-        """Take note of how far partitions are; whether one is through."""
-        if isinstance(item, Advanced) and item.partition in self._begun:
-            n_rows, n_bytes = self._begun[item.partition]
-            self._begun[item.partition] = n_rows + item.n_rows, n_bytes + item.n_bytes
-        elif isinstance(item, Finished | Failed):
-            del self._begun[item.partition]
-            return True
-        return False
-
-    def _counted_back(self) -> Iterator[Advanced]:
-        """What was begun is to be made from its beginning."""
-        for partition, (n_rows, n_bytes) in self._begun.items():
-            if n_rows:
-                yield Advanced(partition, -n_rows, -n_bytes)
 
     def _given_up(self, death: DiedError) -> Failed:
         """The partition that was begun first, for the others were only read ahead."""
