@@ -9,6 +9,9 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import ioctl
+from unittest.mock import patch
+
+import fsspec.asyn
 
 _CLONE_NEWNET, _SIOCSIFFLAGS, _IFF_UP = 0x40000000, 0x8914, 0x1
 
@@ -20,6 +23,8 @@ class NoRightError(Exception):
 @contextmanager
 def own_network() -> Iterator[None]:
     """This thread, and whatever it starts, reaches nothing but itself until the block ends.
+
+    A thread stays in the network that it was started in, so fsspec's clients get another one.
 
     Raises:
         NoRightError: says what is missing.
@@ -33,7 +38,11 @@ def own_network() -> Iterator[None]:
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
                 ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
-            yield
+            with (
+                patch.object(fsspec.asyn, "loop", [None]),
+                patch.object(fsspec.asyn, "iothread", [None]),
+            ):
+                yield
         finally:
             libc.setns(before, _CLONE_NEWNET)
     finally:
