@@ -1,8 +1,6 @@
 """Encoders for tests: the offline model, and one that is tiny."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import open_clip
@@ -20,15 +18,6 @@ TINY = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
     "text_cfg": {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1},
 }
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Where tests run side by side, torch's threads wait for one another more than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def load_offline(device: str, form: str = PLAIN) -> EncoderModel:

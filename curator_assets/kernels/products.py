@@ -49,6 +49,17 @@ def full_float32_products() -> Iterator[None]:
             setattr(cublas, name, value)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products inside are this thread's alone: by how many share one go its last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def float32_product_error(width: int) -> float:
     """Bound of |float32 dot product - true one| for two unit vectors of ``width`` D."""
     rounding = width * 2.0**-24

@@ -61,7 +61,6 @@ class Host:
         self._environment |= {
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "SOURCE_DATE_EPOCH": "1700000000",
-            "OMP_NUM_THREADS": "1",  # as a worker of one core: prefixes in clusters/rows go by it
             "COLUMNS": "200",
         }
         self._log = folder / "told.txt"

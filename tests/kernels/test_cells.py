@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_threads import threads
 
 from curator_assets.kernels import cells
 from curator_assets.kernels.cells import CellAssignment, visit_cells
@@ -147,16 +148,6 @@ def small_tiles():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("curator_assets.kernels.codebook._MAX_TILE_ROWS", 64)
         yield
-
-
-@contextmanager
-def threads(number):
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def between_centroids(width, n_cells):

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 from encoded_images import make_decoder
-from encoders import load_offline, load_tiny, one_thread, random_pixels
+from encoders import load_offline, load_tiny, random_pixels
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from torch_threads import threads
 
 from curator_assets.kernels.encode import EncoderModel
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    with one_thread():
+    with threads(1):
         yield
 
 

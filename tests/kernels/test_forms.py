@@ -11,8 +11,9 @@ import encoders
 import numpy as np
 import pytest
 import torch
-from encoders import load_offline, load_tiny, one_thread, random_pixels
+from encoders import load_offline, load_tiny, random_pixels
 from open_clip.modified_resnet import ModifiedResNet
+from torch_threads import threads
 
 from curator_assets.kernels.encode import (
     DTYPES,
@@ -33,7 +34,7 @@ from curator_assets.kernels.precision import MIN_COSINE
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    with one_thread():
+    with threads(1):
         yield
 
 

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_threads import threads
 
 from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import UNIT_TOLERANCE, visit_cells
@@ -46,6 +48,19 @@ def test_no_cosine_exceeds_its_bound(seed, width, share, off_norm):
     rows *= np.float32(1 + off_norm)
     limit = basis.slack + float32_product_error(basis.directions.shape[1] + 1)
     assert excess(basis, rows).max() <= limit
+
+
+@pytest.mark.parametrize("width", [192, 512, 768, 1536])
+def test_the_number_of_threads_makes_no_difference(width):
+    rng = np.random.default_rng(0)
+    basis = some_basis(rng, width, 48)
+    for n_rows in [1, 17, 30, 97, 131, 400]:
+        rows, found = unit(rng.normal(size=(n_rows, width))), set()
+        for n_threads in [1, 2, 3, 4, 7]:
+            with threads(n_threads):
+                found.add(basis.prefixes(rows).tobytes())
+                assert torch.get_num_threads() == n_threads
+        assert len(found) == 1
 
 
 def test_without_slack_rounding_takes_bounds_below_the_cosine():

@@ -10,10 +10,11 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from encoders import TINY, load_tiny, one_thread, random_pixels
+from encoders import TINY, load_tiny, random_pixels
 from open_clip import pretrained as open_clip_pretrained
 from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
+from torch_threads import threads
 
 from curator_assets.kernels.encode import EncoderModel
 from curator_assets.models.hashes import Hashes
@@ -24,7 +25,7 @@ from curator_assets.models.open_clip_models import ModelUnavailableError, load_m
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    with one_thread():
+    with threads(1):
         yield
 
 
