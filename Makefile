@@ -53,7 +53,7 @@ test-browser: install
 # PATH; `make test` leaves these out, and a server that is missing skips its tests by name.
 test-cluster: install
 	$(UV) sync --locked --inexact --python $(PYTHON) --extra $(FAISS) --extra demo --group cluster
-	$(BIN)/pytest tests/cluster
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/cluster
 
 # The pictures of README, likewise.
 pictures: install
