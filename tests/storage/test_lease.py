@@ -41,7 +41,9 @@ def elsewhere(run="theirs", **changes):
 def holder(store):
     names = [name for name in store.names("lease") if not name.endswith(".partial")]
     assert len(names) == 1
-    return names[0], decoded(store.read(names[0]))
+    while not (content := store.read(names[0])):  # a file in memory is empty while it is written
+        time.sleep(0.001)
+    return names[0], decoded(content)
 
 
 def test_the_token_grows_with_each_holder_and_one_file_is_left(store):
