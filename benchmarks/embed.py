@@ -96,7 +96,8 @@ def main() -> None:
             print(f"a worker costs {statistics.median(costs):.2%} of the CPU-seconds, the median")
             return
         parts = [part for part in PARTS[:-1] if not (part in PEERS and arguments.no_peer)]
-        if "ray" in parts and (arguments.device != "cpu" or not find_spec("ray")):
+        has_ray_data = find_spec("ray") and find_spec("pandas")
+        if "ray" in parts and (arguments.device != "cpu" or not has_ray_data):
             parts.remove("ray")
             print("left out: Ray Data (CPU only; pip install 'ray[data]')", file=sys.stderr)
         found = [{p: child(p, arguments) for p in parts} for _ in range(arguments.rounds)]

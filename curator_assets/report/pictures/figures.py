@@ -52,7 +52,7 @@ def draw_score(counts: ScoreCounts) -> Figure:
         axes.stairs(dropped, counts.edges, fill=True, color=VERMILLION)
     low, high = counts.edges[[0, -1]]
     scale(axes.xaxis, low, high, is_log=counts.span.is_logarithmic)
-    _count_axis(axes, counts.counts.max(initial=0))
+    _count_axis(axes, int(counts.counts.max(initial=0)))
     draw_lines(
         axes,
         [
