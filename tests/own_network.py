@@ -38,10 +38,7 @@ def own_network() -> Iterator[None]:
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
                 ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
-            with (
-                patch.object(fsspec.asyn, "loop", [None]),
-                patch.object(fsspec.asyn, "iothread", [None]),
-            ):
+            with patch.multiple(fsspec.asyn, loop=[None], iothread=[None]):
                 yield
         finally:
             libc.setns(before, _CLONE_NEWNET)

@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def test_no_sample_of_a_damaged_tar_is_lost_without_a_word():
-    command = [sys.executable, str(BENCHMARKS / "fuzz.py"), "--tars", "14", "--seed", "7"]
+    command = [sys.executable, str(BENCHMARKS / "fuzz.py"), "--tars", "24", "--seed", "7"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in no row and no message: 0; refreshes that died: 0" in done.stdout

@@ -31,7 +31,7 @@ from curator_assets.kernels.cells import UNIT_TOLERANCE
 from curator_assets.kernels.products import (
     float32_product_error,
     full_float32_products,
-    one_thread,
+    threads,
 )
 
 N_DIRECTIONS = 48
@@ -80,7 +80,7 @@ class PrefixBasis:
         longest = (1.0 + UNIT_TOLERANCE) ** 2 + 2.1 * self._eta + 1.1 * self._delta
         for start in range(0, len(embeddings), _BLOCK_ROWS):
             block = np.ascontiguousarray(embeddings[start : start + _BLOCK_ROWS])
-            with full_float32_products(), one_thread():
+            with full_float32_products(), threads(1):
                 along = (torch.from_numpy(block) @ directions).numpy()
             squared = np.einsum("np,np->n", along, along, dtype=np.float64)
             rest = np.sqrt(np.maximum(longest - squared, 0.0) + 1e-12).astype(np.float32)

@@ -50,10 +50,10 @@ def full_float32_products() -> Iterator[None]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Products inside are this thread's alone: by how many share one go its last bits."""
+def threads(number: int) -> Iterator[None]:
+    """How many torch uses inside, on CPU: by how many share a product go its last bits."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
     try:
         yield
     finally:

@@ -43,12 +43,14 @@ def project(sample_tars, tmp_path_factory) -> Path:
     return folder
 
 
-def test_dg_lists_the_definitions(project):
+def test_dg_lists_and_checks_the_definitions(project):
     listed = run(project, "dg", "list", "defs", "--json")
     assert listed.returncode == 0, listed.stderr
     found = json.loads(listed.stdout)
     assert "deduplicated_shards" in {asset["asset_key"] for asset in found["assets"]}
     assert [sensor["name"] for sensor in found["sensors"]] == ["tar_drops"]
+    validated = run(project, "dagster", "definitions", "validate")
+    assert validated.returncode == 0, validated.stderr
 
 
 @pytest.mark.parametrize(

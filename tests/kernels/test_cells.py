@@ -5,12 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_threads import threads
 
 from curator_assets.kernels import cells
 from curator_assets.kernels.cells import CellAssignment, visit_cells
 from curator_assets.kernels.codebook import Codebook
-from curator_assets.kernels.products import exact_products
+from curator_assets.kernels.products import exact_products, threads
 
 EXACT = {"max_visits": None, "bound_fraction": 1.0}
 ON_CPU = {**EXACT, "device": "cpu"}

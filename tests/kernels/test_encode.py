@@ -9,9 +9,9 @@ from encoded_images import make_decoder
 from encoders import load_offline, load_tiny, random_pixels
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from torch_threads import threads
 
 from curator_assets.kernels.encode import EncoderModel
+from curator_assets.kernels.products import threads
 
 
 @pytest.fixture(scope="module", autouse=True)

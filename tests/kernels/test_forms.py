@@ -13,7 +13,6 @@ import pytest
 import torch
 from encoders import load_offline, load_tiny, random_pixels
 from open_clip.modified_resnet import ModifiedResNet
-from torch_threads import threads
 
 from curator_assets.kernels.encode import (
     DTYPES,
@@ -30,6 +29,7 @@ from curator_assets.kernels.forms import (
     is_form_supported,
 )
 from curator_assets.kernels.precision import MIN_COSINE
+from curator_assets.kernels.products import threads
 
 
 @pytest.fixture(scope="module", autouse=True)

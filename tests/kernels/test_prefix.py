@@ -3,14 +3,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_threads import threads
 
 from curator_assets.kernels.cell_group import CellGroup
 from curator_assets.kernels.cells import UNIT_TOLERANCE, visit_cells
 from curator_assets.kernels.kmeans import train_centroids
 from curator_assets.kernels.pairs import find_pairs
 from curator_assets.kernels.prefix import PrefixBasis, principal_directions
-from curator_assets.kernels.products import float32_product_error
+from curator_assets.kernels.products import float32_product_error, threads
 
 FLOAT32 = {"product_dtype": "float32", "device": "cpu"}
 

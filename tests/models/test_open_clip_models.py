@@ -14,9 +14,9 @@ from encoders import TINY, load_tiny, random_pixels
 from open_clip import pretrained as open_clip_pretrained
 from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
-from torch_threads import threads
 
 from curator_assets.kernels.encode import EncoderModel
+from curator_assets.kernels.products import threads
 from curator_assets.models.hashes import Hashes
 from curator_assets.models.identity import weights_identity
 from curator_assets.models.offline_model import installed_checkpoint

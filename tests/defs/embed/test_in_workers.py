@@ -86,10 +86,10 @@ def test_a_photograph_that_kills_costs_its_row_and_changes_no_other(pipeline, ph
 
 def test_crash2(pipeline, shared_data):
     """A JPEG 2000 file on which nvImageCodec may end the process, depending on what lies beside."""
-    photos = sorted((shared_data / "flowers").rglob("*.jpg"))[:16]
+    photos = sorted((shared_data / "flowers").rglob("*.jpg"))[:40]
     members = [(f"{i:03d}.jpg", path.read_bytes()) for i, path in enumerate(photos)]
     crash = (shared_data / "cases/crash2.jp2").read_bytes()
-    write_members(pipeline.folder / "tars/a.tar", [*members[:8], ("c.jp2", crash), *members[8:]])
+    write_members(pipeline.folder / "tars/a.tar", [*members[:20], ("c.jp2", crash), *members[20:]])
     assert pipeline.refresh()
     table = pipeline.table("embeddings/a.parquet")
     assert table["embedding"].null_count() == 1
