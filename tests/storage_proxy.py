@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from object_server import free_ports
+from held_ports import HeldPort
 from storage_requests import Cut, Reply, Request, headers_of, request_of
 
 _CHUNK = 1 << 20
@@ -35,17 +35,21 @@ class StorageProxy:
     Attributes:
         server_port: of 127.0.0.1, where the server is.
         latency_seconds: each request waits so long before it goes on; others meanwhile don't.
-        port: its own; the same through `refuse` and `accept`.
         requests: all that were seen, in order.
     """
 
     server_port: int
     latency_seconds: float = 0
-    port: int = field(default_factory=lambda: free_ports(1)[0])
     requests: list[Request] = field(default_factory=list)
     _faults: list[_Fault] = field(default_factory=list)
+    _port: HeldPort = field(default_factory=HeldPort)
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _listener: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """Its own; the same through `refuse` and `accept`."""
+        return self._port.number
 
     @property
     def endpoint(self) -> str:

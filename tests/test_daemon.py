@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from held_ports import HeldPort
 from pipeline import MODEL, note_arithmetic
 from tar_files import write_members
 
@@ -48,10 +48,9 @@ def project(tmp_path, monkeypatch):
 @contextmanager
 def ui(folder: Path):
     """`dagster dev`, with its daemon; killed -9 with all its children at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    with server(folder, "dagster", "dev", "-h", "127.0.0.1", "-p", port) as process:
+    port = HeldPort()
+    where = ("-h", "127.0.0.1", "-p", str(port.number))
+    with server(folder, "dagster", "dev", *where) as process:
         yield process
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cli.conftest import assert_one_paragraph
+from held_ports import HeldPort
 
 from curator_assets.demo.samples import read_truth
 
@@ -119,10 +119,8 @@ def test_check_goes_on_after_what_failed_and_needs_it(run, project):
 
 
 def test_ui_serves_the_project_and_ends_with_its_children(project):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "curator_assets", "ui", "--port", str(port)]
+    port = HeldPort()
+    command = [sys.executable, "-m", "curator_assets", "ui", "--port", str(port.number)]
     environment = {k: v for k, v in os.environ.items() if k not in {"DAGSTER_HOME"}}
     with (project / "ui.log").open("w") as log:
         process = subprocess.Popen(
@@ -131,7 +129,7 @@ def test_ui_serves_the_project_and_ends_with_its_children(project):
     try:
         for _ in range(120):
             try:
-                url = f"http://127.0.0.1:{port}/server_info"
+                url = f"http://127.0.0.1:{port.number}/server_info"
                 with urllib.request.urlopen(url, timeout=5) as answer:
                     assert b"dagster_webserver_version" in answer.read()
                 break
@@ -142,7 +140,7 @@ def test_ui_serves_the_project_and_ends_with_its_children(project):
             pytest.fail((project / "ui.log").read_text())
         taken = subprocess.run(command, capture_output=True, text=True, check=False)
         assert taken.returncode == 2
-        assert f"port {port} can't be used" in taken.stderr
+        assert f"port {port.number} can't be used" in taken.stderr
     finally:
         os.killpg(process.pid, 2)
         process.wait(timeout=60)

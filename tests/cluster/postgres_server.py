@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from held_ports import HeldPort
 
 USER, PASSWORD = "curator", "a-secret-word"
 
@@ -26,9 +27,11 @@ class PostgresServer:
 
     def __init__(self, folder: Path, bin_folder: Path) -> None:
         self._folder, self._bin, self._data = folder, bin_folder, folder / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._port = HeldPort()
+
+    @property
+    def port(self) -> int:
+        return self._port.number
 
     def url(self, database: str, password: str = PASSWORD) -> str:
         return f"postgresql+psycopg2://{USER}:{password}@127.0.0.1:{self.port}/{database}"

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from object_server import free_ports
+from held_ports import HeldPort
 
 _MARK = "CURATOR_TEST_RAY_NODE"
 _STORE_BYTES = 100 << 20
@@ -130,7 +130,7 @@ class RayMachines:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        (self._port,) = free_ports(1)
+        self._port = HeldPort()
         self.environment = {
             **os.environ,
             **environment,
@@ -146,7 +146,7 @@ class RayMachines:
     @property
     def address(self) -> str:
         """Of the cluster."""
-        return f"{self._head.ip}:{self._port}"
+        return f"{self._head.ip}:{self._port.number}"
 
     def join(self, n_cpus: int = 1, path: Path | None = None) -> RayNode:
         """One machine more; it takes part some seconds later.
@@ -173,7 +173,7 @@ class RayMachines:
         ip = f"127.0.0.{self._n_started}"
         paths = [str(path)] * bool(path) + list(filter(None, sys.path))
         environment = self.environment | {"PYTHONPATH": os.pathsep.join(paths)}
-        return RayNode(ip, n_cpus, head, self._port, environment)
+        return RayNode(ip, n_cpus, head, self._port.number, environment)
 
     def close(self) -> None:
         """End all of them."""

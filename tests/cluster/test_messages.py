@@ -8,7 +8,8 @@ import dagster as dg
 import pytest
 import yaml
 from cli.conftest import Curate, here, run  # noqa: F401
-from object_server import OWNER, READER, Identity, ObjectServer, free_ports
+from held_ports import HeldPort
+from object_server import OWNER, READER, Identity, ObjectServer
 from pipeline import MODEL
 from s3_client import client_of
 from storage_proxy import StorageProxy, storage_proxy
@@ -90,6 +91,9 @@ CASES = {
     ),
 }
 
+NOBODY = HeldPort()
+"""Where nothing listens."""
+
 
 @pytest.fixture(scope="module")
 def proxy(object_store: ObjectServer, tmp_path_factory) -> Iterator[StorageProxy]:
@@ -110,7 +114,7 @@ def _soon(monkeypatch) -> None:
 
 
 def environment(case: Case, server: ObjectServer, proxy: StorageProxy) -> Mapping[str, str]:
-    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}" if case.is_away else proxy.endpoint
+    endpoint = f"http://127.0.0.1:{NOBODY.number}" if case.is_away else proxy.endpoint
     found = server.environment(case.who or READER, endpoint=endpoint)
     return {k: v for k, v in found.items() if case.who or "KEY" not in k}
 
