@@ -2,7 +2,6 @@
 .DELETE_ON_ERROR:
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
-export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE  # or each process that a test starts would compile the package anew
 
 PYTHON ?= python3
