@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 
 from curator_assets.errors import UserError
 from curator_assets.storage import layout
+from curator_assets.storage.bucket import interruption
 from curator_assets.storage.holder import Holder, decoded, encoded, is_gone, is_this_process, me
 from curator_assets.storage.one_host import OneHost, lets_two_create
 from curator_assets.storage.store import Store
@@ -61,6 +62,8 @@ class LeaseLostError(UserError):
 def hold_lease(store: Store, run: str, log: logging.Logger = _LOG) -> Iterator[None]:
     """Hold the lease of an output; in this process all that is put in place there depends on it.
 
+    An interrupt, such as Ctrl-C, ends all waiting for stores that are away, and so the refresh.
+
     Args:
         store: the output.
         run: id of the run, by which others name it.
@@ -75,7 +78,7 @@ def hold_lease(store: Store, run: str, log: logging.Logger = _LOG) -> Iterator[N
     token, mine = _taken(store, run, log)
     held, ended = Held(store, token, run), threading.Event()
     beating = threading.Thread(target=_beat, args=(held, mine, ended), name="lease", daemon=True)
-    with store.guarded(held):
+    with store.guarded(held), interruption.heeded():
         beating.start()
         try:
             _remove_earlier(store, token)

@@ -1,5 +1,6 @@
 """The demo's samples in a bucket: the same results as in folders, whatever happens on the way."""
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -97,6 +98,23 @@ def test_a_server_that_is_away_for_good_is_named_and_can_come_back(
     assert ended.status not in (0, 70), ended.told
     assert "Traceback" not in ended.told
     assert "s3://images/place/" in ended.told
+    own_server.server.start()
+    assert_made(host.run("refresh"))
+    own_server.assert_whole(undisturbed)
+
+
+def test_ctrl_c_while_the_server_is_away_is_not_kept_waiting(own_server, undisturbed, tmp_path):
+    host = own_server.host(tmp_path / "host")
+    with host.running("refresh") as process:
+        own_server.wait_for("embeddings/", process)
+        own_server.server.stop()
+        time.sleep(2)  # by then it waits
+        process.send_signal(signal.SIGINT)
+        ended = host.ended(process)
+    assert ended.status == 130, ended.told
+    assert "it is tried again for" in ended.told
+    assert "nothing has succeeded" not in ended.told
+    assert "Traceback" not in ended.told
     own_server.server.start()
     assert_made(host.run("refresh"))
     own_server.assert_whole(undisturbed)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from curator_assets.errors import UserError
+from curator_assets.storage.bucket import interruption
 from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.retries import LASTING, GivenUpError
 
@@ -57,14 +58,15 @@ class Outage:
 
         Each pause is drawn at random between a half and all of a bound that doubles, so that many
         do not come back at once. Once an outage has outlasted `PATIENCE_SECONDS` each call is tried
-        once, until one succeeds.
+        once, until one succeeds; and so it is once this process was asked to end.
 
         Args:
             call: raises an OSError if it fails.
             what: it does, for the log.
 
         Raises:
-            StoreAwayError: no call at all succeeded for as long as it was tried.
+            StoreAwayError: no call at all succeeded for as long as it was tried, or until this
+                process was asked to end.
             GivenUpError: this one failed for as long as it was tried, and others did not.
             OSError: it failed for a reason that waiting does not mend.
         """
@@ -83,11 +85,11 @@ class Outage:
                 began, is_news = self._failing_since(tried)
                 now = time.monotonic()
                 left = PATIENCE_SECONDS - (now - min(started, began))
-                if left <= 0:
+                if left <= 0 or interruption.is_interrupted():
                     raise _given_up(what, error, now - began) from error
                 if is_news and n_failed == 1:
                     _LOG.warning("%s: %s; it is tried again for %.0f s", what, error, left)
-                time.sleep(min(random.uniform(bound / 2, bound), left))
+                interruption.pause(min(random.uniform(bound / 2, bound), left))
                 bound = min(2 * bound, MAX_WAIT_SECONDS)
                 continue
             self._answered()
@@ -111,6 +113,8 @@ class Outage:
 
 def _given_up(what: str, error: OSError, outage_seconds: float) -> Exception:
     why = error.strerror or str(error)
+    if interruption.is_interrupted():
+        return StoreAwayError(f"{what}: {why}; not waited for, since this process is to end")
     if outage_seconds < PATIENCE_SECONDS / 2:  # others succeeded meanwhile
         why = f"{why}; it was tried for {PATIENCE_SECONDS:.0f} s"
         return GivenUpError(errno.EIO, why, error.filename)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from curator_assets.storage.bucket import outage
+from curator_assets.storage.bucket import interruption
 from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.lease import LeaseLostError
 
@@ -44,7 +44,7 @@ def write(bucket: Bucket) -> None:
 def test_nothing_is_tried_again_after_another_has_taken_over(
     change: Callable[[Bucket], None], n_agreed: int, monkeypatch
 ):
-    monkeypatch.setattr(outage.time, "sleep", lambda _: None)
+    monkeypatch.setattr(interruption, "pause", lambda _: None)
     fs = Unanswered()
 
     def require() -> None:

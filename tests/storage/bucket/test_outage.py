@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from curator_assets.errors import UserError
-from curator_assets.storage.bucket import outage
+from curator_assets.storage.bucket import interruption, outage
 from curator_assets.storage.bucket.bucket import Bucket
 from curator_assets.storage.bucket.errors import StoreRefusedError
 from curator_assets.storage.bucket.outage import MAX_WAIT_SECONDS, PATIENCE_SECONDS, Outage
@@ -28,7 +28,7 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.now += seconds
 
@@ -37,6 +37,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(outage, "time", clock)
+    monkeypatch.setattr(interruption, "pause", clock.pause)
     return clock
 
 
