@@ -9,17 +9,13 @@ from curator_assets.storage.bucket import interruption
 from curator_assets.storage.bucket.outage import Outage, StoreAwayError
 
 
-def lost() -> None:
-    raise OSError(errno.EIO, "connection refused")
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_waiting_of_every_thread(number, monkeypatch):
+def test_a_signal_ends_the_waiting_of_every_thread(number):
     waits, ended = threading.Semaphore(0), []
 
     def failing() -> None:
         waits.release()
-        lost()
+        raise OSError(errno.EIO, "connection refused")
 
     def ask() -> None:
         try:
